@@ -1,0 +1,55 @@
+"""Conv2D with random filters that are never trained."""
+
+import keras
+
+from keras_lc.layers.basis_conv2d import BasisConv2D
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class FrozenConv2D(BasisConv2D):
+    """2D convolution with random filters that are never trained.
+
+    A `keras.layers.Conv2D` whose kernel is a non-trainable variable drawn from `seed`. It stays
+    frozen under `layer.trainable = True`, which sets only variables that were created trainable,
+    and a file holds the seed in the kernel's stead. The bias, if any, is trained.
+
+    Args:
+        filters: Integer, the number of output channels.
+        kernel_size: Integer or tuple of 2 integers, in pixels.
+        strides, padding, data_format, dilation_rate, groups, activation, use_bias,
+        bias_initializer, bias_regularizer, bias_constraint, activity_regularizer: As in
+            `keras.layers.Conv2D`.
+        basis_initializer: Keras initializer of the filters. Defaults to `None`: PyTorch's
+            default distribution, drawn from `seed` with the same bits under every backend.
+            Filters of any other initializer are written to checkpoints.
+        seed: Integer that determines the filters. `None` draws one, once.
+
+    Raises:
+        ValueError: For `kernel_*` and `lora_*` arguments, which have no meaning here.
+
+    Example:
+
+    >>> layer = keras_lc.FrozenConv2D(8, 3, seed=0)
+    >>> layer(np.zeros((1, 32, 32, 3))).shape
+    (1, 30, 30, 8)
+    >>> [variable.name for variable in layer.trainable_variables]
+    ['bias']
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
+    """
+
+    _instead_of_kernel_arguments = "Use `basis_initializer`: the filters are not trained."
+
+    frozen = True
+
+    @property
+    def basis_filters(self):
+        return self.filters
+
+    @property
+    def kernel(self):
+        if not self.built:
+            raise AttributeError("You must build the layer before accessing `kernel`.")
+        return self.basis

@@ -1,0 +1,139 @@
+"""The LC block with a normalisation or an activation between basis and combination."""
+
+import keras
+
+from keras_lc.layers.frozen_conv2d import FrozenConv2D
+from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
+
+BETWEEN = ("relu", "bn", "bn_relu")
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class LCBlock(keras.layers.Layer):
+    """Random filters and a trained 1×1 convolution, with an operation between the two.
+
+    With a ReLU between them the two layers no longer are one convolution, so this block computes
+    them one after the other, as the paper's Appendix C does: its feature map has
+    `filters * expansion` channels. Without an operation between, use `LCConv2D`, which costs a
+    fraction. With batch normalization alone (`between="bn"`) the block is one convolution at
+    inference, and `fold(model, batch_norm=True)` makes it one.
+
+    Args:
+        filters: Integer, the number of output channels.
+        kernel_size: Integer or tuple of 2 integers, in pixels.
+        between: One of `"relu"`, `"bn"` (batch normalization) and `"bn_relu"`.
+        strides, padding, data_format: As in `keras.layers.Conv2D`.
+        expansion: Integer, the number of basis filters per output channel.
+        frozen: Boolean, whether the basis stays as it was drawn.
+        seed: Integer that determines basis and initial combination. `None` draws one, once.
+
+    Attributes:
+        basis_conv: The convolution with the basis, `FrozenConv2D` or `keras.layers.Conv2D`.
+        batch_norm: The `keras.layers.BatchNormalization` between, or `None`.
+        combination_conv: The 1×1 `keras.layers.Conv2D`.
+
+    Example:
+
+    >>> block = keras_lc.layers.LCBlock(16, 3, between="bn_relu", expansion=4, padding="same")
+    >>> block(np.zeros((1, 32, 32, 3))).shape
+    (1, 32, 32, 16)
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Appendix C
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        between,
+        *,
+        strides=(1, 1),
+        padding="valid",
+        data_format=None,
+        expansion=1,
+        frozen=True,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if between not in BETWEEN:
+            raise ValueError(f"`between` must be one of {BETWEEN}. Received: between={between!r}")
+        if not isinstance(expansion, int) or expansion < 1:
+            raise ValueError(
+                f"`expansion` must be an integer of at least 1. Received: expansion={expansion!r}"
+            )
+        self.between = between
+        self.expansion = expansion
+        self.frozen = bool(frozen)
+        self.seed = resolve_seed(seed)
+        geometry = dict(
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            data_format=data_format,
+            use_bias=False,
+            name="basis",
+            dtype=self.dtype_policy,
+        )
+        if self.frozen:
+            self.basis_conv = FrozenConv2D(filters * expansion, seed=self.seed, **geometry)
+        else:
+            self.basis_conv = keras.layers.Conv2D(
+                filters * expansion, kernel_initializer=FanInUniform(self.seed), **geometry
+            )
+        self.batch_norm = None
+        if between != "relu":
+            self.batch_norm = keras.layers.BatchNormalization(
+                axis=-1 if self.basis_conv.data_format == "channels_last" else 1,
+                momentum=0.9,
+                epsilon=1e-5,
+                name="bn",
+                dtype=self.dtype_policy,
+            )
+        self.activation = None if between == "bn" else keras.activations.relu
+        self.combination_conv = keras.layers.Conv2D(
+            filters,
+            1,
+            data_format=data_format,
+            use_bias=False,
+            kernel_initializer=FanInUniform(derive_seed(self.seed, "combination")),
+            name="combination",
+            dtype=self.dtype_policy,
+        )
+
+    def build(self, input_shape):
+        self.basis_conv.build(input_shape)
+        features = self.basis_conv.compute_output_shape(input_shape)
+        if self.batch_norm is not None:
+            self.batch_norm.build(features)
+        self.combination_conv.build(features)
+        self.built = True
+
+    def call(self, inputs, training=None):
+        x = self.basis_conv(inputs)
+        if self.batch_norm is not None:
+            x = self.batch_norm(x, training=training)
+        if self.activation is not None:
+            x = self.activation(x)
+        return self.combination_conv(x)
+
+    def compute_output_shape(self, input_shape):
+        features = self.basis_conv.compute_output_shape(input_shape)
+        return self.combination_conv.compute_output_shape(features)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            filters=self.combination_conv.filters,
+            kernel_size=self.basis_conv.kernel_size,
+            between=self.between,
+            strides=self.basis_conv.strides,
+            padding=self.basis_conv.padding,
+            data_format=self.basis_conv.data_format,
+            expansion=self.expansion,
+            frozen=self.frozen,
+            seed=self.seed,
+        )
+        return config

@@ -1,0 +1,123 @@
+"""From a seed to filters: the same bits under every backend, platform and NumPy version.
+
+`keras.random` draws another stream under each backend, and NumPy promises the stability of its
+bit generators' raw output only, not of the floats made from it (NEP 19). So filters are made here
+from Philox's raw bits (Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*, 2011) with
+exact integer and float32 arithmetic.
+"""
+
+import hashlib
+import math
+import operator
+import random
+
+import keras
+import numpy as np
+
+SEED_LIMIT = 2**63
+
+
+def resolve_seed(seed: int | None) -> int:
+    """Returns `seed` as an int, or draws one where it is `None`.
+
+    A drawn seed comes from Python's generator, as Keras' own default seeds do, so that
+    `keras.utils.set_random_seed` and `keras.distribution.initialize` govern it.
+    """
+    if seed is None:
+        return random.randint(1, 10**9)
+    try:
+        resolved = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"`seed` must be an integer or None. Received: seed={seed!r}") from None
+    if not 0 <= resolved < SEED_LIMIT:
+        raise ValueError(f"`seed` must be at least 0 and below 2**63. Received: seed={seed}")
+    return resolved
+
+
+def derive_seed(seed: int, position: str) -> int:
+    """Returns the seed of one part of a model, such as `"stage1_block0_conv1"`.
+
+    A function of the model's seed and the part's name alone, so that adding a layer to a model
+    leaves the filters of all others as they are.
+    """
+    digest = hashlib.blake2b(f"{seed}/{position}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % SEED_LIMIT
+
+
+def symmetric_uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Draws float32 numbers from U(-1, 1): a pure function of `seed` and `shape`.
+
+    Each number is an odd multiple of 2^-24, so it is exact in float32, and the values lie
+    symmetric about 0, which is not among them.
+
+    Args:
+        seed: Integer, at least 0 and below 2^63: Philox's key.
+        shape: Tuple of integers.
+
+    Returns:
+        A float32 array of that shape.
+    """
+    count = math.prod(shape)
+    words = np.random.Philox(key=seed).random_raw((count + 1) // 2)
+    # Explicit little-endian types: the order of the halves must not depend on the platform.
+    halves = words.astype("<u8", copy=False).view("<u4")[:count]
+    odd = (halves >> 8).astype(np.int32)
+    odd *= 2
+    odd -= 2**24 - 1
+    values = odd.astype(np.float32)
+    values *= np.float32(2.0**-24)
+    return values.reshape(shape)
+
+
+def fan_in_uniform(seed: int, shape: tuple[int, ...], fan_in: int | None = None) -> np.ndarray:
+    """Draws float32 numbers from U(-1/√fan_in, 1/√fan_in); see `FanInUniform`."""
+    fan_in = math.prod(shape[:-1]) if fan_in is None else fan_in
+    values = symmetric_uniform(seed, shape)
+    values *= np.float32(1.0 / math.sqrt(fan_in))
+    return values
+
+
+def fingerprint(values: np.ndarray) -> np.uint64:
+    """Returns 64 bits that stand for the bits of a float32 array, to be kept in its stead."""
+    digest = hashlib.blake2b(values.astype("<f4", copy=False).tobytes(), digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "little"))
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class FanInUniform(keras.initializers.Initializer):
+    """PyTorch's default initialisation, with the same bits under every backend.
+
+    Draws from `U[-a, a]` with `a = 1/√fan_in`. PyTorch initialises the weights and biases of its
+    convolutions and linear layers so (Kaiming uniform with gain √(1/3)), and the LC paper relies
+    on it. Unlike Keras' own initialisers it gives equal values each time it is called with equal
+    shapes.
+
+    Args:
+        seed: Integer, at least 0 and below 2^63. `None` draws one, once.
+        fan_in: Integer, the number of inputs of one output. Defaults to the product of all axes
+            of the shape but the last, which is right for kernels in Keras' layout; a bias needs
+            the `fan_in` of its kernel.
+
+    Example:
+
+    >>> initializer = keras_lc.layers.FanInUniform(seed=0)
+    >>> initializer((3, 3, 16, 32)).shape
+    (3, 3, 16, 32)
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Equation 3
+    """
+
+    def __init__(self, seed: int | None = None, fan_in: int | None = None):
+        if fan_in is not None and fan_in < 1:
+            raise ValueError(f"`fan_in` must be at least 1. Received: fan_in={fan_in}")
+        self.seed = resolve_seed(seed)
+        self.fan_in = fan_in
+
+    def __call__(self, shape, dtype=None):
+        values = fan_in_uniform(self.seed, tuple(shape), self.fan_in)
+        return keras.ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
+
+    def get_config(self):
+        return {"seed": self.seed, "fan_in": self.fan_in}

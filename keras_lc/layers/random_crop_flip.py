@@ -1,0 +1,127 @@
+"""CIFAR's augmentation, a crop and a flip for each image, inside the training step."""
+
+import keras
+from keras import ops
+
+_MASK = 0xFFFF
+_ROUNDS = 8
+
+
+def _mixed(word):
+    """One round of a hash on 16-bit integers held in int32; no product exceeds 31 bits."""
+    product = word * 0x6D2B + 0x3C6F
+    return ops.bitwise_and(ops.bitwise_xor(product, ops.right_shift(product, 7)), _MASK)
+
+
+def _hash16(words, count):
+    """`count` independent 16-bit numbers from a list of 16-bit words; broadcasts the words.
+
+    A small Feistel network, as all backends and accelerators agree on int32 arithmetic that does
+    not overflow, and on little else: `keras.random` gives other numbers under each backend.
+    """
+    outputs = []
+    for stream in range(count):
+        left, right = ops.zeros_like(words[0]) + stream, ops.zeros_like(words[0]) + 0x9E37
+        for word in words:
+            left = ops.bitwise_xor(left, word)
+            for _ in range(_ROUNDS):
+                left, right = right, ops.bitwise_xor(left, _mixed(right))
+        outputs.append(right)
+    return outputs
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class RandomCropFlip(keras.layers.Layer):
+    """Pads images with zeros, crops them at a random place, and flips them left to right or not.
+
+    The standard augmentation of CIFAR. Place and flip are drawn for each image, in training only;
+    at inference the layer returns its input. The random numbers are a function of `seed`, of the
+    number of batches seen and of the image's place in its batch: the same under every backend,
+    and continued where they were when a saved model is trained on. Unlike
+    `keras.layers.RandomCrop`, which cuts a whole batch at one place, it runs inside a compiled
+    step under every backend.
+
+    Args:
+        padding: Integer, the pixels of zeros added on each side.
+        horizontal_flip: Boolean, whether half of the images are flipped.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
+        seed: Integer. `None` draws one, once.
+
+    Input shape: 4D, `(batch, height, width, channels)` or `(batch, channels, height, width)`.
+
+    Output shape: as the input's.
+
+    Example:
+
+    >>> layer = keras_lc.RandomCropFlip(padding=4, seed=0)
+    >>> images = np.random.uniform(0, 255, (8, 32, 32, 3))
+    >>> layer(images, training=True).shape
+    (8, 32, 32, 3)
+    """
+
+    def __init__(self, padding=4, horizontal_flip=True, data_format=None, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(padding, int) or padding < 0:
+            raise ValueError(
+                f"`padding` must be a non-negative integer. Received: padding={padding!r}"
+            )
+        self.padding = padding
+        self.horizontal_flip = bool(horizontal_flip)
+        self.data_format = data_format or keras.config.image_data_format()
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = int(ops.convert_to_numpy(self.seed_generator.state.value)[0])
+
+    def build(self, input_shape):
+        self.input_spec = keras.InputSpec(ndim=4)
+        self.built = True
+
+    def call(self, inputs, training=False):
+        if not training:
+            return inputs
+        channels_last = self.data_format == "channels_last"
+        rows_axis, columns_axis = (1, 2) if channels_last else (2, 3)
+        height, width = inputs.shape[rows_axis], inputs.shape[columns_axis]
+        top, left, flip = self._draw(ops.shape(inputs)[0])
+
+        rows = top + ops.reshape(ops.arange(height, dtype="int32"), (1, height))
+        columns = ops.reshape(ops.arange(width, dtype="int32"), (1, width))
+        columns = left + ops.where(flip, width - 1 - columns, columns)
+
+        pad = [(0, 0)] * 4
+        pad[rows_axis] = pad[columns_axis] = (self.padding, self.padding)
+        x = ops.pad(inputs, pad)
+        # Both gathers along one axis each: two small copies, and no per-image loop.
+        shape = [-1, 1, 1, 1]
+        shape[rows_axis] = height
+        x = ops.take_along_axis(x, ops.reshape(rows, shape), axis=rows_axis)
+        shape = [-1, 1, 1, 1]
+        shape[columns_axis] = width
+        return ops.take_along_axis(x, ops.reshape(columns, shape), axis=columns_axis)
+
+    def _draw(self, batch_size):
+        """Returns top, left (0 … 2·padding) and flip, of shape `(batch, 1)` each."""
+        state = ops.cast(self.seed_generator.next(), "int32")
+        low = ops.bitwise_and(state, _MASK)
+        high = ops.bitwise_and(ops.right_shift(state, 16), _MASK)
+        image = ops.reshape(ops.arange(batch_size, dtype="int32"), (-1, 1))
+        zero = ops.zeros_like(image)
+        words = [image, *(zero + word for word in (low[0], high[0], low[1], high[1]))]
+        top, left, flip = _hash16(words, 3)
+        places = 2 * self.padding + 1
+        # A 16-bit number times the number of places, without its low 16 bits: 0 … places - 1.
+        top, left = (ops.right_shift(number * places, 16) for number in (top, left))
+        flips = ops.equal(ops.bitwise_and(flip, 1), 1)
+        return top, left, flips if self.horizontal_flip else ops.zeros_like(flips)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            padding=self.padding,
+            horizontal_flip=self.horizontal_flip,
+            data_format=self.data_format,
+            seed=self.seed,
+        )
+        return config
