@@ -4,10 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lc.layers.random_basis import FanInUniform
-from keras_lc.layers.random_basis import fan_in_uniform
-from keras_lc.layers.random_basis import fingerprint
-from keras_lc.layers.random_basis import resolve_seed
+from keras_lc.layers.random_basis import FanInUniform, fan_in_uniform, fingerprint, resolve_seed
 
 _STORED_SEED = "seed"
 _STORED_FINGERPRINT = "basis_fingerprint"

@@ -4,8 +4,7 @@ import keras
 from keras import ops
 
 from keras_lc.layers.basis_conv2d import BasisConv2D
-from keras_lc.layers.random_basis import FanInUniform
-from keras_lc.layers.random_basis import derive_seed
+from keras_lc.layers.random_basis import FanInUniform, derive_seed
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
