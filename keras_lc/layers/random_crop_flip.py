@@ -4,30 +4,24 @@ import keras
 from keras import ops
 
 _MASK = 0xFFFF
-_ROUNDS = 8
+_ROUNDS = 6
 
 
-def _mixed(word):
-    """One round of a hash on 16-bit integers held in int32; no product exceeds 31 bits."""
-    product = word * 0x6D2B + 0x3C6F
-    return ops.bitwise_and(ops.bitwise_xor(product, ops.right_shift(product, 7)), _MASK)
+def _hash16(words):
+    """Hashes integer tensors, of which the low 16 bits count, to 16-bit integers; broadcasts.
 
-
-def _hash16(words, count):
-    """`count` independent 16-bit numbers from a list of 16-bit words; broadcasts the words.
-
-    A small Feistel network, as all backends and accelerators agree on int32 arithmetic that does
-    not overflow, and on little else: `keras.random` gives other numbers under each backend.
+    Feistel rounds on two 16-bit halves held in int32. No product exceeds 31 bits: all backends
+    and accelerators agree on such arithmetic, and on little else (`keras.random` gives other
+    numbers under each backend).
     """
-    outputs = []
-    for stream in range(count):
-        left, right = ops.zeros_like(words[0]) + stream, ops.zeros_like(words[0]) + 0x9E37
-        for word in words:
-            left = ops.bitwise_xor(left, word)
-            for _ in range(_ROUNDS):
-                left, right = right, ops.bitwise_xor(left, _mixed(right))
-        outputs.append(right)
-    return outputs
+    left, right = 0, 0x9E37
+    for word in words:
+        left = ops.bitwise_xor(word, left)
+        for _ in range(_ROUNDS):
+            product = right * 0x6D2B + 0x3C6F
+            mixed = ops.bitwise_xor(product, ops.right_shift(product, 7))
+            left, right = right, ops.bitwise_and(ops.bitwise_xor(left, mixed), _MASK)
+    return right
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -101,15 +95,16 @@ class RandomCropFlip(keras.layers.Layer):
     def _draw(self, batch_size):
         """Returns top, left (0 … 2·padding) and flip, of shape `(batch, 1)` each."""
         state = ops.cast(self.seed_generator.next(), "int32")
-        low = ops.bitwise_and(state, _MASK)
-        high = ops.bitwise_and(ops.right_shift(state, 16), _MASK)
+        low, high = ops.bitwise_and(state, _MASK), ops.right_shift(state, 16)
+        high = ops.bitwise_and(high, _MASK)
+        number = ops.arange(3, dtype="int32")
         image = ops.reshape(ops.arange(batch_size, dtype="int32"), (-1, 1))
-        zero = ops.zeros_like(image)
-        words = [image, *(zero + word for word in (low[0], high[0], low[1], high[1]))]
-        top, left, flip = _hash16(words, 3)
+        # The scalars first, so that most rounds run on one number and not on a batch of them.
+        drawn = _hash16([low[0], high[0], low[1], high[1], number, image])
+        top, left, flip = ops.split(drawn, 3, axis=1)
         places = 2 * self.padding + 1
         # A 16-bit number times the number of places, without its low 16 bits: 0 … places - 1.
-        top, left = (ops.right_shift(number * places, 16) for number in (top, left))
+        top, left = ops.right_shift(top * places, 16), ops.right_shift(left * places, 16)
         flips = ops.equal(ops.bitwise_and(flip, 1), 1)
         return top, left, flips if self.horizontal_flip else ops.zeros_like(flips)
 
