@@ -1,7 +1,12 @@
 """Convolutions with random filters and trained linear combinations of them, for Keras 3."""
 
+from keras_lc import layers as layers
+from keras_lc import spatial as spatial
+from keras_lc import training as training
 from keras_lc.layers import FrozenConv2D as FrozenConv2D
 from keras_lc.layers import LCConv2D as LCConv2D
 from keras_lc.layers import RandomCropFlip as RandomCropFlip
+from keras_lc.models import CIFARResNet as CIFARResNet
+from keras_lc.models import ResNetLC as ResNetLC
 
 __version__ = "0.1.0"

@@ -1,0 +1,170 @@
+"""The ResNets for small images (He et al., 2015, Section 4.2), with any spatial operator."""
+
+import keras
+
+from keras_lc import spatial as spatial_operators
+from keras_lc.layers.random_basis import resolve_seed
+from keras_lc.models.classifier import Classifier, classifier_head, image_input
+from keras_lc.models.residual import Builder
+
+_STAGES = 3
+
+
+def CIFARResNet(
+    depth=20,
+    width=16,
+    spatial="learned",
+    kernel_size=3,
+    input_shape=(32, 32, 3),
+    classes=10,
+    include_preprocessing=True,
+    mean=None,
+    std=None,
+    augmentation="crop_flip",
+    classifier_activation=None,
+    data_format=None,
+    seed=None,
+    name=None,
+) -> Classifier:
+    """ResNet for small images: a stem and three stages of basic blocks, of any width.
+
+    The geometry is PyTorch's: spatial operators pad `kernel_size // 2` on every side, shortcuts
+    are 1×1 convolutions where the shape changes. `fit` without `compile` trains as the LC paper
+    does (Appendix A).
+
+    Args:
+        depth: Integer, `6n + 2` for n blocks a stage: 8, 14, 20, 26, 32, …
+        width: Integer, the channels of the first stage; the others have two and four times as
+            many.
+        spatial: Spatial operator at every spatial place, the stem too: `"learned"`, `"frozen"`,
+            `"lc"`, or an operator such as `keras_lc.spatial.LC(expansion=8)`.
+        kernel_size: Odd integer, the size of all spatial operators, in pixels.
+        input_shape: Tuple of 3 integers or None, without the batch.
+        classes: Integer.
+        include_preprocessing: Boolean, whether the network normalises its images. With `False`,
+            it takes them as they are.
+        mean, std: Number or one for each channel, in pixel values (0 to 255). Default to
+            CIFAR-10's training images for three channels, else to 127.5.
+        augmentation: What training does to its images: `"crop_flip"` (pad 4, random crop, random
+            horizontal flip; CIFAR's), `None`, or a Keras layer.
+        classifier_activation: Activation of the outputs. Defaults to `None`: logits.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
+        seed: Integer that determines all initial weights and frozen filters, the augmentation
+            and the order of the images in `fit`: the same under every backend. `None` draws one.
+        name: String.
+
+    Returns:
+        A `Classifier`: a `keras.Model` whose `fit` has a default recipe.
+
+    Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
+
+    Output shape: `(batch, classes)`, logits.
+
+    Example:
+
+    >>> model = keras_lc.CIFARResNet(depth=20, spatial="learned")
+    >>> sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    272474
+
+    Reference:
+
+    - [Deep Residual Learning for Image Recognition](https://arxiv.org/abs/1512.03385)
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4
+    """
+
+    spatial = spatial_operators.get(spatial)
+    blocks = _blocks_per_stage(depth)
+    if not isinstance(width, int) or width < 1:
+        raise ValueError(f"`width` must be an integer of at least 1. Received: width={width!r}")
+    if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(
+            "`kernel_size` must be an odd integer, so that every side is padded alike. "
+            f"Received: kernel_size={kernel_size!r}"
+        )
+    if len(input_shape) != 3:
+        raise ValueError(
+            "`input_shape` must have 3 axes, without the batch. "
+            f"Received: input_shape={input_shape!r}"
+        )
+    seed = resolve_seed(seed)
+    data_format = data_format or keras.config.image_data_format()
+
+    inputs, x = image_input(
+        input_shape, include_preprocessing, mean, std, augmentation, seed, data_format
+    )
+    build = Builder(spatial, kernel_size, seed, data_format)
+    x = build.spatial_conv(x, width, 1, "stem_conv")
+    x = build.batch_norm(x, "stem_bn")
+    x = keras.layers.ReLU(name="stem_relu")(x)
+    for stage in range(_STAGES):
+        for block in range(blocks):
+            strides = 2 if stage > 0 and block == 0 else 1
+            x = build.basic_block(x, width * 2**stage, strides, f"stage{stage + 1}_block{block}")
+    outputs = classifier_head(x, classes, classifier_activation, seed, data_format)
+    return Classifier(inputs, outputs, seed=seed, name=name or _model_name(depth, width, spatial))
+
+
+def ResNetLC(
+    depth=20,
+    width=16,
+    expansion=1,
+    kernel_size=3,
+    frozen=True,
+    between=None,
+    input_shape=(32, 32, 3),
+    classes=10,
+    seed=None,
+    **kwargs,
+) -> Classifier:
+    """ResNet-LC of the LC paper: a `CIFARResNet` of linear combinations of random filters.
+
+    Args:
+        depth: Integer, `6n + 2` for n blocks a stage.
+        width: Integer, the channels of the first stage.
+        expansion: Integer, the number of random filters per output channel.
+        kernel_size: Odd integer, in pixels.
+        frozen: Boolean, whether the random filters stay as they were drawn.
+        between: `None`, `"relu"`, `"bn"` or `"bn_relu"`: what stands between the random filters
+            and their combination (Appendix C).
+        input_shape: Tuple of 3 integers or None, without the batch.
+        classes: Integer.
+        seed: Integer that determines all that is random. `None` draws one.
+        **kwargs: As in `CIFARResNet`.
+
+    Returns:
+        A `Classifier`, named after the paper, such as `resnet_lc_20_16x128`.
+
+    Example:
+
+    >>> model = keras_lc.ResNetLC(depth=20, expansion=4, frozen=True)
+    >>> model.name
+    'resnet_lc_20_16x4'
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4
+    """
+    return CIFARResNet(
+        depth=depth,
+        width=width,
+        spatial=spatial_operators.LC(expansion=expansion, frozen=frozen, between=between),
+        kernel_size=kernel_size,
+        input_shape=input_shape,
+        classes=classes,
+        seed=seed,
+        **kwargs,
+    )
+
+
+def _blocks_per_stage(depth):
+    if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
+        raise ValueError(f"`depth` must be 6n + 2: 8, 14, 20, 26, 32, … Received: depth={depth!r}")
+    return (depth - 2) // 6
+
+
+def _model_name(depth, width, spatial):
+    if isinstance(spatial, spatial_operators.LC):
+        return f"resnet_lc_{depth}_{width}x{spatial.expansion}"
+    if isinstance(spatial, spatial_operators.Frozen):
+        return f"resnet_frozen_{depth}_{width}"
+    return f"resnet_{depth}_{width}"

@@ -1,0 +1,275 @@
+"""What all builders share: images in, logits out, and the papers' recipe in `fit`."""
+
+import math
+
+import keras
+import numpy as np
+
+from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
+from keras_lc.layers.random_crop_flip import RandomCropFlip
+from keras_lc.training.batches import ShuffledBatches
+from keras_lc.training.recipe import CIFAR
+
+# Channel statistics of CIFAR-10's training images, in pixel values.
+CIFAR10_MEAN = (125.30691805, 122.95039414, 113.86538318)
+CIFAR10_STD = (62.99321928, 62.08870764, 66.70489964)
+
+
+# Marks an optimizer that `fit` made: its learning rate has come down to 0 when `fit` returns, so
+# the next call must make another. As a name it is kept by saving and by `clone_model`.
+_RECIPE_OPTIMIZER = "recipe_sgd"
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class Classifier(keras.Model):
+    """A functional `keras.Model` that classifies images, with a default recipe in `fit`.
+
+    Args:
+        *args, **kwargs: `inputs`, `outputs`, `name` and `trainable`, as of `keras.Model`.
+        seed: Integer, the seed of the order in which `fit` takes the images. `None` draws one.
+    """
+
+    recipe = CIFAR
+
+    # Keras clones and loads a functional subclass as such if its constructor looks like this.
+    def __init__(self, *args, seed=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seed = resolve_seed(seed)
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        **kwargs,
+    ):
+        """Trains as `keras.Model.fit`; a model never compiled follows the paper's recipe.
+
+        The recipe is scaled to the number of epochs and steps: the learning rate comes down to 0
+        at the end of this call, and each call starts anew. With arrays, every epoch takes the
+        images in a new order, the same under every backend, and drops the last partial batch.
+        After `compile()` this is Keras' `fit`.
+
+        Args:
+            x: Array of images with values in [0, 255], or any data set that Keras takes:
+                `tf.data.Dataset`, `keras.utils.PyDataset`, `torch.utils.data.DataLoader`.
+            y: Array of integer labels `(n,)` or one-hot labels `(n, classes)`, with arrays.
+            batch_size: Integer, with arrays. Defaults to the recipe's.
+            epochs: Integer.
+            steps_per_epoch: Integer, required for data sets of unknown length.
+            validation_split, validation_data, shuffle, sample_weight, initial_epoch, **kwargs: As in
+                `keras.Model.fit`.
+
+        Returns:
+            A `keras.callbacks.History`.
+
+        Raises:
+            ValueError: If images or labels do not fit the model, or the number of steps cannot
+                be known.
+        """
+        follows_recipe = self.compiled and self.optimizer.name == _RECIPE_OPTIMIZER
+        if self.compiled and not follows_recipe:
+            return super().fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                shuffle=shuffle,
+                sample_weight=sample_weight,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                **kwargs,
+            )
+
+        if y is not None:
+            _check_images_and_labels(x, y, self.input_shape, self.output_shape[-1])
+            if validation_split and validation_data is None:
+                x, y, sample_weight, validation_data = _split(x, y, sample_weight, validation_split)
+            x = ShuffledBatches(
+                x,
+                y,
+                batch_size=min(batch_size or self.recipe.batch_size, len(x)),
+                sample_weight=sample_weight,
+                seed=derive_seed(self.seed, "batches"),
+                first_epoch=initial_epoch,
+                shuffle=shuffle,
+            )
+            y = sample_weight = batch_size = None
+            # Else Keras would shuffle the batches, with a generator of its own.
+            shuffle = False
+        # A resumed run continues its schedule; any other call starts one.
+        if not (self.compiled and initial_epoch):
+            steps = epochs * (steps_per_epoch or _count_steps(x))
+            last = self.layers[-1]
+            self.recipe.compile(
+                self,
+                steps,
+                from_logits=getattr(last, "activation", None) in (None, keras.activations.linear),
+                optimizer_name=_RECIPE_OPTIMIZER,
+            )
+        return super().fit(
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            **kwargs,
+        )
+
+
+def image_input(input_shape, include_preprocessing, mean, std, augmentation, seed, data_format):
+    """Returns the input tensor of a network and what its first layer sees."""
+    inputs = keras.Input(shape=input_shape, name="images")
+    x = inputs
+    # In float32 whatever the policy: a pixel value has more digits than bfloat16.
+    if augmentation == "crop_flip":
+        x = RandomCropFlip(
+            data_format=data_format,
+            seed=derive_seed(seed, "augmentation") % 2**31,
+            dtype="float32",
+            name="random_crop_flip",
+        )(x)
+    elif isinstance(augmentation, keras.layers.Layer):
+        x = augmentation(x)
+    elif augmentation is not None:
+        raise ValueError(
+            "`augmentation` must be 'crop_flip', None or a Keras layer. "
+            f"Received: augmentation={augmentation!r}"
+        )
+    if include_preprocessing:
+        channels = input_shape[-1 if data_format == "channels_last" else 0]
+        mean, std = _channel_statistics(mean, std, channels)
+        x = keras.layers.Normalization(
+            axis=-1 if data_format == "channels_last" else 1,
+            mean=mean,
+            variance=[s**2 for s in std],
+            dtype="float32",
+            name="normalization",
+        )(x)
+    return inputs, x
+
+
+def classifier_head(x, classes, activation, seed, data_format):
+    """Returns the outputs: global average pooling and a linear layer, in float32."""
+    if classes < 1:
+        raise ValueError(f"`classes` must be at least 1. Received: classes={classes}")
+    x = keras.layers.GlobalAveragePooling2D(data_format=data_format, name="pool")(x)
+    features = x.shape[-1]
+    return keras.layers.Dense(
+        classes,
+        activation=activation,
+        kernel_initializer=FanInUniform(derive_seed(seed, "classifier")),
+        bias_initializer=FanInUniform(derive_seed(seed, "classifier_bias"), fan_in=features),
+        # Logits of half precision would lose the differences that the loss is about.
+        dtype="float32",
+        name="classifier",
+    )(x)
+
+
+def _channel_statistics(mean, std, channels):
+    if mean is None and std is None:
+        if channels == 3:
+            return CIFAR10_MEAN, CIFAR10_STD
+        return (127.5,) * channels, (127.5,) * channels
+    statistics = []
+    for name, values in (("mean", mean), ("std", std)):
+        if values is None:
+            raise ValueError(f"`mean` and `std` go together. Received: mean={mean}, std={std}")
+        values = np.atleast_1d(np.asarray(values, "float64"))
+        if values.shape not in ((1,), (channels,)):
+            raise ValueError(
+                f"`{name}` must be a number or one for each of the {channels} channels. "
+                f"Received: {name}={values.tolist()}"
+            )
+        statistics.append(tuple(np.broadcast_to(values, channels).tolist()))
+    mean, std = statistics
+    if min(std) <= 0:
+        raise ValueError(f"`std` must be positive. Received: std={std}")
+    if max(std) <= 1:
+        raise ValueError(
+            "`mean` and `std` are in pixel values, from 0 to 255; multiply statistics of images "
+            f"scaled to [0, 1] by 255. Received: mean={mean}, std={std}"
+        )
+    return mean, std
+
+
+def _check_images_and_labels(x, y, input_shape, classes):
+    if not hasattr(x, "shape") or tuple(x.shape[1:]) != tuple(input_shape[1:]):
+        got = f"shape {tuple(x.shape)}" if hasattr(x, "shape") else type(x).__name__
+        raise ValueError(f"`x` must be images of shape {tuple(input_shape)}. Received: {got}")
+    labels = keras.ops.convert_to_numpy(y)
+    if len(x) == 0 or len(labels) != len(x):
+        raise ValueError(
+            "`x` and `y` must be equally many images and labels, at least one. "
+            f"Received: {len(x)} images, {len(labels)} labels"
+        )
+    if labels.ndim == 2 and labels.shape[1] == classes and classes > 1:
+        return
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not np.array_equal(labels, np.floor(labels)):
+        raise ValueError(
+            f"`y` must be integers `(n,)` or one-hot `(n, {classes})`. "
+            f"Received: shape {labels.shape}, dtype {labels.dtype}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"`y` must be labels from 0 to {classes - 1} for a model with classes={classes}. "
+            f"Received: labels from {labels.min()} to {labels.max()}"
+        )
+
+
+def _split(x, y, sample_weight, validation_split):
+    """As Keras: the last share of the arrays, before any shuffling, is for validation."""
+    if not 0 < validation_split < 1:
+        raise ValueError(
+            f"`validation_split` must be between 0 and 1. Received: {validation_split}"
+        )
+    n = math.floor(len(x) * (1 - validation_split))
+    if not 0 < n < len(x):
+        raise ValueError(
+            f"`validation_split={validation_split}` of {len(x)} images leaves a part empty."
+        )
+    if sample_weight is None:
+        return x[:n], y[:n], None, (x[n:], y[n:])
+    return x[:n], y[:n], sample_weight[:n], (x[n:], y[n:], sample_weight[n:])
+
+
+def _count_steps(data):
+    """Returns the number of batches of a data set, in one pass over it."""
+    if isinstance(data, keras.utils.PyDataset):
+        steps = data.num_batches
+    elif hasattr(data, "cardinality"):
+        steps = int(data.cardinality())  # tf.data: negative where infinite or unknown
+    elif hasattr(data, "__len__"):
+        try:
+            steps = len(data)
+        except TypeError:  # a DataLoader over an iterable data set
+            steps = None
+    else:
+        steps = None
+    if steps is None or steps < 0:
+        raise ValueError(
+            "The recipe's learning rate depends on the number of steps, and the length of this "
+            f"{type(data).__name__} is unknown or infinite. Pass `steps_per_epoch=`, the number "
+            "of batches of one epoch, or call `compile()` first."
+        )
+    if steps == 0:
+        raise ValueError(f"This {type(data).__name__} has no batches.")
+    return steps

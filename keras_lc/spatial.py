@@ -1,0 +1,157 @@
+"""The spatial operators: what looks at the neighbourhood of a pixel.
+
+A network is a topology and a spatial operator. Each topology of `keras_lc.models` is written once
+and takes any of these.
+"""
+
+import dataclasses
+
+import keras
+
+from keras_lc.layers.frozen_conv2d import FrozenConv2D
+from keras_lc.layers.lc_block import BETWEEN, LCBlock
+from keras_lc.layers.lc_conv2d import LCConv2D
+from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
+
+
+@dataclasses.dataclass(frozen=True)
+class SpatialOperator:
+    """Base class: a description of a layer, to be put at each spatial place of a topology.
+
+    Subclasses are frozen dataclasses whose fields are their configuration, and build the layer in
+    `layer(filters, seed, **geometry)`.
+    """
+
+    def __call__(self, x, filters, kernel_size, strides, seed, data_format, name):
+        """Applies the operator with PyTorch's padding, `kernel_size // 2` on every side.
+
+        Args:
+            x: Symbolic tensor, 4D.
+            filters: Integer, the number of output channels.
+            kernel_size: Odd integer, in pixels.
+            strides: Integer.
+            seed: Integer, the seed of the model. The layer's own follows from it and `name`.
+            data_format: `"channels_last"` or `"channels_first"`.
+            name: String, the name of the layer.
+
+        Returns:
+            A symbolic tensor.
+        """
+        padding = "same"
+        if strides > 1:
+            # Keras' "same" would pad less on the top and left.
+            padding = "valid"
+            x = keras.layers.ZeroPadding2D(
+                kernel_size // 2, data_format=data_format, name=f"{name}_pad"
+            )(x)
+        own_seed = getattr(self, "seed", None)
+        layer = self.layer(
+            filters,
+            derive_seed(seed if own_seed is None else own_seed, name),
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            data_format=data_format,
+            name=name,
+        )
+        return layer(x)
+
+    def layer(self, filters, seed, **geometry):
+        """Returns the layer itself; `geometry` holds Conv2D's arguments."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned(SpatialOperator):
+    """A plain convolution, trained as usual: the papers' baseline."""
+
+    def layer(self, filters, seed, **geometry):
+        return keras.layers.Conv2D(
+            filters, use_bias=False, kernel_initializer=FanInUniform(seed), **geometry
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(SpatialOperator):
+    """A convolution with random filters that are never trained (LC paper, Section 3).
+
+    Args:
+        seed: Integer that determines the filters. Defaults to `None`: the model's seed.
+    """
+
+    seed: int | None = None
+
+    def __post_init__(self):
+        _check_seed(self.seed)
+
+    def layer(self, filters, seed, **geometry):
+        return FrozenConv2D(filters, use_bias=False, seed=seed, **geometry)
+
+
+@dataclasses.dataclass(frozen=True)
+class LC(SpatialOperator):
+    """Trained linear combinations of random filters (LC paper, Section 4).
+
+    Args:
+        expansion: Integer, the number of random filters per output channel.
+        frozen: Boolean, whether the random filters stay as they were drawn.
+        between: What stands between the random filters and their combination: `None`, or
+            `"relu"`, `"bn"` or `"bn_relu"` (Appendix C), which cost `expansion` times the
+            feature maps.
+        seed: Integer that determines the filters. Defaults to `None`: the model's seed.
+    """
+
+    expansion: int = 1
+    frozen: bool = True
+    between: str | None = None
+    seed: int | None = None
+
+    def __post_init__(self):
+        _check_seed(self.seed)
+        if not isinstance(self.expansion, int) or self.expansion < 1:
+            raise ValueError(
+                "`expansion` must be an integer of at least 1. "
+                f"Received: expansion={self.expansion!r}"
+            )
+        if self.between is not None and self.between not in BETWEEN:
+            raise ValueError(
+                f"`between` must be None or one of {BETWEEN}. Received: between={self.between!r}"
+            )
+
+    def layer(self, filters, seed, **geometry):
+        options = dict(expansion=self.expansion, frozen=self.frozen, seed=seed, **geometry)
+        if self.between is not None:
+            return LCBlock(filters, between=self.between, **options)
+        return LCConv2D(filters, use_bias=False, **options)
+
+
+def _check_seed(seed):
+    if seed is not None:
+        resolve_seed(seed)
+
+
+_BY_NAME = {"learned": Learned, "frozen": Frozen, "lc": LC}
+
+
+def get(identifier) -> SpatialOperator:
+    """Returns a spatial operator from its name, or itself.
+
+    Args:
+        identifier: `"learned"`, `"frozen"`, `"lc"`, or a `SpatialOperator`.
+
+    Raises:
+        ValueError: If `identifier` is none of these.
+
+    Example:
+
+    >>> keras_lc.spatial.get("lc")
+    LC(expansion=1, frozen=True, between=None, seed=None)
+    """
+    if isinstance(identifier, SpatialOperator):
+        return identifier
+    if isinstance(identifier, str) and identifier in _BY_NAME:
+        return _BY_NAME[identifier]()
+    raise ValueError(
+        f"`spatial` must be one of {tuple(_BY_NAME)} or an operator of `keras_lc.spatial`, such "
+        f"as `keras_lc.spatial.LC(expansion=8)`. Received: spatial={identifier!r}"
+    )
