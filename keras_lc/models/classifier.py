@@ -67,8 +67,8 @@ class Classifier(keras.Model):
             batch_size: Integer, with arrays. Defaults to the recipe's.
             epochs: Integer.
             steps_per_epoch: Integer, required for data sets of unknown length.
-            validation_split, validation_data, shuffle, sample_weight, initial_epoch, **kwargs: As in
-                `keras.Model.fit`.
+            validation_split, validation_data, shuffle, sample_weight, initial_epoch,
+            **kwargs: As in `keras.Model.fit`.
 
         Returns:
             A `keras.callbacks.History`.
