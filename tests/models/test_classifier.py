@@ -1,0 +1,209 @@
+"""`fit` without `compile`, on every kind of data."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_lc
+from keras_lc.training import SGD, ShuffledBatches, SmoothedCrossentropy
+
+
+def small_model(**kwargs):
+    arguments = {"depth": 8, "width": 4, "expansion": 2, "seed": 1, "augmentation": None}
+    return keras_lc.ResNetLC(**{**arguments, **kwargs})
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 10, 80, dtype="int32")
+    images = generator.integers(0, 60, (80, 32, 32, 3)) + 18 * labels[:, None, None, None]
+    return images.astype("uint8"), labels
+
+
+def test_compiles_with_the_papers_recipe(arrays):
+    model = small_model()
+    model.fit(*arrays, batch_size=16, epochs=3, verbose=0)
+    assert type(model.optimizer) is SGD and type(model.loss) is SmoothedCrossentropy
+    assert model.optimizer.momentum == 0.9 and model.optimizer.nesterov
+    assert model.optimizer.weight_decay == 1e-2
+    assert model.loss.label_smoothing == 0.1 and model.loss.from_logits
+
+
+def test_learning_rate_comes_down_along_a_cosine_over_all_steps(arrays):
+    rates = []
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    model = small_model()
+    model.fit(*arrays, batch_size=16, epochs=2, verbose=0, callbacks=[Record()])
+    expected = 1e-2 * 0.5 * (1 + np.cos(np.pi * np.arange(10) / 10))
+    np.testing.assert_allclose(rates, expected, rtol=1e-4)
+    assert float(model.optimizer.learning_rate) < 1e-9
+
+
+def test_default_batch_is_the_papers_or_all_images(arrays):
+    model = small_model()
+    model.fit(*arrays, verbose=0)  # 80 images: fewer than 256
+    assert int(model.optimizer.iterations) == 1
+
+
+def test_last_partial_batch_is_dropped(arrays):
+    model = small_model()
+    model.fit(*arrays, batch_size=32, epochs=2, verbose=0)
+    assert int(model.optimizer.iterations) == 2 * (80 // 32)
+
+
+def test_softmax_outputs_are_not_taken_for_logits(arrays):
+    model = small_model(classifier_activation="softmax")
+    model.fit(*arrays, batch_size=40, verbose=0)
+    assert not model.loss.from_logits
+
+
+def test_integer_and_one_hot_labels_train_alike(arrays):
+    images, labels = arrays
+    losses = []
+    for y in (labels, labels[:, None], np.eye(10, dtype="float32")[labels]):
+        history = small_model().fit(images, y, batch_size=16, epochs=2, verbose=0).history
+        losses.append([*history["loss"], *history["accuracy"]])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
+    np.testing.assert_allclose(losses[2], losses[0], rtol=1e-6)
+
+
+def test_training_lowers_the_loss(arrays):
+    history = small_model().fit(*arrays, batch_size=16, epochs=6, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0] - 0.2
+
+
+def test_equal_seeds_train_alike(arrays):
+    first, second = (
+        small_model(augmentation="crop_flip").fit(*arrays, batch_size=16, epochs=2, verbose=0)
+        for _ in range(2)
+    )
+    assert first.history == second.history
+
+
+def test_basis_does_not_change(arrays):
+    model = small_model()
+    layer = model.get_layer("stage1_block0_conv1")
+    before = keras.ops.convert_to_numpy(layer.basis).copy()
+    combination = keras.ops.convert_to_numpy(layer.combination).copy()
+    model.fit(*arrays, batch_size=16, verbose=0)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.basis), before)
+    assert np.abs(keras.ops.convert_to_numpy(layer.combination) - combination).max() > 1e-5
+
+
+def data_set(kind, images, labels):
+    if kind == "PyDataset":
+        return ShuffledBatches(images, labels, batch_size=16)
+    if kind == "tf.data":
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensor_slices((images, labels)).batch(16)
+    import torch
+
+    tensors = torch.from_numpy(images), torch.from_numpy(labels).long()
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*tensors), batch_size=16)
+
+
+@pytest.mark.parametrize("kind", ["PyDataset", "tf.data", "DataLoader"])
+def test_data_sets_train_and_their_length_sets_the_schedule(kind, arrays):
+    model = small_model()
+    model.fit(data_set(kind, *arrays), epochs=2, verbose=0)
+    assert int(model.optimizer.iterations) == 10
+    assert float(model.optimizer.learning_rate) < 1e-9
+
+
+def endless(images, labels):
+    while True:
+        yield images[:16], labels[:16]
+
+
+def test_unknown_length_is_refused_with_what_to_pass(arrays):
+    with pytest.raises(ValueError, match="`steps_per_epoch=`"):
+        small_model().fit(endless(*arrays), epochs=2, verbose=0)
+
+
+def test_infinite_tf_data_is_refused_with_what_to_pass(arrays):
+    with pytest.raises(ValueError, match="`steps_per_epoch=`"):
+        small_model().fit(data_set("tf.data", *arrays).repeat(), epochs=2, verbose=0)
+
+
+def test_unknown_length_trains_with_steps_per_epoch(arrays):
+    model = small_model()
+    model.fit(endless(*arrays), epochs=2, steps_per_epoch=3, verbose=0)
+    assert int(model.optimizer.iterations) == 6
+    assert float(model.optimizer.learning_rate) < 1e-9
+
+
+def test_compiled_model_trains_as_any_keras_model(arrays):
+    model = small_model()
+    optimizer = keras.optimizers.Adam()
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(*arrays, batch_size=32, verbose=0)
+    assert model.optimizer is optimizer
+    assert int(optimizer.iterations) == 3  # Keras keeps the partial batch
+
+
+def test_second_fit_starts_the_recipe_anew(arrays):
+    model = small_model()
+    model.fit(*arrays, batch_size=16, verbose=0)
+    weights = model.get_weights()
+    model.fit(*arrays, batch_size=16, verbose=0)
+    assert int(model.optimizer.iterations) == 5
+    assert max(np.abs(a - b).max() for a, b in zip(model.get_weights(), weights, strict=True)) > 0
+
+
+@pytest.mark.parametrize("way", ["load", "clone"])
+def test_copy_of_a_trained_model_starts_the_recipe_anew(way, arrays, tmp_path):
+    model = small_model()
+    model.fit(*arrays, batch_size=16, verbose=0)
+    if way == "load":
+        model.save(tmp_path / "model.keras")
+        copy = keras.saving.load_model(tmp_path / "model.keras")
+    else:
+        copy = keras.models.clone_model(model)
+    first = copy.get_layer("classifier").get_weights()[0]
+    copy.fit(*arrays, batch_size=16, verbose=0)
+    assert np.abs(copy.get_layer("classifier").get_weights()[0] - first).max() > 1e-5
+
+
+def test_validation_split_keeps_the_last_images_for_validation(arrays):
+    images, labels = arrays
+    split = small_model().fit(images, labels, batch_size=16, validation_split=0.2, verbose=0)
+    given = small_model().fit(
+        images[:64], labels[:64], batch_size=16, verbose=0,
+        validation_data=(images[64:], labels[64:]),
+    )  # fmt: skip
+    assert split.history == given.history and "val_loss" in split.history
+
+
+def test_sample_weight_of_zero_leaves_an_image_out(arrays):
+    images, labels = arrays
+    wrong = labels.copy()
+    wrong[::2] = (wrong[::2] + 1) % 10
+    weight = np.arange(80, dtype="float32") % 2
+    results = [
+        small_model().fit(images, y, batch_size=16, sample_weight=weight, verbose=0).history["loss"]
+        for y in (labels, wrong)
+    ]
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x[:, :28], y), r"`x` must be images of shape .*\(80, 28, 32, 3\)"),
+        (lambda x, y: (list(x), y), r"`x` must be images of shape .*Received: list"),
+        (lambda x, y: (x, y[:10]), r"80 images, 10 labels"),
+        (lambda x, y: (x[:0], y[:0]), r"at least one"),
+        (lambda x, y: (x, y + 1), r"labels from 0 to 9 .*classes=10.*labels from 1 to 10"),
+        (lambda x, y: (x, y + 0.5), r"`y` must be integers"),
+        (lambda x, y: (x, np.eye(7)[y % 7]), r"one-hot `\(n, 10\)`.*shape \(80, 7\)"),
+    ],
+)
+def test_images_or_labels_that_do_not_fit_are_refused_before_training(change, message, arrays):
+    with pytest.raises(ValueError, match=message):
+        small_model().fit(*change(*arrays), verbose=0)

@@ -1,0 +1,64 @@
+"""A whole network trains as the same network written with torch.nn."""
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+import keras_lc
+from tests.models import torch_twin
+
+STEPS, BATCH = 20, 32
+
+
+@pytest.fixture(scope="module")
+def images_and_labels():
+    dataset = keras_lc.data.load("digits", progress=False)
+    count = STEPS * BATCH
+    # Colour images, each channel another: a mixed-up channel must show.
+    images = np.stack([np.roll(dataset.x_train[:count, ..., 0], s, axis=1) for s in (0, 3, 7)], -1)
+    return images, dataset.y_train[:count]
+
+
+def losses_of_torch(twin, images, labels):
+    optimizer = torch.optim.SGD(
+        twin.parameters(), lr=1e-2, momentum=0.9, nesterov=True, weight_decay=1e-2
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=STEPS)
+    loss_function = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+    losses = []
+    for step in range(STEPS):
+        batch = slice(step * BATCH, (step + 1) * BATCH)
+        x = torch.from_numpy(images[batch].transpose(0, 3, 1, 2).astype("float32"))
+        loss = loss_function(twin((x - 127.5) / 64), torch.from_numpy(labels[batch]).long())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses
+
+
+class BatchLosses(keras.callbacks.Callback):
+    """The loss of each batch; Keras' logs hold the mean of an epoch's batches so far."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append((batch + 1) * logs["loss"] - sum(self.losses))
+
+
+def test_20_steps_of_resnet_lc_equal_two_convolution_blocks_in_torch(images_and_labels):
+    images, labels = images_and_labels
+    model = keras_lc.ResNetLC(
+        depth=14, width=8, expansion=4, seed=1, mean=127.5, std=64, augmentation=None
+    )
+    twin = torch_twin.ResNetLC(depth=14, width=8, expansion=4)
+    twin.copy_weights(model)
+    expected = losses_of_torch(twin, images, labels)
+    record = BatchLosses()
+    model.fit(images, labels, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[record])
+    np.testing.assert_allclose(record.losses, expected, rtol=1e-3)
+    assert expected[-1] < expected[0]  # it has learned something, so the steps did matter
