@@ -1,0 +1,3 @@
+"""Image classification data as arrays in memory, from wherever it lies."""
+
+from keras_lc.data.dataset import Dataset as Dataset
