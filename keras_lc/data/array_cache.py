@@ -39,7 +39,8 @@ def read_arrays(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
         file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Given the path, `np.load` leaves a damaged file open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             if str(arrays["fingerprint"]) != fingerprint:
                 return None
             return {name: arrays[name] for name in arrays.files if name != "fingerprint"}
