@@ -1,0 +1,173 @@
+"""CIFAR-10 and CIFAR-100 from their original binary archives.
+
+References:
+    - [Learning Multiple Layers of Features from Tiny Images](
+      https://www.cs.toronto.edu/~kriz/cifar.html), Krizhevsky 2009; the page describes the format.
+"""
+
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from keras_lc.data.dataset import Dataset
+
+_IMAGE_BYTES = 3 * 32 * 32
+
+
+@dataclass(frozen=True)
+class _Variant:
+    archive: str
+    archive_bytes: int
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    # Records in each training file, and in each test file.
+    records: tuple[int, int]
+    # In front of each image; the last of them is the class.
+    label_bytes: int
+    python_archive: str
+    python_folder: str
+    class_names: tuple[str, ...]
+
+
+_VARIANTS = {
+    "cifar10": _Variant(
+        archive="cifar-10-binary.tar.gz",
+        archive_bytes=170_052_171,
+        folder="cifar-10-batches-bin",
+        train=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+        test=("test_batch.bin",),
+        records=(10_000, 10_000),
+        label_bytes=1,
+        python_archive="cifar-10-python.tar.gz",
+        python_folder="cifar-10-batches-py",
+        class_names=tuple(
+            "airplane automobile bird cat deer dog frog horse ship truck".split(),
+        ),
+    ),
+    "cifar100": _Variant(
+        archive="cifar-100-binary.tar.gz",
+        archive_bytes=168_513_733,
+        folder="cifar-100-binary",
+        train=("train.bin",),
+        test=("test.bin",),
+        records=(50_000, 10_000),
+        label_bytes=2,
+        python_archive="cifar-100-python.tar.gz",
+        python_folder="cifar-100-python",
+        class_names=tuple(
+            """
+            apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
+            butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach
+            couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster
+            house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
+            motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+            pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road
+            rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel
+            streetcar sunflower sweet_pepper table tank telephone television tiger tractor train
+            trout tulip turtle wardrobe whale willow_tree wolf woman worm
+            """.split()
+        ),
+    ),
+}
+
+ARCHIVES = {
+    name: f"{variant.archive} (from https://www.cs.toronto.edu/~kriz/cifar.html), or its .bin files"
+    for name, variant in _VARIANTS.items()
+}
+
+
+def read(name: str, path: Path) -> Dataset | None:
+    """Reads the binary version of CIFAR.
+
+    Args:
+        name: `"cifar10"` or `"cifar100"`, the latter with its 100 fine labels.
+        path: The archive, or a folder that holds the archive, its unpacked folder or its `.bin`
+            files.
+
+    Returns:
+        The dataset, or `None` if `path` is a folder with nothing of it.
+
+    Raises:
+        ValueError: If a file is truncated, is damaged or is the Python version of CIFAR.
+        FileNotFoundError: If some but not all of the files are there.
+    """
+    variant = _VARIANTS[name]
+    contents = _contents(variant, path)
+    if not contents:
+        return None
+    missing = sorted({*variant.train, *variant.test} - set(contents))
+    if missing:
+        raise FileNotFoundError(f"{path} lacks {', '.join(missing)} of {variant.archive}")
+    x_train, y_train = _decode(variant, [contents[f] for f in variant.train], variant.records[0])
+    x_test, y_test = _decode(variant, [contents[f] for f in variant.test], variant.records[1])
+    return Dataset(name, x_train, y_train, x_test, y_test, variant.class_names)
+
+
+def _contents(variant: _Variant, path: Path) -> dict[str, tuple[str, bytes]]:
+    """Maps each file of the archive that is there to where it lies and what it holds."""
+    if path.is_file():
+        return _unpack(variant, path)
+    for folder in (path, path / variant.folder):
+        files = [f for name in (*variant.train, *variant.test) if (f := folder / name).is_file()]
+        if files:
+            return {file.name: (str(file), file.read_bytes()) for file in files}
+    if (path / variant.archive).is_file():
+        return _unpack(variant, path / variant.archive)
+    for python in (path / variant.python_archive, path / variant.python_folder):
+        if python.exists():
+            raise _python_version(variant, python)
+    if path.name == variant.python_folder:
+        raise _python_version(variant, path)
+    return {}
+
+
+def _unpack(variant: _Variant, archive: Path) -> dict[str, tuple[str, bytes]]:
+    contents = {}
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                location = PurePosixPath(member.name)
+                if variant.python_folder in location.parts:
+                    raise _python_version(variant, archive)
+                if location.name in (*variant.train, *variant.test) and member.isfile():
+                    data = tar.extractfile(member).read()
+                    contents[location.name] = (f"{archive}/{location}", data)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(
+            f"{archive} is truncated, damaged or not a tar archive: it has "
+            f"{archive.stat().st_size:,} bytes, the original {variant.archive} has "
+            f"{variant.archive_bytes:,} ({error})"
+        ) from error
+    if not contents:
+        raise ValueError(f"{archive} holds none of the files of {variant.archive}")
+    return contents
+
+
+def _python_version(variant: _Variant, path: Path) -> ValueError:
+    return ValueError(
+        f"{path} is the Python version of CIFAR. Its files are pickles, which can run any code "
+        f"when they are read, so only the binary version is: get {variant.archive}"
+    )
+
+
+def _decode(
+    variant: _Variant, files: list[tuple[str, bytes]], records: int
+) -> tuple[np.ndarray, np.ndarray]:
+    x = np.empty((len(files), records, 32, 32, 3), np.uint8)
+    y = np.empty((len(files), records), np.int32)
+    record_bytes = variant.label_bytes + _IMAGE_BYTES
+    for index, (location, data) in enumerate(files):
+        if len(data) != records * record_bytes:
+            raise ValueError(
+                f"{location} must have {records * record_bytes:,} bytes ({records:,} records of "
+                f"{record_bytes:,}). Received: {len(data):,} bytes"
+            )
+        table = np.frombuffer(data, np.uint8).reshape(records, record_bytes)
+        y[index] = table[:, variant.label_bytes - 1]
+        planes = table[:, variant.label_bytes :].reshape(records, 3, 32, 32)
+        x[index] = planes.transpose(0, 2, 3, 1)
+    return x.reshape(-1, 32, 32, 3), y.reshape(-1)

@@ -1,0 +1,26 @@
+"""Packages that only some sources need."""
+
+import importlib
+from types import ModuleType
+
+
+def require(module: str, extra: str = "data") -> ModuleType:
+    """Imports a module when a source needs it, so that `keras_lc.data` itself needs only NumPy.
+
+    Args:
+        module: Dotted name, such as `"PIL.Image"`.
+        extra: The extra of keras-lc that installs it.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: If it cannot be imported; the message says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f'This data needs {module}, which cannot be imported: pip install "keras-lc[{extra}]"'
+            f" ({error})"
+        ) from error

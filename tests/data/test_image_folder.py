@@ -1,0 +1,298 @@
+import tarfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from keras_lc.data import image_folder, load
+
+REAL_IMAGES = Path(__file__).parents[3] / "shared/data/cifar10-jpeg.tar.gz"
+
+
+def picture(seed, mode="RGB", size=(6, 5)):
+    channels = Image.new(mode, (1, 1)).getbands()
+    shape = (size[1], size[0], len(channels)) if len(channels) > 1 else (size[1], size[0])
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8), mode)
+
+
+def save(image, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two classes, with two training images and one test image each."""
+    root = tmp_path / "pictures"
+    for seed, name in enumerate(
+        [
+            "train/cat/a.png",
+            "train/cat/b.png",
+            "train/dog/a.png",
+            "train/dog/b.png",
+            "test/cat/a.png",
+            "test/dog/a.png",
+        ]
+    ):
+        save(picture(seed), root / name)
+    return root
+
+
+@pytest.fixture
+def never_decode(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("decoded")
+
+    return lambda: monkeypatch.setattr(image_folder, "_decode", fail)
+
+
+def test_images_come_sorted_by_class_and_name(root):
+    data = load("pets", root)
+    expected = [np.asarray(picture(seed)) for seed in range(6)]
+    np.testing.assert_array_equal(data.x_train, expected[:4])
+    np.testing.assert_array_equal(data.x_test, expected[4:])
+    assert data.x_train.dtype == np.uint8
+
+
+def test_labels_and_class_names_are_those_of_the_folders(root):
+    data = load("pets", root)
+    assert data.name == "pets"
+    assert data.class_names == ("cat", "dog")
+    assert data.y_train.tolist() == [0, 0, 1, 1]
+    assert data.y_test.tolist() == [0, 1]
+    assert data.y_train.dtype == np.int32
+
+
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_the_test_split_may_have_another_name(name, root):
+    (root / "test").rename(root / name)
+    assert load("pets", root).y_test.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "jpg", "Jpg", "jpeg", "JPEG"])
+def test_suffixes_are_those_of_png_and_jpeg_in_any_case(suffix, root):
+    save(picture(9), root / f"train/cat/c.{suffix}")
+    assert load("pets", root).y_train.tolist() == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "._a.png"])
+def test_files_that_the_system_leaves_behind_are_ignored(name, root):
+    for folder in ("train", "train/cat"):
+        (root / folder / name).write_bytes(b"not an image")
+    assert load("pets", root).y_train.tolist() == [0, 0, 1, 1]
+
+
+def test_only_grayscale_images_keep_one_channel(tmp_path):
+    for name in ("train", "test"):
+        save(picture(0, "L"), tmp_path / name / "cat/a.png")
+    data = load("pets", tmp_path)
+    assert data.image_shape == (5, 6, 1)
+    np.testing.assert_array_equal(data.x_train[0, ..., 0], np.asarray(picture(0, "L")))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_other_modes_among_color_images_become_rgb(mode, root):
+    suffix = "jpg" if mode == "CMYK" else "png"
+    path = root / f"train/cat/c.{suffix}"
+    save(picture(7, mode), path)
+    data = load("pets", root)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(data.x_train[2], np.asarray(image.convert("RGB")))
+
+
+def test_images_with_16_bits_are_refused(root):
+    save(Image.fromarray(np.zeros((5, 6), np.uint16)), root / "train/cat/c.png")
+    with pytest.raises(ValueError, match=r"c.png must have 8 bits per channel.*'I;16'"):
+        load("pets", root)
+
+
+def test_second_load_decodes_nothing(root, never_decode):
+    first = load("pets", root)
+    never_decode()
+    second = load("pets", root)
+    np.testing.assert_array_equal(second.x_train, first.x_train)
+    np.testing.assert_array_equal(second.y_train, first.y_train)
+    np.testing.assert_array_equal(second.x_test, first.x_test)
+    np.testing.assert_array_equal(second.y_test, first.y_test)
+    assert second.class_names == first.class_names
+
+
+def test_cache_lies_outside_the_folder(root, tmp_path):
+    before = sorted(root.rglob("*"))
+    load("pets", root)
+    assert sorted(root.rglob("*")) == before
+    assert len(list((tmp_path / "keras_lc_cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize("folder", ["home/.keras/keras_lc", "keras_home/keras_lc"])
+def test_cache_lies_in_the_home_of_keras_by_default(folder, root, tmp_path, monkeypatch):
+    monkeypatch.delenv("KERAS_LC_CACHE")
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    if "keras_home" in folder:
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras_home"))
+    load("pets", root)
+    assert len(list((tmp_path / folder).iterdir())) == 1
+
+
+def test_a_changed_image_is_decoded_again(root, tmp_path):
+    load("pets", root)
+    save(picture(99), root / "train/cat/a.png")
+    np.testing.assert_array_equal(load("pets", root).x_train[0], np.asarray(picture(99)))
+    assert len(list((tmp_path / "keras_lc_cache").iterdir())) == 1
+
+
+def test_a_renamed_image_is_decoded_again(root):
+    load("pets", root)
+    (root / "train/cat/a.png").rename(root / "train/cat/z.png")
+    np.testing.assert_array_equal(load("pets", root).x_train[1], np.asarray(picture(0)))
+
+
+def flip_a_bit(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [flip_a_bit, lambda data: data[:-200], lambda data: b"", lambda data: b"nonsense"]
+)
+def test_a_damaged_cache_is_rebuilt(damage, root, tmp_path, never_decode):
+    load("pets", root)
+    (cache,) = (tmp_path / "keras_lc_cache").iterdir()
+    good = cache.read_bytes()
+    cache.write_bytes(damage(good))
+    np.testing.assert_array_equal(load("pets", root).x_train[0], np.asarray(picture(0)))
+    never_decode()
+    load("pets", root)
+
+
+def test_a_cache_that_cannot_be_written_is_only_a_warning(root, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KERAS_LC_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="could not be cached.* Set KERAS_LC_CACHE"):
+        assert load("pets", root).y_test.tolist() == [0, 1]
+
+
+def test_progress_can_be_silenced(root, capfd):
+    load("pets", root, progress=False)
+    assert capfd.readouterr().err == ""
+
+
+def test_progress_is_shown_while_decoding(root, capfd):
+    load("pets", root)
+    assert "Decoding: 100%" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("cut", [1, 2, 50, 300])
+@pytest.mark.parametrize("tolerant", [False, True])
+def test_a_truncated_jpeg_is_named(cut, tolerant, root, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
+    path = root / "train/dog/c.jpg"
+    save(picture(3), path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(ValueError, match=r"train/dog/c.jpg is truncated or damaged"):
+        load("pets", root)
+    assert tolerant == ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_a_truncated_png_is_named(root):
+    path = root / "test/dog/a.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"test/dog/a.png is truncated or damaged"):
+        load("pets", root)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>"])
+def test_a_file_that_is_no_image_inside_is_named(content, root):
+    (root / "train/cat/a.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"train/cat/a.png is truncated or damaged"):
+        load("pets", root)
+
+
+def test_a_file_that_is_no_image_by_name_is_named(root):
+    (root / "train/cat/notes.txt").touch()
+    with pytest.raises(ValueError, match=r"train/cat/notes.txt is not an image .* .png, .jpg"):
+        load("pets", root)
+
+
+def test_a_folder_inside_a_class_folder_is_named(root):
+    (root / "train/cat/more.png").mkdir()
+    with pytest.raises(ValueError, match=r"train/cat/more.png is not an image"):
+        load("pets", root)
+
+
+def test_a_file_beside_the_class_folders_is_named(root):
+    (root / "train/labels.csv").touch()
+    with pytest.raises(ValueError, match=r"train/labels.csv is not a class folder"):
+        load("pets", root)
+
+
+def test_different_classes_are_named_on_each_side(root):
+    (root / "test/dog").rename(root / "test/wolf")
+    message = r"differ in classes; only in train: dog; only in test: wolf"
+    with pytest.raises(ValueError, match=message):
+        load("pets", root)
+
+
+def test_a_class_without_test_images_is_named(root):
+    save(picture(0), root / "train/horse/a.png")
+    with pytest.raises(ValueError, match=r"only in train: horse; only in test: none"):
+        load("pets", root)
+
+
+def test_an_empty_class_folder_is_named(root):
+    (root / "test/dog/a.png").rename(root / "test/dog/.hidden.png")
+    with pytest.raises(ValueError, match=r"class folder .*test/dog is empty"):
+        load("pets", root)
+
+
+def test_images_of_different_sizes_are_named(root):
+    save(picture(0, size=(7, 5)), root / "train/dog/b.png")
+    message = r"one size, but .*train/cat/a.png has 6 x 5 pixels and .*train/dog/b.png has 7 x 5"
+    with pytest.raises(ValueError, match=message):
+        load("pets", root)
+
+
+def test_a_split_without_class_folders_is_named(root):
+    for path in sorted((root / "test").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    with pytest.raises(ValueError, match=r"test holds no class folders"):
+        load("pets", root)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("train", r"holds `test`, but no folder `train`"),
+        ("test", r"holds `train`, but no folder `test` \(nor `val`, nor `validation`\)"),
+    ],
+)
+def test_a_missing_split_is_named(split, message, root):
+    (root / split).rename(root.parent / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=message):
+        load("pets", root)
+
+
+def test_real_cifar10_jpegs(tmp_path):
+    if not REAL_IMAGES.exists():
+        pytest.skip(f"{REAL_IMAGES} is not there")
+    classes = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    wanted = {f"{split}/{name}" for split in ("train", "test") for name in classes}
+    kept = dict.fromkeys(wanted, 0)
+    with tarfile.open(REAL_IMAGES) as tar:
+        for member in tar:
+            folder = "/".join(Path(member.name).parts[-3:-1])
+            if member.isfile() and kept.get(folder, 3) < 3:
+                kept[folder] += 1
+                target = tmp_path / "cifar10" / folder / Path(member.name).name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(tar.extractfile(member).read())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = load("cifar10", tmp_path / "cifar10", progress=False)
+    assert data.x_train.shape == (30, 32, 32, 3)
+    assert data.x_test.shape == (30, 32, 32, 3)
+    assert data.y_train.tolist() == data.y_test.tolist() == [k for k in range(10) for _ in "abc"]
+    assert data.class_names == tuple(classes)
+    assert all(60 < mean < 190 for mean in data.mean)
