@@ -1,6 +1,7 @@
 """CIFAR's augmentation, a crop and a flip for each image, inside the training step."""
 
 import keras
+import numpy as np
 from keras import ops
 
 _MASK = 0xFFFF
@@ -110,6 +111,15 @@ class RandomCropFlip(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    # Keras writes no seed generator's state, and a resumed run would crop as if it had just begun.
+    def save_own_variables(self, store):
+        state = ops.convert_to_numpy(self.seed_generator.state.value)
+        store["seed_state"] = state.astype("int64")
+
+    def load_own_variables(self, store):
+        state = self.seed_generator.state
+        state.assign(np.array(store["seed_state"]).astype(state.dtype))
 
     def get_config(self):
         config = super().get_config()

@@ -15,7 +15,9 @@ def epoch(batches):
 def test_an_epoch_takes_each_image_at_most_once_with_its_label():
     batches = ShuffledBatches(X, Y, batch_size=3, seed=0)
     assert len(batches) == 3
-    images, labels = (np.concatenate(parts) for parts in zip(*(batches[i] for i in range(3))))
+    images, labels = (
+        np.concatenate(parts) for parts in zip(*map(batches.__getitem__, range(3)), strict=True)
+    )
     assert len(set(labels)) == 9
     np.testing.assert_array_equal(images[:, 0], labels)
 
