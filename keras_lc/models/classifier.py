@@ -137,12 +137,12 @@ def image_input(input_shape, include_preprocessing, mean, std, augmentation, see
     """Returns the input tensor of a network and what its first layer sees."""
     inputs = keras.Input(shape=input_shape, name="images")
     x = inputs
-    # In float32 whatever the policy: a pixel value has more digits than bfloat16.
+    # Never in half precision: a pixel value has more digits than bfloat16.
     if augmentation == "crop_flip":
         x = RandomCropFlip(
             data_format=data_format,
             seed=derive_seed(seed, "augmentation") % 2**31,
-            dtype="float32",
+            dtype=_full_precision(),
             name="random_crop_flip",
         )(x)
     elif isinstance(augmentation, keras.layers.Layer):
@@ -159,14 +159,14 @@ def image_input(input_shape, include_preprocessing, mean, std, augmentation, see
             axis=-1 if data_format == "channels_last" else 1,
             mean=mean,
             variance=[s**2 for s in std],
-            dtype="float32",
+            dtype=_full_precision(),
             name="normalization",
         )(x)
     return inputs, x
 
 
 def classifier_head(x, classes, activation, seed, data_format):
-    """Returns the outputs: global average pooling and a linear layer, in float32."""
+    """Returns the outputs: global average pooling and a linear layer."""
     if classes < 1:
         raise ValueError(f"`classes` must be at least 1. Received: classes={classes}")
     x = keras.layers.GlobalAveragePooling2D(data_format=data_format, name="pool")(x)
@@ -177,9 +177,15 @@ def classifier_head(x, classes, activation, seed, data_format):
         kernel_initializer=FanInUniform(derive_seed(seed, "classifier")),
         bias_initializer=FanInUniform(derive_seed(seed, "classifier_bias"), fan_in=features),
         # Logits of half precision would lose the differences that the loss is about.
-        dtype="float32",
+        dtype=_full_precision(),
         name="classifier",
     )(x)
+
+
+def _full_precision():
+    """Returns the dtype policy in force, or float32 where that computes in half precision."""
+    policy = keras.config.dtype_policy()
+    return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy
 
 
 def _channel_statistics(mean, std, channels):
