@@ -63,9 +63,11 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
             if batch_norm and _is_affine(layer, in_training_mode):
                 return [_merge_block(layer)]
             return _unroll_block(layer)
-        config = layer.get_config()
-        if _without_own_initializers(config) != config:
-            return [exact_type.from_config(_without_own_initializers(config))]
+        if exact_type.__module__.partition(".")[0] == "keras":
+            config = layer.get_config()
+            plain_config = _without_own_initializers(config)
+            if len(plain_config) < len(config):
+                return [exact_type.from_config(plain_config)]
         return None
 
     folded = replace(model, plain)
@@ -80,7 +82,8 @@ def _always_in_training_mode(model):
     layers = set()
     for graph in graphs_within(model):
         for node in _nodes(graph):
-            if node.arguments.kwargs.get("training"):
+            args, kwargs = node.arguments.args, node.arguments.kwargs
+            if kwargs.get("training") or any(argument is True for argument in args[1:]):
                 layers.add(node.operation)
                 layers.update(layer for _, layer in layers_within(node.operation))
     return layers
@@ -152,9 +155,7 @@ def _unroll_block(block):
     if block.activation is not None:
         layers.append(keras.layers.ReLU(name=f"{block.name}_relu", dtype=block.dtype_policy))
     combination = block.combination_conv
-    layers.append(
-        _conv2d(combination, combination.kernel, None, name=f"{block.name}_combination")
-    )
+    layers.append(_conv2d(combination, combination.kernel, None, name=f"{block.name}_combination"))
     return layers
 
 
@@ -220,7 +221,7 @@ def _is_fusable(conv, batch_norm):
     return (
         type(conv) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
         and conv.activation in (None, keras.activations.linear)
-        and batch_norm.axis in (_channel_axis(conv), _channel_axis(conv) % 4)
+        and batch_norm.axis % 4 == _channel_axis(conv) % 4
         # Otherwise the output would have another dtype than before.
         and conv.compute_dtype == batch_norm.compute_dtype
         and not getattr(conv, "lora_enabled", False)

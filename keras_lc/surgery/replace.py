@@ -166,9 +166,7 @@ class _Walk:
         # Setting the flag of a layer sets those of all layers within: the outermost first.
         for source, targets in reversed(self.copies.items()):
             if source in twins:
-                pairs = zip(
-                    source._flatten_layers(), twins[source]._flatten_layers(), strict=True
-                )
+                pairs = zip(source._flatten_layers(), twins[source]._flatten_layers(), strict=True)
             elif isinstance(source, keras.layers.Layer):
                 pairs = ((source, target) for target in targets)
             else:
