@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_lc.layers import FrozenConv2D, LCBlock, LCConv2D, RandomCropFlip
-from keras_lc.surgery.replace import graph_of, graphs_within, layers_within, replace
+from keras_lc.surgery.replace import graph_of, graphs_within, layers_within, replace, to_numpy
 
 
 def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> keras.Model:
@@ -133,9 +133,9 @@ def _built(cls, config, kernel, bias):
     shape = [None, None, None, None]
     shape[_channel_axis(layer)] = channels
     layer.build(tuple(shape))
-    layer.kernel.assign(kernel)
+    layer.kernel.assign(to_numpy(kernel))
     if bias is not None:
-        layer.bias.assign(bias)
+        layer.bias.assign(to_numpy(bias))
     return layer
 
 
@@ -150,7 +150,7 @@ def _unroll_block(block):
         config = block.batch_norm.get_config() | {"name": f"{block.name}_bn"}
         batch_norm = keras.layers.BatchNormalization.from_config(config)
         batch_norm.build_from_config(block.batch_norm.get_build_config())
-        batch_norm.set_weights(block.batch_norm.get_weights())
+        batch_norm.set_weights([to_numpy(weight) for weight in block.batch_norm.weights])
         layers.append(batch_norm)
     if block.activation is not None:
         layers.append(keras.layers.ReLU(name=f"{block.name}_relu", dtype=block.dtype_policy))
@@ -254,7 +254,7 @@ def _scale_and_shift(batch_norm):
 
 
 def _float64(variable):
-    return keras.ops.convert_to_numpy(variable).astype("float64")
+    return to_numpy(variable).astype("float64")
 
 
 # --- Nothing of keras_lc may be left ---

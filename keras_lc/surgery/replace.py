@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
+import numpy as np
 from keras.src.models.functional import Functional
 
 Substitute = Callable[[keras.layers.Layer], Sequence[keras.layers.Layer] | None]
@@ -90,6 +91,16 @@ def layers_within(
         inner_path = f"{path}/{inner.name}" if path else inner.name
         yield inner_path, inner
         yield from layers_within(inner, inner_path)
+
+
+def to_numpy(value) -> np.ndarray:
+    """Returns the array to assign, so that no two variables share a buffer.
+
+    Under JAX, variables assigned from each other would: training or predicting with one model,
+    which gives its buffers away, would delete the other's. Nor does an array on the host tie the
+    new variable to a device.
+    """
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(value))
 
 
 def _replaceable_within(layer, path, substitute):
@@ -202,8 +213,7 @@ def _assign_variables(source, target):
             "Does its `get_config()` return all arguments of its constructor?"
         )
     for original, copy in zip(source.variables, target.variables, strict=True):
-        # By way of the host, so that the copy lies on the device in whose scope it is made.
-        copy.assign(keras.ops.convert_to_numpy(original))
+        copy.assign(to_numpy(original))
     for layer in target._flatten_layers():
         # `keras.layers.Normalization` computes with constants that it makes from its variables.
         if hasattr(layer, "finalize_state"):
