@@ -293,7 +293,7 @@ class TestSubstitutes:
 
     def test_variables_that_do_not_fit_are_refused(self):
         wrong = keras.layers.Conv2D(5, 3, name="conv")
-        with pytest.raises(ValueError, match="layer 'conv' .* cannot be taken over"):
+        with pytest.raises(ValueError, match=r"layer 'conv' .* cannot be taken over"):
             replace(sequential(), lambda layer: [wrong] if layer.name == "conv" else None)
 
     @pytest.mark.parametrize("build", [functional, sequential, nested], ids=lambda f: f.__name__)
@@ -384,7 +384,6 @@ class TestHiddenLayers:
     def test_one_in_a_nested_model_is_refused_by_its_path(self):
         inputs = keras.Input((8, 8, 3))
         model = keras.Model(inputs, self.model(functional())(inputs))
-        model.layers[1].name
         with pytest.raises(ValueError, match=r"sequential\w*/owner/functional/a_relu"):
             replace(model, relu_to_tanh)
 
