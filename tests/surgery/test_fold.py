@@ -37,7 +37,7 @@ def values(layer):
 
 
 def outputs(model, inputs):
-    return model.predict(inputs, verbose=0)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, model(inputs, training=False))
 
 
 def assert_close(actual, desired, tolerance=TOLERANCE):
@@ -154,8 +154,8 @@ class TestModel:
         names = [layer.name for layer in model._flatten_layers()]
         desired, before = outputs(model, self.inputs()), values(model)
         folded = fold(model, batch_norm=True)
-        # Under JAX, predicting gives buffers away: these must not be the model's.
-        outputs(folded, self.inputs())
+        # Under JAX, `predict` gives buffers away: they must not be the model's.
+        folded.predict(self.inputs(), verbose=0)
         assert [layer.name for layer in model._flatten_layers()] == names
         for actual, expected in zip(values(model), before, strict=True):
             np.testing.assert_array_equal(actual, expected)
@@ -217,7 +217,7 @@ class TestNothingOfKerasLcIsLeft:
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        np.testing.assert_array_equal(np.load(tmp_path / "outputs.npy"), outputs(folded, images()))
+        assert_close(np.load(tmp_path / "outputs.npy"), outputs(folded, images()))
 
     def test_a_hidden_layer_is_refused_by_its_path(self):
         frames = keras.layers.TimeDistributed(LCConv2D(4, 3, name="lc"), name="frames")
@@ -456,6 +456,5 @@ class TestLCBlock:
         model = sequential(
             LCBlock(4, 3, "bn", padding="same", name="one"), LCBlock(4, 3, "relu", name="two")
         )
-        with pytest.raises(ValueError, match="two: ") as error:
+        with pytest.raises(ValueError, match=r"to one Conv2D\. two: "):
             fold(model, batch_norm=True)
-        assert "one" not in str(error.value).split("Conv2D. ")[1]
