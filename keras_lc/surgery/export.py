@@ -64,9 +64,9 @@ def export(
         format: One of `"tf_saved_model"` (served by `serve`), `"onnx"`, `"litert"` (a `.tflite`
             file) and `"torch"` (a `.pt2` file, for `torch.export.load`).
         verify: Boolean, whether to load the file with the format's own runtime in a further child
-            process and compare its outputs with the model's, on images of uniform noise in
-            [0, 255] in batches of 1 and 5. No two may differ by more than
-            1e-4 times the largest output (plus 1e-6).
+            process and compare its outputs with those of the model (not folded, in float32, on
+            the CPU), on images of uniform noise in [0, 255] in batches of 1 and 5. No two may
+            differ by more than 1e-4 times the largest output (plus 1e-6).
         batch_norm: Boolean, whether to fuse batch normalization; see `fold`.
 
     Returns:
@@ -90,11 +90,11 @@ def export(
     spec = _check_format(format)
     _check_packages(format, (*spec.writers, spec.runtime) if verify else spec.writers)
     _check_target(path, format)
-    _check_model(model, format)
 
-    # On the CPU, since the float32 products of accelerators may have fewer bits.
+    # On the CPU, since an accelerator's float32 products may have fewer bits (TF32).
     with keras.device("cpu"):
         in_float32 = replace(model, _float32_layer)
+        _check_model(in_float32, format)
         folded = fold(in_float32, batch_norm=batch_norm, strict=False)
         # Beside the target, so that the last step is a rename within one file system.
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -190,7 +190,8 @@ def _verify(model, written, format, folder):
     shape = [size or _DEFAULT_SIZE for size in images_spec.shape[1:]]
     images = np.random.default_rng(0).uniform(0, 255, (max(_BATCH_SIZES), *shape))
     images = images.astype(images_spec.dtype)
-    expected = model.predict(images, verbose=0)
+    # Not `predict`: eager operations run on the device of the scope, under each backend.
+    expected = keras.ops.convert_to_numpy(model(images, training=False))
     np.savez(folder / "batches.npz", **{str(size): images[:size] for size in _BATCH_SIZES})
     _run_worker("verify", format, written, folder / "batches.npz", folder / "outputs.npz")
     with np.load(folder / "outputs.npz") as outputs:

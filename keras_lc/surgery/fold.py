@@ -82,7 +82,10 @@ def _always_in_training_mode(model):
     layers = set()
     for graph in graphs_within(model):
         for node in _nodes(graph):
+            if not isinstance(node.operation, keras.layers.Layer):
+                continue
             args, kwargs = node.arguments.args, node.arguments.kwargs
+            # By position, the flag could be another one: then too much stays as it is.
             if kwargs.get("training") or any(argument is True for argument in args[1:]):
                 layers.add(node.operation)
                 layers.update(layer for _, layer in layers_within(node.operation))
