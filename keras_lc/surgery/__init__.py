@@ -1,0 +1,3 @@
+from keras_lc.surgery.export import export as export
+from keras_lc.surgery.fold import fold as fold
+from keras_lc.surgery.replace import replace as replace

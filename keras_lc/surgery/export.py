@@ -1,0 +1,229 @@
+"""Files for serving: written from any backend by one path, and checked before they appear."""
+
+import dataclasses
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import keras
+import numpy as np
+
+from keras_lc.surgery.fold import fold
+from keras_lc.surgery.replace import replace
+
+_WORKER = pathlib.Path(__file__).with_name("export_worker.py")
+_BATCH_SIZES = (1, 5)
+# Of an image whose size the model leaves open.
+_DEFAULT_SIZE = 64
+# Fifty times what was measured for ResNet-50, whose float32 sums each runtime takes in an order of
+# its own; far below what a misread layer does.
+_RELATIVE_TOLERANCE = 1e-4
+_ABSOLUTE_TOLERANCE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class _Format:
+    backend: str
+    suffix: str
+    writers: tuple[str, ...]
+    runtime: str
+
+
+_FORMATS = {
+    "tf_saved_model": _Format("tensorflow", "", ("tensorflow",), "tensorflow"),
+    "onnx": _Format("tensorflow", ".onnx", ("tensorflow", "tf2onnx", "onnx"), "onnxruntime"),
+    "litert": _Format("tensorflow", ".tflite", ("tensorflow",), "ai_edge_litert"),
+    "torch": _Format("torch", ".pt2", ("torch",), "torch"),
+}
+
+
+def export(
+    model: keras.Model,
+    path: str | os.PathLike,
+    format: str = "tf_saved_model",
+    verify: bool = True,
+    batch_norm: bool = True,
+) -> pathlib.Path:
+    """Writes a model for serving, in a format that needs neither Keras nor `keras_lc`.
+
+    The model is folded; a child process writes the file from plain Keras layers, always under
+    TensorFlow (for `"torch"`, under PyTorch). So each format can be written from each backend,
+    and the file does not depend on the backend. It takes any batch size.
+
+    The file computes in float32, also where the model's dtype policy is a mixed or a half one.
+
+    Args:
+        model: A Functional or Sequential model with one input, the images, and one output. It
+            stays as it is. All its layers must be Keras' or this library's: the child process
+            knows no others.
+        path: Path of the file or, for `"tf_saved_model"`, the folder. An existing one is replaced
+            when the new one is complete; a folder only if it is a SavedModel.
+        format: One of `"tf_saved_model"` (served by `serve`), `"onnx"`, `"litert"` (a `.tflite`
+            file) and `"torch"` (a `.pt2` file, for `torch.export.load`).
+        verify: Boolean, whether to load the file with the format's own runtime in a further child
+            process and compare its outputs with those of the model (not folded, in float32, on
+            the CPU), on images of uniform noise in [0, 255] in batches of 1 and 5. No two may
+            differ by more than 1e-4 times the largest output (plus 1e-6).
+        batch_norm: Boolean, whether to fuse batch normalization; see `fold`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: If a package is missing that the format needs.
+        ValueError: If the format is unknown, the model has several inputs or outputs or cannot be
+            folded, `path` holds what must not be overwritten, or the file's outputs differ.
+        RuntimeError: If the child process fails; with the end of what it wrote to stderr.
+
+        After an error nothing is left behind, and what was at `path` is still there.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras_lc.LCConv2D(16, 3)])
+    >>> keras_lc.export(model, "model.onnx", format="onnx")
+    PosixPath('model.onnx')
+    """
+    path = pathlib.Path(path)
+    spec = _check_format(format)
+    _check_packages(format, (*spec.writers, spec.runtime) if verify else spec.writers)
+    _check_target(path, format)
+
+    # On the CPU, since an accelerator's float32 products may have fewer bits (TF32).
+    with keras.device("cpu"):
+        in_float32 = replace(model, _float32_layer)
+        _check_model(in_float32, format)
+        folded = fold(in_float32, batch_norm=batch_norm, strict=False)
+        # Beside the target, so that the last step is a rename within one file system.
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            folder = pathlib.Path(folder)
+            source, written = folder / "model.keras", folder / f"export{spec.suffix}"
+            folded.save(source)
+            _run_worker("write", format, source, written)
+            if verify:
+                _verify(in_float32, written, format, folder)
+            _publish(written, path, folder)
+    return path
+
+
+def _check_format(format):
+    if format not in _FORMATS:
+        raise ValueError(
+            f"`format` must be one of {', '.join(map(repr, _FORMATS))}. Received: format={format!r}"
+        )
+    return _FORMATS[format]
+
+
+def _check_packages(format, packages):
+    missing = [name for name in dict.fromkeys(packages) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"Exporting with format={format!r} needs {', '.join(missing)}, not installed here. "
+            'Run `pip install "keras-lc[export]"`'
+            + (" and `pip install torch`." if "torch" in missing else ".")
+        )
+
+
+def _check_target(path, format):
+    if not path.exists():
+        return
+    if format == "tf_saved_model":
+        if not (path / "saved_model.pb").is_file():
+            raise ValueError(
+                f"'{path}' exists and is not a SavedModel, so it is not overwritten. "
+                "Choose another `path`, or delete it."
+            )
+    elif not path.is_file():
+        raise ValueError(f"'{path}' is a folder, and format={format!r} is a file.")
+
+
+def _check_model(model, format):
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            "`export` takes models with one input and one output. Received: model "
+            f"'{model.name}' with {len(model.inputs)} inputs and {len(model.outputs)} outputs."
+        )
+    if format == "torch" and None in model.inputs[0].shape[1:]:
+        raise ValueError(
+            "format='torch' needs a fixed image size; only the batch size may be left open. "
+            f"Received: input shape {model.inputs[0].shape}."
+        )
+
+
+def _float32_layer(layer):
+    config = layer.get_config()
+    in_float32 = _with_float32_policies(config)
+    return None if in_float32 == config else [type(layer).from_config(in_float32)]
+
+
+def _with_float32_policies(config):
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return config | {"config": {"name": "float32"}}
+        return {key: _with_float32_policies(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(map(_with_float32_policies, config))
+    return config
+
+
+def _run_worker(*arguments):
+    backend = _FORMATS[arguments[1]].backend
+    environment = os.environ | {
+        "KERAS_BACKEND": backend,
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    # -P: the modules beside the script must not stand before installed packages.
+    command = [sys.executable, "-P", str(_WORKER), *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(
+            f"The child process failed to {arguments[0]} format={arguments[1]!r} "
+            f"(exit status {done.returncode}):\n{done.stderr[-3000:]}"
+        )
+
+
+def _verify(model, written, format, folder):
+    (images_spec,) = model.inputs
+    shape = [size or _DEFAULT_SIZE for size in images_spec.shape[1:]]
+    images = np.random.default_rng(0).uniform(0, 255, (max(_BATCH_SIZES), *shape))
+    images = images.astype(images_spec.dtype)
+    # Not `predict`: eager operations run on the device of the scope, under each backend.
+    expected = keras.ops.convert_to_numpy(model(images, training=False))
+    np.savez(folder / "batches.npz", **{str(size): images[:size] for size in _BATCH_SIZES})
+    _run_worker("verify", format, written, folder / "batches.npz", folder / "outputs.npz")
+    with np.load(folder / "outputs.npz") as outputs:
+        for size in _BATCH_SIZES:
+            _compare(outputs[str(size)], expected[:size], format)
+
+
+def _compare(actual, expected, format):
+    if actual.shape != expected.shape:
+        raise ValueError(
+            f"The exported file (format={format!r}) has outputs of shape {actual.shape}, the "
+            f"model of shape {expected.shape}. Nothing was written."
+        )
+    difference = float(np.max(np.abs(actual - expected)))
+    allowed = _RELATIVE_TOLERANCE * float(np.max(np.abs(expected))) + _ABSOLUTE_TOLERANCE
+    # Negated, so that NaN is a difference.
+    if not difference <= allowed:
+        raise ValueError(
+            f"The outputs of the exported file (format={format!r}) differ from the model's by up "
+            f"to {difference:.3g}, where {allowed:.3g} is allowed. Nothing was written."
+        )
+
+
+def _publish(written, path, folder):
+    if not path.is_dir():
+        os.replace(written, path)
+        return
+    # A folder with files in it cannot be replaced in one step.
+    old = folder / "old"
+    path.rename(old)
+    try:
+        written.rename(path)
+    except OSError:
+        old.rename(path)
+        raise

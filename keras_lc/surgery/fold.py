@@ -1,0 +1,301 @@
+"""Folding: LC layers become plain Conv2D, batch normalization becomes a scale and a bias."""
+
+import collections
+
+import keras
+import numpy as np
+
+from keras_lc.layers import FrozenConv2D, LCBlock, LCConv2D, RandomCropFlip
+from keras_lc.surgery.replace import graph_of, graphs_within, layers_within, replace, to_numpy
+
+
+def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> keras.Model:
+    """Copies a model, with each LC layer replaced by the Conv2D it is equal to at inference.
+
+    `LCConv2D` and `FrozenConv2D` become `keras.layers.Conv2D` of the same name, whose kernel is
+    the combined kernel; `RandomCropFlip`, which does nothing at inference, is left out. The
+    result consists of Keras' own layers (and of yours): a file of it loads where `keras_lc` is
+    not installed. Its outputs equal the model's to float32 rounding.
+
+    Args:
+        model: A Functional or Sequential model. It stays as it is.
+        batch_norm: Boolean, whether to also fuse each `keras.layers.BatchNormalization` into the
+            convolution before it: `kernel · s` and `(bias - mean) · s + beta`, with
+            `s = gamma / √(variance + epsilon)`, computed in float64. This is done where it is
+            exact: behind a Conv2D or DepthwiseConv2D without activation whose output goes nowhere
+            else, neither of them shared. All others stay. The result is for inference; trained
+            on, it would no longer normalize.
+        strict: Boolean, whether to refuse an `LCBlock` that is not one convolution. If `False`,
+            it becomes the layers `{name}_basis`, `{name}_bn`, `{name}_relu`,
+            `{name}_combination`.
+
+    Returns:
+        The folded copy, not compiled: a `keras.Model`, or `keras.Sequential` for such a model.
+
+    Raises:
+        ValueError: If an `LCBlock` is not one convolution and `strict` is true, or if a layer
+            that needs `keras_lc` cannot be reached, because a layer or a subclassed model hides
+            it.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras_lc.LCConv2D(16, 3, name="conv")])
+    >>> folded = keras_lc.fold(model)
+    >>> type(folded.get_layer("conv")) is keras.layers.Conv2D
+    True
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4
+    - [RepVGG](https://arxiv.org/abs/2101.03697), Section 3.3, for batch normalization
+    """
+    in_training_mode = _always_in_training_mode(model)
+    if strict:
+        _refuse_blocks(model, batch_norm, in_training_mode)
+
+    def plain(layer):
+        exact_type = type(layer)
+        if exact_type in (LCConv2D, FrozenConv2D):
+            return [_conv2d(layer, layer.kernel, layer.bias)]
+        if exact_type is RandomCropFlip and layer not in in_training_mode:
+            return []
+        if exact_type is LCBlock:
+            if batch_norm and _is_affine(layer, in_training_mode):
+                return [_merge_block(layer)]
+            return _unroll_block(layer)
+        if exact_type.__module__.partition(".")[0] == "keras":
+            config = layer.get_config()
+            plain_config = _without_own_initializers(config)
+            if len(plain_config) < len(config):
+                return [exact_type.from_config(plain_config)]
+        return None
+
+    folded = replace(model, plain)
+    if batch_norm:
+        folded = _fuse_batch_norm(folded)
+    _check_needs_only_keras(folded)
+    return folded
+
+
+def _always_in_training_mode(model):
+    """The layers that the graph itself calls with `training=True`, at inference too."""
+    layers = set()
+    for graph in graphs_within(model):
+        for node in _nodes(graph):
+            if not isinstance(node.operation, keras.layers.Layer):
+                continue
+            args, kwargs = node.arguments.args, node.arguments.kwargs
+            # By position, the flag could be another one: then too much stays as it is.
+            if kwargs.get("training") or any(argument is True for argument in args[1:]):
+                layers.add(node.operation)
+                layers.update(layer for _, layer in layers_within(node.operation))
+    return layers
+
+
+def _nodes(graph):
+    return [node for nodes in graph._nodes_by_depth.values() for node in nodes]
+
+
+# --- LC layers ---
+
+
+def _is_affine(block, in_training_mode):
+    return block.activation is None and block not in in_training_mode
+
+
+def _refuse_blocks(model, batch_norm, in_training_mode):
+    blocks = [(path, layer) for path, layer in layers_within(model) if type(layer) is LCBlock]
+    affine = [path for path, layer in blocks if _is_affine(layer, in_training_mode)]
+    others = [path for path, layer in blocks if not _is_affine(layer, in_training_mode)]
+    reasons = []
+    if affine and not batch_norm:
+        reasons.append(
+            f"{', '.join(affine)}: pass `batch_norm=True`, which merges the normalization between "
+            "basis and combination into one convolution."
+        )
+    if others:
+        reasons.append(
+            f"{', '.join(others)}: what lies between basis and combination is not linear; pass "
+            "`strict=False` to make them plain Keras layers, one after the other."
+        )
+    if reasons:
+        raise ValueError("These LCBlock layers do not fold to one Conv2D. " + " ".join(reasons))
+
+
+def _conv2d(layer, kernel, bias, **changes):
+    """Returns a built Conv2D with the options of a convolution, `changes`, and these weights."""
+    config = keras.layers.Conv2D.get_config(layer) | changes
+    config["use_bias"] = bias is not None
+    return _built(keras.layers.Conv2D, config, kernel, bias)
+
+
+def _built(cls, config, kernel, bias):
+    layer = cls.from_config(_without_own_initializers(config))
+    # A depthwise convolution has no groups: each input channel is one.
+    channels = kernel.shape[2] * getattr(layer, "groups", 1)
+    shape = [None, None, None, None]
+    shape[_channel_axis(layer)] = channels
+    layer.build(tuple(shape))
+    layer.kernel.assign(to_numpy(kernel))
+    if bias is not None:
+        layer.bias.assign(to_numpy(bias))
+    return layer
+
+
+def _channel_axis(conv):
+    return -1 if conv.data_format == "channels_last" else 1
+
+
+def _unroll_block(block):
+    basis = block.basis_conv
+    layers = [_conv2d(basis, basis.kernel, None, name=f"{block.name}_basis")]
+    if block.batch_norm is not None:
+        config = block.batch_norm.get_config() | {"name": f"{block.name}_bn"}
+        batch_norm = keras.layers.BatchNormalization.from_config(config)
+        batch_norm.build_from_config(block.batch_norm.get_build_config())
+        batch_norm.set_weights([to_numpy(weight) for weight in block.batch_norm.weights])
+        layers.append(batch_norm)
+    if block.activation is not None:
+        layers.append(keras.layers.ReLU(name=f"{block.name}_relu", dtype=block.dtype_policy))
+    combination = block.combination_conv
+    layers.append(_conv2d(combination, combination.kernel, None, name=f"{block.name}_combination"))
+    return layers
+
+
+def _merge_block(block):
+    """basis, affine map of each channel, 1×1 convolution: one convolution with a bias."""
+    scale, shift = _scale_and_shift(block.batch_norm)
+    combination = _float64(block.combination_conv.kernel)[0, 0]
+    kernel = _float64(block.basis_conv.kernel) @ (scale[:, None] * combination)
+    return _conv2d(
+        block.basis_conv,
+        kernel,
+        shift @ combination,
+        name=block.name,
+        filters=block.combination_conv.filters,
+    )
+
+
+# --- Batch normalization ---
+
+
+def _fuse_batch_norm(model):
+    """Fuses batch normalization in a model that has Keras' own layers only."""
+    fusions = _find_fusions(model)
+    fused = set(fusions.values())
+
+    def substitute(layer):
+        if layer in fusions:
+            return [_fuse(layer, fusions[layer])]
+        return [] if layer in fused else None
+
+    return replace(model, substitute) if fusions else model
+
+
+def _find_fusions(model):
+    """Returns `{convolution: batch normalization}` for those that can be fused exactly."""
+    graphs = graphs_within(model)
+    nodes = [node for graph in graphs for node in _nodes(graph)]
+    calls = collections.Counter(node.operation for node in nodes)
+    for operation in list(calls):
+        if isinstance(operation, keras.layers.Layer) and graph_of(operation) is None:
+            calls.update(layer for _, layer in layers_within(operation))
+    uses = collections.Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+    uses.update(id(tensor) for graph in graphs for tensor in graph.outputs)
+    in_training_mode = _always_in_training_mode(model)
+
+    fusions = {}
+    for node in nodes:
+        batch_norm = node.operation
+        if type(batch_norm) is not keras.layers.BatchNormalization:
+            continue
+        conv = node.input_tensors[0]._keras_history.operation
+        if (
+            _is_fusable(conv, batch_norm)
+            and calls[conv] == calls[batch_norm] == 1
+            and uses[id(node.input_tensors[0])] == 1
+            and batch_norm not in in_training_mode
+        ):
+            fusions[conv] = batch_norm
+    return fusions
+
+
+def _is_fusable(conv, batch_norm):
+    return (
+        type(conv) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+        and conv.activation in (None, keras.activations.linear)
+        and batch_norm.axis % 4 == _channel_axis(conv) % 4
+        # Otherwise the output would have another dtype than before.
+        and conv.compute_dtype == batch_norm.compute_dtype
+        and not getattr(conv, "lora_enabled", False)
+    )
+
+
+def _fuse(conv, batch_norm):
+    scale, shift = _scale_and_shift(batch_norm)
+    kernel = _float64(conv.kernel)
+    # Output channels are the last axis, but of a depthwise kernel the last two.
+    kernel_scale = scale.reshape(kernel.shape[2:]) if _is_depthwise(conv) else scale
+    bias = shift if conv.bias is None else _float64(conv.bias) * scale + shift
+    config = conv.get_config() | {"use_bias": True}
+    return _built(type(conv), config, kernel * kernel_scale, bias)
+
+
+def _is_depthwise(conv):
+    return isinstance(conv, keras.layers.DepthwiseConv2D)
+
+
+def _scale_and_shift(batch_norm):
+    """What batch normalization does to each channel at inference: `x * scale + shift`."""
+    scale = 1.0 / np.sqrt(_float64(batch_norm.moving_variance) + batch_norm.epsilon)
+    if batch_norm.scale:
+        scale *= _float64(batch_norm.gamma)
+    shift = -_float64(batch_norm.moving_mean) * scale
+    if batch_norm.center:
+        shift += _float64(batch_norm.beta)
+    return scale, shift
+
+
+def _float64(variable):
+    return to_numpy(variable).astype("float64")
+
+
+# --- Nothing of keras_lc may be left ---
+
+
+def _without_own_initializers(config):
+    """Keras' defaults take the place of our initializers, which have done their work."""
+    return {
+        key: value
+        for key, value in config.items()
+        if not (key.endswith("_initializer") and _mentions_keras_lc(value))
+    }
+
+
+def _mentions_keras_lc(config):
+    if isinstance(config, dict):
+        return (
+            str(config.get("module")).partition(".")[0] == "keras_lc"
+            or str(config.get("registered_name")).startswith("keras_lc>")
+            or any(map(_mentions_keras_lc, config.values()))
+        )
+    return isinstance(config, list | tuple) and any(map(_mentions_keras_lc, config))
+
+
+def _check_needs_only_keras(model):
+    left = {
+        path
+        for path, layer in layers_within(model)
+        if any(cls.__module__.partition(".")[0] == "keras_lc" for cls in type(layer).__mro__)
+    }
+    left |= {
+        layer.name
+        for graph in graphs_within(model)
+        for layer in graph.layers
+        if graph_of(layer) is None and _mentions_keras_lc(layer.get_config())
+    }
+    if left:
+        raise ValueError(
+            f"These layers of model '{model.name}' need keras_lc, and cannot be folded: "
+            f"{', '.join(sorted(left))}."
+        )

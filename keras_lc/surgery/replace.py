@@ -1,0 +1,220 @@
+"""The one walk over a Keras model: a copy of it with other layers in the place of some."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+import numpy as np
+from keras.src.models.functional import Functional
+
+Substitute = Callable[[keras.layers.Layer], Sequence[keras.layers.Layer] | None]
+
+
+def replace(model: keras.Model, substitute: Substitute) -> keras.Model:
+    """Copies a Functional or Sequential model, with other layers in the place of some.
+
+    Nested models are copied in the same way, at any depth. A layer that is called several times
+    is replaced once and stays shared. Names, variables (statistics and the state of seed
+    generators among them), dtype policies and `trainable` flags of all other layers are kept.
+
+    The copy is a plain `keras.Model` or `keras.Sequential` also where the model is of a subclass,
+    since the subclass's constructor would build the layers that were replaced. It is not
+    compiled: the optimizer's slots belong to variables that the copy may not have.
+
+    Args:
+        model: A Functional or Sequential model that is built. It stays as it is.
+        substitute: Function of a layer. It returns `None` to keep the layer, or a list of the
+            layers to call one after the other in its place; an empty list drops the layer. One
+            layer that is not built takes over the variables of the layer it stands for; built
+            ones come with their own. Nested models are entered, and not passed to it.
+
+    Returns:
+        The copy.
+
+    Raises:
+        ValueError: If the model is subclassed or not built, or if a layer that `substitute`
+            would replace is owned by a layer, or a subclassed model, that hides it.
+
+    Example:
+
+    >>> def swish_for_relu(layer):
+    ...     if isinstance(layer, keras.layers.ReLU):
+    ...         return [keras.layers.Activation("swish", name=layer.name)]
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.ReLU(name="act")])
+    >>> replace(model, swish_for_relu).get_layer("act").activation.__name__
+    'silu'
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "`model` must be a Keras model; put a single layer into a `keras.Sequential`. "
+            f"Received: model={model!r}"
+        )
+    if graph_of(model) is None:
+        hidden = _replaceable_within(model, model.name, substitute)
+        raise ValueError(
+            f"The layers of model '{model.name}' ({type(model).__name__}) cannot be replaced: it "
+            "has no graph of layers. It is not built, or it is a subclass with its own `call`. "
+            "Build it, or write it as a Functional model."
+            + (f" Layers that were to be replaced: {', '.join(hidden)}." if hidden else "")
+        )
+    return _Walk(substitute).run(model)
+
+
+def graph_of(layer: keras.layers.Layer) -> Functional | None:
+    """Returns the graph that says what a model computes, or `None` where only code says it."""
+    if isinstance(layer, keras.Sequential) and type(layer).call is keras.Sequential.call:
+        return layer._functional
+    if isinstance(layer, Functional) and type(layer).call is Functional.call:
+        return layer
+    return None
+
+
+def graphs_within(model: keras.Model) -> list[Functional]:
+    """Returns the graphs of a model and of the models nested in it at any depth, each once."""
+    graphs = []
+
+    def collect(layer):
+        graph = graph_of(layer)
+        if graph is not None and graph not in graphs:
+            graphs.append(graph)
+            for inner in graph.layers:
+                collect(inner)
+
+    collect(model)
+    return graphs
+
+
+def layers_within(
+    layer: keras.layers.Layer, path: str = ""
+) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yields `(path, layer)` for all layers below one, hidden ones too; shared ones repeatedly."""
+    for inner in layer.layers if isinstance(layer, keras.Model) else layer._layers:
+        inner_path = f"{path}/{inner.name}" if path else inner.name
+        yield inner_path, inner
+        yield from layers_within(inner, inner_path)
+
+
+def to_numpy(value) -> np.ndarray:
+    """Returns the array to assign, so that no two variables share a buffer.
+
+    Under JAX, variables assigned from each other would: training or predicting with one model,
+    which gives its buffers away, would delete the other's. Nor does an array on the host tie the
+    new variable to a device.
+    """
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(value))
+
+
+def _replaceable_within(layer, path, substitute):
+    return [
+        inner_path
+        for inner_path, inner in layers_within(layer, path)
+        if substitute(inner) is not None
+    ]
+
+
+class _Walk:
+    def __init__(self, substitute):
+        self.substitute = substitute
+        # Layer or other operation of the model → those that stand for it in the copy.
+        self.copies = {}
+        # (layer, its copy), where the copy is to have the variables of the layer.
+        self.twins = []
+
+    def run(self, model):
+        copy = self.copy_model(model, path="")
+        self.copies[model] = [copy]
+        for source, target in self.twins:
+            _assign_variables(source, target)
+        self.copy_trainable_flags()
+        return copy
+
+    def copy_model(self, model, path):
+        graph = graph_of(model)
+        if isinstance(model, keras.Sequential):
+            layers = [new for layer in model.layers for new in self.copies_of(layer, path)]
+            # Without a layer, a Sequential cannot be called.
+            layers = layers or [keras.layers.Identity()]
+            return keras.Sequential([_copy_input(graph.inputs[0]), *layers], name=model.name)
+        inputs = keras.tree.map_structure(_copy_input, graph.input)
+        outputs = graph._run_through_graph(
+            inputs,
+            call_fn=lambda operation, *args, **kwargs: _call(
+                self.copies_of(operation, path), args, kwargs
+            ),
+        )
+        return keras.Model(inputs, outputs, name=model.name)
+
+    def copies_of(self, operation, path):
+        if operation not in self.copies:
+            path = f"{path}/{operation.name}" if path else operation.name
+            # After the copies of what it contains: `copy_trainable_flags` relies on this order.
+            self.copies[operation] = self.make_copies(operation, path)
+        return self.copies[operation]
+
+    def make_copies(self, operation, path):
+        if not isinstance(operation, keras.layers.Layer):
+            return [type(operation).from_config(operation.get_config())]
+        if graph_of(operation) is not None:
+            return [self.copy_model(operation, path)]
+        substitutes = self.substitute(operation)
+        if substitutes is not None:
+            substitutes = list(substitutes)
+            if len(substitutes) == 1 and not substitutes[0].built:
+                self.twins.append((operation, substitutes[0]))
+            return substitutes
+        hidden = _replaceable_within(operation, path, self.substitute)
+        if hidden:
+            raise ValueError(
+                f"These layers are to be replaced, but '{path}' ({type(operation).__name__}) owns "
+                f"them and hides how it calls them: {', '.join(hidden)}. Use them in the model's "
+                "graph itself, or in a nested Functional or Sequential model."
+            )
+        copy = type(operation).from_config(operation.get_config())
+        self.twins.append((operation, copy))
+        return [copy]
+
+    def copy_trainable_flags(self):
+        twins = dict(self.twins)
+        # Setting the flag of a layer sets those of all layers within: the outermost first.
+        for source, targets in reversed(self.copies.items()):
+            if source in twins:
+                pairs = zip(source._flatten_layers(), twins[source]._flatten_layers(), strict=True)
+            elif isinstance(source, keras.layers.Layer):
+                pairs = ((source, target) for target in targets)
+            else:
+                continue
+            for original, copy in pairs:
+                copy.trainable = original.trainable
+        for source, target in self.twins:
+            for original, copy in zip(source.variables, target.variables, strict=True):
+                copy.trainable = original.trainable
+
+
+def _copy_input(tensor):
+    layer = tensor._keras_history.operation
+    return type(layer).from_config(layer.get_config()).output
+
+
+def _call(layers, args, kwargs):
+    if not layers:
+        return args[0] if args else kwargs["inputs"]
+    outputs = layers[0](*args, **kwargs)
+    for layer in layers[1:]:
+        outputs = layer(outputs, training=kwargs.get("training"))
+    return outputs
+
+
+def _assign_variables(source, target):
+    shapes = [variable.shape for variable in source.variables]
+    if shapes != [variable.shape for variable in target.variables]:
+        raise ValueError(
+            f"The variables of layer '{source.name}' ({type(source).__name__}) cannot be taken "
+            f"over: their shapes are {shapes}, those of the new layer "
+            f"({type(target).__name__}) {[variable.shape for variable in target.variables]}. "
+            "Does its `get_config()` return all arguments of its constructor?"
+        )
+    for original, copy in zip(source.variables, target.variables, strict=True):
+        copy.assign(to_numpy(original))
+    for layer in target._flatten_layers():
+        # `keras.layers.Normalization` computes with constants that it makes from its variables.
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()

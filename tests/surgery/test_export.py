@@ -1,0 +1,286 @@
+"""`export`: files of each format, from each backend, with the model's outputs."""
+
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_lc.layers import LCBlock, LCConv2D, RandomCropFlip
+from keras_lc.surgery import export
+
+# `keras_lc.surgery.export` is the function.
+export_module = importlib.import_module("keras_lc.surgery.export")
+
+FORMATS = ["tf_saved_model", "onnx", "litert", "torch"]
+
+
+def make_model(dtype="float32"):
+    inputs = keras.Input((12, 12, 3), name="images")
+    x = RandomCropFlip(1, seed=0, dtype=dtype)(inputs)
+    x = keras.layers.Rescaling(1 / 64, offset=-2.0, dtype=dtype)(x)
+    x = LCConv2D(8, 3, expansion=2, padding="same", use_bias=False, seed=1, dtype=dtype)(x)
+    x = keras.layers.BatchNormalization(name="bn", dtype=dtype)(x)
+    x = keras.layers.ReLU(dtype=dtype)(x)
+    x = LCBlock(8, 3, "bn_relu", strides=2, padding="same", seed=2, dtype=dtype)(x)
+    x = keras.layers.GlobalAveragePooling2D(dtype=dtype)(x)
+    model = keras.Model(inputs, keras.layers.Dense(5, dtype=dtype)(x), name="classifier")
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(-0.5, 1.0, weight.shape) for weight in model.weights])
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_variance.assign(rng.uniform(0.5, 1.5, layer.moving_variance.shape))
+    return model
+
+
+def images(batch):
+    return np.random.default_rng(2).uniform(0, 255, (batch, 12, 12, 3)).astype("float32")
+
+
+# The consumer: a process that has the format's runtime, and neither Keras nor keras_lc.
+READ = {
+    "tf_saved_model": (
+        "import tensorflow as tf; loaded = tf.saved_model.load(path)\n"
+        "run = lambda x: loaded.serve(x).numpy()\n"
+    ),
+    "onnx": (
+        "import onnxruntime; session = onnxruntime.InferenceSession(path)\n"
+        "run = lambda x: session.run(None, {session.get_inputs()[0].name: x})[0]\n"
+    ),
+    "litert": (
+        "from ai_edge_litert.interpreter import Interpreter\n"
+        "def run(x):\n"
+        "    reader = Interpreter(path); reader.resize_tensor_input(0, x.shape)\n"
+        "    reader.allocate_tensors(); reader.set_tensor(0, x); reader.invoke()\n"
+        "    return reader.get_tensor(reader.get_output_details()[0]['index'])\n"
+    ),
+    "torch": (
+        "import torch; module = torch.export.load(path).module()\n"
+        "run = lambda x: module(torch.from_numpy(x)).detach().numpy()\n"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def exported(request, model, tmp_path_factory):
+    """A verified file of each format."""
+    before = [keras.ops.convert_to_numpy(variable.value) for variable in model.variables]
+    path = tmp_path_factory.mktemp(request.param) / "model"
+    returned = export(model, str(path), format=request.param)
+    after = [keras.ops.convert_to_numpy(variable.value) for variable in model.variables]
+    return dict(format=request.param, path=path, returned=returned, before=before, after=after)
+
+
+class TestEachFormat:
+    def test_the_file_has_the_models_outputs_for_any_batch(self, exported, model, tmp_path):
+        np.savez(tmp_path / "batches.npz", *[images(batch) for batch in (1, 7)])
+        code = (
+            "import sys; sys.modules['keras_lc'] = sys.modules['keras'] = None\n"
+            f"import numpy; path = {str(exported['path'])!r}\n{READ[exported['format']]}"
+            "batches = numpy.load('batches.npz')\n"
+            "numpy.savez('outputs.npz', **{name: run(batches[name]) for name in batches})\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        outputs = np.load(tmp_path / "outputs.npz")
+        for name, batch in [("arr_0", 1), ("arr_1", 7)]:
+            desired = model.predict(images(batch), verbose=0)
+            np.testing.assert_allclose(outputs[name], desired, rtol=1e-5, atol=1e-5)
+
+    def test_it_returns_the_path(self, exported):
+        assert exported["returned"] == pathlib.Path(exported["path"])
+
+    def test_nothing_else_is_left_behind(self, exported):
+        assert list(exported["path"].parent.iterdir()) == [exported["path"]]
+
+    def test_the_model_stays_as_it_was(self, exported):
+        for actual, desired in zip(exported["after"], exported["before"], strict=True):
+            np.testing.assert_array_equal(actual, desired)
+
+
+class FakeWorker:
+    """Stands for the child process: writes at once, and answers as the folded model does."""
+
+    def __init__(self, monkeypatch, error=0.0):
+        self.error, self.source = error, None
+        monkeypatch.setattr(export_module, "_run_worker", self)
+
+    def __call__(self, verb, format, *arguments):
+        if verb == "write":
+            source, written = arguments
+            self.source = keras.saving.load_model(source)
+            if format == "tf_saved_model":
+                written.mkdir()
+                (written / "saved_model.pb").write_text("new")
+            else:
+                written.write_text("new")
+        else:
+            _, batches, outputs = arguments
+            with np.load(batches) as batches:
+                answers = {name: self.source(batches[name], training=False) for name in batches}
+            for name, answer in answers.items():
+                answers[name] = keras.ops.convert_to_numpy(answer) + self.error
+            np.savez(outputs, **answers)
+
+
+class TestVerify:
+    @pytest.mark.parametrize("error", [0.1, np.nan], ids=["different", "nan"])
+    def test_other_outputs_are_refused_and_nothing_is_left(
+        self, error, model, monkeypatch, tmp_path
+    ):
+        FakeWorker(monkeypatch, error)
+        with pytest.raises(ValueError, match="differ from the model's by up to"):
+            export(model, tmp_path / "model.onnx", format="onnx")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_wrongly_folded_model_is_refused(self, model, monkeypatch, tmp_path):
+        def fold_wrongly(model, **options):
+            folded = fold(model, **options)
+            conv = next(x for x in folded.layers if type(x) is keras.layers.Conv2D)
+            conv.kernel.assign(keras.ops.convert_to_numpy(conv.kernel.value) * 1.01)
+            return folded
+
+        FakeWorker(monkeypatch)
+        fold = export_module.fold
+        monkeypatch.setattr(export_module, "fold", fold_wrongly)
+        with pytest.raises(ValueError, match="differ from the model's by up to"):
+            export(model, tmp_path / "model.onnx", format="onnx")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_was_there_stays_after_a_failure(self, model, monkeypatch, tmp_path):
+        FakeWorker(monkeypatch, error=0.1)
+        (tmp_path / "model.onnx").write_text("old")
+        with pytest.raises(ValueError, match="differ"):
+            export(model, tmp_path / "model.onnx", format="onnx")
+        assert (tmp_path / "model.onnx").read_text() == "old"
+
+    def test_without_it_the_file_is_not_run(self, model, monkeypatch, tmp_path):
+        FakeWorker(monkeypatch, error=0.1)
+        path = export(model, tmp_path / "model.onnx", format="onnx", verify=False)
+        assert path.read_text() == "new"
+
+    def test_the_end_of_the_childs_stderr_is_in_the_error(self, model, monkeypatch, tmp_path):
+        worker = tmp_path / "worker.py"
+        worker.write_text("raise SystemExit('no such operation: Fold')")
+        monkeypatch.setattr(export_module, "_WORKER", worker)
+        with pytest.raises(RuntimeError, match="no such operation: Fold"):
+            export(model, tmp_path / "model.onnx", format="onnx")
+        assert list(tmp_path.iterdir()) == [worker]
+
+
+class TestTarget:
+    def test_a_file_is_replaced(self, model, monkeypatch, tmp_path):
+        FakeWorker(monkeypatch)
+        (tmp_path / "model.onnx").write_text("old")
+        export(model, tmp_path / "model.onnx", format="onnx")
+        assert (tmp_path / "model.onnx").read_text() == "new"
+
+    def test_a_saved_model_is_replaced_as_a_whole(self, model, monkeypatch, tmp_path):
+        FakeWorker(monkeypatch)
+        for name in ("saved_model.pb", "stale"):
+            (tmp_path / "served").mkdir(exist_ok=True)
+            (tmp_path / "served" / name).write_text("old")
+        export(model, tmp_path / "served")
+        assert [path.name for path in (tmp_path / "served").iterdir()] == ["saved_model.pb"]
+        assert (tmp_path / "served" / "saved_model.pb").read_text() == "new"
+        assert [path.name for path in tmp_path.iterdir()] == ["served"]
+
+    def test_another_folder_is_not_overwritten(self, model, tmp_path):
+        (tmp_path / "thesis.tex").write_text("years of work")
+        with pytest.raises(ValueError, match="is not a SavedModel, so it is not overwritten"):
+            export(model, tmp_path)
+
+    def test_a_folder_is_not_overwritten_by_a_file(self, model, tmp_path):
+        with pytest.raises(ValueError, match="is a folder, and format='onnx' is a file"):
+            export(model, tmp_path, format="onnx")
+
+
+class TestModel:
+    def test_what_is_written_is_folded_and_has_its_batch_norm_fused(
+        self, model, monkeypatch, tmp_path
+    ):
+        worker = FakeWorker(monkeypatch)
+        export(model, tmp_path / "model.onnx", format="onnx")
+        names = [type(layer).__name__ for layer in worker.source.layers]
+        assert names == [
+            *["InputLayer", "Rescaling", "Conv2D", "ReLU"],
+            *["Conv2D", "ReLU", "Conv2D", "GlobalAveragePooling2D", "Dense"],
+        ]
+
+    def test_batch_norm_is_kept_on_request(self, model, monkeypatch, tmp_path):
+        worker = FakeWorker(monkeypatch)
+        export(model, tmp_path / "model.onnx", format="onnx", batch_norm=False)
+        assert worker.source.get_layer("bn")
+
+    @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+    def test_a_half_precision_model_is_written_in_float32(self, dtype, monkeypatch, tmp_path):
+        half = make_model(dtype)
+        worker = FakeWorker(monkeypatch)
+        export(half, tmp_path / "model.onnx", format="onnx")
+        assert {x.dtype_policy.name for x in worker.source._flatten_layers()} == {"float32"}
+        assert half.layers[-1].dtype_policy.name == dtype
+
+    def test_several_inputs_are_refused(self, tmp_path):
+        inputs = [keras.Input((4, 4, 3)), keras.Input((4, 4, 3))]
+        model = keras.Model(inputs, keras.layers.Add()(inputs))
+        with pytest.raises(ValueError, match="with 2 inputs and 1 outputs"):
+            export(model, tmp_path / "model")
+
+    def test_a_model_without_a_graph_is_refused(self, tmp_path):
+        with pytest.raises(ValueError, match="not built"):
+            export(keras.Sequential([LCConv2D(4, 3)]), tmp_path / "model")
+
+    def test_an_open_image_size_is_refused_for_torch(self, tmp_path):
+        model = keras.Sequential([keras.Input((None, None, 3)), LCConv2D(4, 3)])
+        with pytest.raises(ValueError, match="needs a fixed image size"):
+            export(model, tmp_path / "model.pt2", format="torch")
+
+
+class TestArguments:
+    def test_an_unknown_format_is_refused_with_the_list(self, model, tmp_path):
+        with pytest.raises(ValueError, match="'tf_saved_model', 'onnx', 'litert', 'torch'"):
+            export(model, tmp_path / "model", format="tflite")
+
+    @pytest.mark.parametrize(
+        ("format", "package"),
+        [
+            ("tf_saved_model", "tensorflow"),
+            ("onnx", "tf2onnx"),
+            ("onnx", "onnxruntime"),
+            ("litert", "ai_edge_litert"),
+            ("torch", "torch"),
+        ],
+        ids=["tensorflow", "tf2onnx", "onnxruntime", "ai_edge_litert", "torch"],
+    )
+    def test_a_missing_package_is_named(self, format, package, monkeypatch, tmp_path):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ImportError, match=rf'needs {package}, .*"keras-lc\[export\]"'):
+            # Before any work: even before looking at the model.
+            export(None, tmp_path / "model", format=format)
+
+    def test_a_runtime_is_not_needed_without_verify(self, model, monkeypatch, tmp_path):
+        FakeWorker(monkeypatch)
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        assert export(model, tmp_path / "model.onnx", format="onnx", verify=False).exists()
+
+
+def test_importing_surgery_imports_no_other_backend_and_no_format():
+    code = (
+        "import sys, keras; before = set(sys.modules)\n"
+        "import keras_lc.surgery\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(new & {'tensorflow', 'torch', 'jax', 'onnx', 'tf2onnx', 'onnxruntime',"
+        " 'ai_edge_litert'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
