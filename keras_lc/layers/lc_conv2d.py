@@ -139,7 +139,8 @@ class LCConv2D(BasisConv2D):
         shape = (*self.basis.shape[:-1], self.filters)
         if self.groups == 1:
             flat = ops.reshape(self.basis, (-1, self.basis_filters))
-            return ops.reshape(ops.matmul(flat, self.combination), shape)
+            # Not `matmul`: Keras' PyTorch backend rounds a product of float64 to float32.
+            return ops.reshape(ops.einsum("pb,bf->pf", flat, self.combination), shape)
         # (position, group, basis filter) · (basis filter, group, filter): each group its own.
         basis = ops.reshape(self.basis, (-1, self.groups, self.basis_filters // self.groups))
         combination = ops.reshape(self.combination, (-1, self.groups, self.filters // self.groups))

@@ -18,11 +18,23 @@ def write(file_format, source, target):
     (images,) = model.inputs
     signature = [keras.InputSpec(shape=(None, *images.shape[1:]), dtype=images.dtype)]
     options = {}
+    if file_format == "onnx":
+        bake_normalization(model)
     if file_format == "torch":
         import torch
 
         options["dynamic_shapes"] = {0: torch.export.Dim("batch", min=1)}
     model.export(target, format=file_format, input_signature=signature, verbose=False, **options)
+
+
+def bake_normalization(model):
+    """Makes statistics part of the graph; tf2onnx takes the tensors they are for inputs."""
+    import keras
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean = keras.ops.convert_to_numpy(layer.mean)
+            layer.variance = keras.ops.convert_to_numpy(layer.variance)
 
 
 def saved_model_runner(path):

@@ -4,20 +4,30 @@ import keras
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_sample_image
 
 import keras_lc
 from tests.models import torch_twin
 
-STEPS, BATCH = 20, 32
+STEPS, BATCH = 20, 64
 
 
 @pytest.fixture(scope="module")
 def images_and_labels():
-    dataset = keras_lc.data.load("digits", progress=False)
-    count = STEPS * BATCH
-    # Colour images, each channel another: a mixed-up channel must show.
-    images = np.stack([np.roll(dataset.x_train[:count, ..., 0], s, axis=1) for s in (0, 3, 7)], -1)
-    return images, dataset.y_train[:count]
+    """Crops of two photographs; the label says which one, and from which fifth of it.
+
+    Natural images: in a drawing, whole areas of equal pixels sit on one kink of a ReLU, and
+    float32 rounding moves them over it together.
+    """
+    photos = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+    generator = np.random.default_rng(0)
+    images, labels = [], []
+    for i in range(STEPS * BATCH):
+        photo = photos[i % 2]
+        row, column = (generator.integers(0, size - 32) for size in photo.shape[:2])
+        images.append(photo[row : row + 32, column : column + 32])
+        labels.append(i % 2 * 5 + 5 * column // photo.shape[1])
+    return np.array(images), np.array(labels, "int32")
 
 
 def losses_of_torch(twin, images, labels):
@@ -53,12 +63,14 @@ class BatchLosses(keras.callbacks.Callback):
 def test_20_steps_of_resnet_lc_equal_two_convolution_blocks_in_torch(images_and_labels):
     images, labels = images_and_labels
     model = keras_lc.ResNetLC(
-        depth=14, width=8, expansion=4, seed=1, mean=127.5, std=64, augmentation=None
+        depth=8, width=8, expansion=2, seed=1, mean=127.5, std=64, augmentation=None
     )
-    twin = torch_twin.ResNetLC(depth=14, width=8, expansion=4)
+    twin = torch_twin.ResNetLC(depth=8, width=8, expansion=2)
     twin.copy_weights(model)
     expected = losses_of_torch(twin, images, labels)
     record = BatchLosses()
     model.fit(images, labels, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[record])
+    # Rounding grows with every step, as it does between two runs of torch alone.
+    np.testing.assert_allclose(record.losses[:2], expected[:2], rtol=5e-6)
     np.testing.assert_allclose(record.losses, expected, rtol=1e-3)
-    assert expected[-1] < expected[0]  # it has learned something, so the steps did matter
+    assert expected[-1] < expected[0] - 0.2  # it has learned something, so the steps did matter
