@@ -227,7 +227,7 @@ def _device():
 
         if torch.cuda.is_available():
             return torch.cuda.get_device_name()
-    elif gpus := keras.distribution.list_devices("gpu"):
+    elif gpus := [name for name in keras.distribution.list_devices() if "cpu" not in name]:
         return ", ".join(gpus)
     return f"{os.cpu_count()} CPU cores"
 

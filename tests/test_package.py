@@ -1,0 +1,105 @@
+"""What holds for the package as a whole: imports, docstring examples, README."""
+
+import doctest
+import importlib
+import inspect
+import os
+import pathlib
+import pkgutil
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_lc
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Run by path in a child process, never imported.
+SCRIPTS = {"keras_lc.surgery.export_worker"}
+MODULES = sorted(
+    {name for _, name, _ in pkgutil.walk_packages(keras_lc.__path__, "keras_lc.")} - SCRIPTS
+)
+
+
+def test_import_adds_no_other_backend_and_no_optional_package():
+    code = (
+        "import sys, keras; before = set(sys.modules); "
+        "import keras_lc; print(*set(sys.modules) - before)"
+    )
+    added = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+    packages = {name.partition(".")[0] for name in added}
+    assert "keras_lc" in packages
+    unwanted = {"tensorflow", "torch", "jax", "tensorflow_datasets", "matplotlib", "PIL"}
+    unwanted |= {"sklearn", "scipy", "tyro", "rich", "onnx", "tf2onnx", "pandas"}
+    assert not packages & unwanted
+
+
+class AnyBackendsShapes(doctest.OutputChecker):
+    """Takes PyTorch's and TensorFlow's way of printing a shape for that of a tuple."""
+
+    def check_output(self, want, got, optionflags):
+        got = re.sub(r"(?:torch\.Size|TensorShape)\(\[([^\]]*)\]\)", r"(\1)", got)
+        return super().check_output(want, got, optionflags)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    names = {"keras_lc": keras_lc, "keras": keras, "np": np, **vars(module)}
+    finder = doctest.DocTestFinder()
+    runner = doctest.DocTestRunner(
+        checker=AnyBackendsShapes(), optionflags=doctest.NORMALIZE_WHITESPACE
+    )
+    for test in finder.find(module, globs=names):
+        if "data_dir=" in test.docstring and "archives" in test.docstring:
+            continue  # needs an archive that is not ours to ship
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def public_objects():
+    for module in (keras_lc, keras_lc.analysis, keras_lc.data, keras_lc.layers, keras_lc.spatial):
+        for name, value in vars(module).items():
+            if (
+                not name.startswith("_")
+                and inspect.getmodule(value) is not value
+                and (getattr(value, "__module__", "") or "").startswith("keras_lc")
+            ):
+                yield name, value
+
+
+@pytest.mark.parametrize(("name", "value"), sorted(set(public_objects()), key=lambda x: x[0]))
+def test_public_names_have_a_docstring(name, value):
+    assert inspect.getdoc(value) and len(inspect.getdoc(value).split()) > 5
+
+
+def python_blocks():
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def test_readme_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = python_blocks()
+    assert blocks
+    names = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+
+
+def test_readme_names_files_that_exist():
+    text = (ROOT / "README.md").read_text()
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_ci_runs_the_readmes_test_command():
+    command = "python -m tests"
+    assert command in (ROOT / "README.md").read_text()
+    assert command in (ROOT / ".ci" / "run").read_text()
+    assert os.access(ROOT / ".ci" / "run", os.R_OK)
