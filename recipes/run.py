@@ -53,7 +53,7 @@ def run(arguments) -> dict:
         _build(arguments, dataset),
         0,
     )
-    config = {"arguments": _as_json(arguments), **_environment()}
+    config = {"arguments": _as_json(arguments), **environment()}
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "config.json", config)
     console.print(
@@ -204,7 +204,8 @@ def _resume_command(output):
     return " ".join(["python -m recipes.train", *given, "--resume"])
 
 
-def _environment():
+def environment():
+    """Returns backend, device, versions and commit: what a figure must be read with."""
     versions = {"python": platform.python_version()}
     for package in ("keras-lc", "keras", "numpy", "tensorflow", "jax", "torch"):
         try:

@@ -75,13 +75,14 @@ def plot_filters(
     chosen = combining[layer] if layer else next(iter(combining.values()))
     plt = _pyplot()
     figure = plt.figure(figsize=(9, 4.9), layout="constrained")
+    kind = "random, frozen" if chosen.frozen else "learned"
     halves = figure.subfigures(1, 2, wspace=0.06)
     for half, values, title in (
-        (halves[0], chosen.basis, f"random basis ({chosen.basis_filters} filters, frozen)"),
+        (halves[0], chosen.basis, f"{kind} basis ({chosen.basis_filters} filters)"),
         (halves[1], chosen.kernel, f"trained combinations ({chosen.filters} filters)"),
     ):
         values = keras.ops.convert_to_numpy(values)
-        tiles = values.shape[-1] if count is None else min(count, values.shape[-1])
+        tiles = min(count, values.shape[-1])
         side = int(np.ceil(np.sqrt(tiles)))
         half.suptitle(title, fontsize=11)
         for place, axis in enumerate(half.subplots(side, side).flat):
