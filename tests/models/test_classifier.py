@@ -207,3 +207,31 @@ def test_sample_weight_of_zero_leaves_an_image_out(arrays):
 def test_images_or_labels_that_do_not_fit_are_refused_before_training(change, message, arrays):
     with pytest.raises(ValueError, match=message):
         small_model().fit(*change(*arrays), verbose=0)
+
+
+# Written down under TensorFlow; all backends must give the same.
+FIRST_LOSSES = [
+    2.257673,
+    2.246623,
+    2.301147,
+    2.335455,
+    2.312533,
+    2.210424,
+    2.251546,
+    2.280770,
+    2.267534,
+    2.272638,
+]
+
+
+def test_first_losses_are_the_same_under_every_backend(arrays):
+    """Initial weights, filters, batches, crops, flips and the recipe's arithmetic, all at once."""
+    losses = []
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            losses.append(float(logs["loss"]))
+
+    model = small_model(augmentation="crop_flip")
+    model.fit(*arrays, batch_size=16, epochs=2, verbose=0, callbacks=[Record()])
+    np.testing.assert_allclose(losses, FIRST_LOSSES, rtol=1e-4)
