@@ -21,7 +21,8 @@ FORMATS = ["tf_saved_model", "onnx", "litert", "torch"]
 def make_model(dtype="float32"):
     inputs = keras.Input((12, 12, 3), name="images")
     x = RandomCropFlip(1, seed=0, dtype=dtype)(inputs)
-    x = keras.layers.Rescaling(1 / 64, offset=-2.0, dtype=dtype)(x)
+    statistics = {"mean": [120.0, 128.0, 136.0], "variance": [64.0**2, 60.0**2, 68.0**2]}
+    x = keras.layers.Normalization(**statistics, dtype=dtype)(x)
     x = LCConv2D(8, 3, expansion=2, padding="same", use_bias=False, seed=1, dtype=dtype)(x)
     x = keras.layers.BatchNormalization(name="bn", dtype=dtype)(x)
     x = keras.layers.ReLU(dtype=dtype)(x)
@@ -213,7 +214,7 @@ class TestModel:
         export(model, tmp_path / "model.onnx", format="onnx")
         names = [type(layer).__name__ for layer in worker.source.layers]
         assert names == [
-            *["InputLayer", "Rescaling", "Conv2D", "ReLU"],
+            *["InputLayer", "Normalization", "Conv2D", "ReLU"],
             *["Conv2D", "ReLU", "Conv2D", "GlobalAveragePooling2D", "Dense"],
         ]
 
