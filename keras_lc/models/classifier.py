@@ -109,6 +109,8 @@ class Classifier(keras.Model):
             y = sample_weight = batch_size = None
             # Else Keras would shuffle the batches, with a generator of its own.
             shuffle = False
+        # Other data sets shuffle themselves; Keras would warn that it cannot.
+        shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
         # A resumed run continues its schedule; any other call starts one.
         if not (self.compiled and initial_epoch):
             steps = epochs * (steps_per_epoch or _count_steps(x))

@@ -129,18 +129,18 @@ def command(folder, output, *more):
 
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(finished, folder, tmp_path):
     output = tmp_path / "stopped"
-    process = subprocess.Popen(
+    said = ""
+    with subprocess.Popen(
         command(folder, output), cwd=ROOT, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    said = ""
-    for line in process.stdout:
-        said += line
-        if line.startswith("Epoch 2/"):
-            process.send_signal(signal.SIGINT)
-            break
-    said += process.stdout.read()
-    assert process.wait() == 130, said
+    ) as process:  # fmt: skip
+        for line in process.stdout:
+            said += line
+            if line.startswith("Epoch 2/"):
+                process.send_signal(signal.SIGINT)
+                break
+        said += process.stdout.read()
+    assert process.returncode == 130, said
     resume = re.search(r"Go on with: (python -m recipes\.train .* --resume)", said)
     assert resume, said
     with pytest.raises(SystemExit, match=r"--expansion: 2 then, 4 now"):

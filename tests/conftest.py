@@ -1,0 +1,52 @@
+"""Strict tests: the backend asked for must import, warnings are errors, nothing is unseeded."""
+
+import importlib
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+BACKEND = os.environ["KERAS_BACKEND"]
+
+# Before Keras. A backend that is missing ends the run here: a skip would hide it. PyTorch must
+# come before TensorFlow, which Keras imports for its data pipelines (segfault otherwise).
+importlib.import_module(BACKEND)
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
+
+IGNORED_WARNINGS = [
+    # h5py, TensorFlow and PyTorch objects whose `__array__` has no `copy` yet, called by Keras.
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "error")
+    for line in IGNORED_WARNINGS:
+        config.addinivalue_line("filterwarnings", line)
+    full_float32()
+
+
+def full_float32():
+    """Turns off TF32, with which GPUs multiply float32 to 3 digits."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+    elif BACKEND == "torch":
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    elif BACKEND == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture(autouse=True)
+def clean_and_seeded():
+    keras.config.disable_traceback_filtering()
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
