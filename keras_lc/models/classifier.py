@@ -45,9 +45,12 @@ class Classifier(keras.Model):
         y=None,
         batch_size=None,
         epochs=1,
+        verbose="auto",
+        callbacks=None,
         validation_split=0.0,
         validation_data=None,
         shuffle=True,
+        class_weight=None,
         sample_weight=None,
         initial_epoch=0,
         steps_per_epoch=None,
@@ -67,8 +70,10 @@ class Classifier(keras.Model):
             batch_size: Integer, with arrays. Defaults to the recipe's.
             epochs: Integer.
             steps_per_epoch: Integer, required for data sets of unknown length.
-            validation_split, validation_data, shuffle, sample_weight, initial_epoch,
-            **kwargs: As in `keras.Model.fit`.
+            initial_epoch: Integer. Where it is not 0, the run of a model that was saved within
+                its recipe is continued.
+            verbose, callbacks, validation_split, validation_data, shuffle, class_weight,
+            sample_weight, **kwargs: As in `keras.Model.fit`.
 
         Returns:
             A `keras.callbacks.History`.
@@ -77,61 +82,54 @@ class Classifier(keras.Model):
             ValueError: If images or labels do not fit the model, or the number of steps cannot
                 be known.
         """
-        follows_recipe = self.compiled and self.optimizer.name == _RECIPE_OPTIMIZER
-        if self.compiled and not follows_recipe:
-            return super().fit(
-                x,
-                y,
-                batch_size=batch_size,
-                epochs=epochs,
-                validation_split=validation_split,
-                validation_data=validation_data,
-                shuffle=shuffle,
-                sample_weight=sample_weight,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps_per_epoch,
-                **kwargs,
-            )
-
-        if y is not None:
-            _check_images_and_labels(x, y, self.input_shape, self.output_shape[-1])
-            if validation_split and validation_data is None:
-                x, y, sample_weight, validation_data = _split(x, y, sample_weight, validation_split)
-            x = ShuffledBatches(
-                x,
-                y,
-                batch_size=min(batch_size or self.recipe.batch_size, len(x)),
-                sample_weight=sample_weight,
-                seed=derive_seed(self.seed, "batches"),
-                first_epoch=initial_epoch,
-                shuffle=shuffle,
-            )
-            y = sample_weight = batch_size = None
-            # Else Keras would shuffle the batches, with a generator of its own.
-            shuffle = False
-        # Other data sets shuffle themselves; Keras would warn that it cannot.
-        shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
-        # A resumed run continues its schedule; any other call starts one.
-        if not (self.compiled and initial_epoch):
-            steps = epochs * (steps_per_epoch or _count_steps(x))
-            last = self.layers[-1]
-            self.recipe.compile(
-                self,
-                steps,
-                from_logits=getattr(last, "activation", None) in (None, keras.activations.linear),
-                optimizer_name=_RECIPE_OPTIMIZER,
-            )
+        if not self.compiled or self.optimizer.name == _RECIPE_OPTIMIZER:
+            if y is not None:
+                _check_images_and_labels(x, y, self.input_shape, self.output_shape[-1])
+                if validation_split and validation_data is None:
+                    x, y, sample_weight, validation_data = _split(
+                        x, y, sample_weight, validation_split
+                    )
+                x = ShuffledBatches(
+                    x,
+                    y,
+                    batch_size=min(batch_size or self.recipe.batch_size, len(x)),
+                    sample_weight=sample_weight,
+                    seed=derive_seed(self.seed, "batches"),
+                    first_epoch=initial_epoch,
+                    shuffle=shuffle,
+                )
+                y = sample_weight = batch_size = None
+                validation_split = 0.0
+                # Else Keras would shuffle the batches, with a generator of its own.
+                shuffle = False
+            # Other data sets shuffle themselves; Keras would warn that it cannot.
+            shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
+            if not (self.compiled and initial_epoch):
+                self._compile_recipe(epochs * (steps_per_epoch or _count_steps(x)))
         return super().fit(
             x,
             y,
             batch_size=batch_size,
             epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
             validation_data=validation_data,
             shuffle=shuffle,
+            class_weight=class_weight,
             sample_weight=sample_weight,
             initial_epoch=initial_epoch,
             steps_per_epoch=steps_per_epoch,
             **kwargs,
+        )
+
+    def _compile_recipe(self, steps):
+        activation = getattr(self.layers[-1], "activation", None)
+        self.recipe.compile(
+            self,
+            steps,
+            from_logits=activation in (None, keras.activations.linear),
+            optimizer_name=_RECIPE_OPTIMIZER,
         )
 
 
