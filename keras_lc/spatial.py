@@ -8,6 +8,7 @@ import dataclasses
 
 import keras
 
+from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
 from keras_lc.layers.lc_block import BETWEEN, LCBlock
 from keras_lc.layers.lc_conv2d import LCConv2D
@@ -108,11 +109,7 @@ class LC(SpatialOperator):
 
     def __post_init__(self):
         _check_seed(self.seed)
-        if not isinstance(self.expansion, int) or self.expansion < 1:
-            raise ValueError(
-                "`expansion` must be an integer of at least 1. "
-                f"Received: expansion={self.expansion!r}"
-            )
+        check_expansion(self.expansion)
         if self.between is not None and self.between not in BETWEEN:
             raise ValueError(
                 f"`between` must be None or one of {BETWEEN}. Received: between={self.between!r}"

@@ -18,6 +18,8 @@ import pytest  # noqa: E402
 IGNORED_WARNINGS = [
     # h5py, TensorFlow and PyTorch objects whose `__array__` has no `copy` yet, called by Keras.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+    # Keras' own layer test, which passes a generator to `fit`.
+    "ignore:`shuffle=True` was passed, but will be ignored:UserWarning",
 ]
 
 

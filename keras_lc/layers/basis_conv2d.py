@@ -1,5 +1,7 @@
 """What the layers share whose filters come from a seed: arguments, build, saving."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +10,16 @@ from keras_lc.layers.random_basis import FanInUniform, fan_in_uniform, fingerpri
 
 _STORED_SEED = "seed"
 _STORED_FINGERPRINT = "basis_fingerprint"
+
+
+def check_expansion(expansion: int) -> int:
+    """Returns `expansion` if it can be the number of basis filters per output channel."""
+    whole = isinstance(expansion, numbers.Integral) and not isinstance(expansion, bool)
+    if not whole or expansion < 1:
+        raise ValueError(
+            f"`expansion` must be an integer of at least 1. Received: expansion={expansion!r}"
+        )
+    return int(expansion)
 
 
 class BasisConv2D(keras.layers.Conv2D):

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
 from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
 
@@ -60,12 +61,8 @@ class LCBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         if between not in BETWEEN:
             raise ValueError(f"`between` must be one of {BETWEEN}. Received: between={between!r}")
-        if not isinstance(expansion, int) or expansion < 1:
-            raise ValueError(
-                f"`expansion` must be an integer of at least 1. Received: expansion={expansion!r}"
-            )
         self.between = between
-        self.expansion = expansion
+        self.expansion = check_expansion(expansion)
         self.frozen = bool(frozen)
         self.seed = resolve_seed(seed)
         geometry = dict(
@@ -81,7 +78,7 @@ class LCBlock(keras.layers.Layer):
             self.basis_conv = FrozenConv2D(filters * expansion, seed=self.seed, **geometry)
         else:
             self.basis_conv = keras.layers.Conv2D(
-                filters * expansion, kernel_initializer=FanInUniform(self.seed), **geometry
+                filters * self.expansion, kernel_initializer=FanInUniform(self.seed), **geometry
             )
         self.batch_norm = None
         if between != "relu":

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_lc.layers.basis_conv2d import BasisConv2D
+from keras_lc.layers.basis_conv2d import BasisConv2D, check_expansion
 from keras_lc.layers.random_basis import FanInUniform, derive_seed
 
 
@@ -95,10 +95,7 @@ class LCConv2D(BasisConv2D):
         combination_constraint=None,
         **kwargs,
     ):
-        if not isinstance(expansion, int) or expansion < 1:
-            raise ValueError(
-                f"`expansion` must be an integer of at least 1. Received: expansion={expansion!r}"
-            )
+        expansion = check_expansion(expansion)
         super().__init__(
             filters,
             kernel_size,

@@ -1,0 +1,125 @@
+"""What the layers are compared with: a NumPy convolution, stock Keras layers, gradients."""
+
+import contextlib
+import math
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.lib.stride_tricks import sliding_window_view
+
+#: Largest difference allowed, relative to the largest number expected.
+TOLERANCE = {"float64": 1e-10, "float32": 1e-5, "float16": 4e-3, "bfloat16": 2e-2}
+
+
+def assert_close(actual, expected, dtype="float32"):
+    actual, expected = (np.asarray(numpy(x), "float64") for x in (actual, expected))
+    assert actual.shape == expected.shape
+    largest = np.abs(expected).max()
+    assert largest > 0, "Nothing but zeros is expected: the comparison would prove nothing."
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[dtype] * largest)
+
+
+def numpy(x):
+    return ops.convert_to_numpy(x.value if isinstance(x, keras.Variable) else x)
+
+
+def images(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def conv2d(x, kernel, strides=1, padding="valid", dilation=1, groups=1):
+    """Convolution in float64, channels last; `"same"` pads as TensorFlow does."""
+    x, kernel = np.asarray(x, "float64"), np.asarray(kernel, "float64")
+    strides, dilation = np.broadcast_to(strides, 2), np.broadcast_to(dilation, 2)
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel.shape, dilation, strict=False)]
+    if padding == "same":
+        pads = [(0, 0)]
+        for size, stride, reach in zip(x.shape[1:3], strides, extent, strict=True):
+            total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
+            pads.append((total // 2, total - total // 2))
+        x = np.pad(x, [*pads, (0, 0)])
+    windows = sliding_window_view(x, extent, axis=(1, 2))
+    windows = windows[:, :: strides[0], :: strides[1], :, :: dilation[0], :: dilation[1]]
+    batch, height, width, channels, *area = windows.shape
+    windows = windows.reshape(batch, height, width, groups, channels // groups, *area)
+    kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
+    out = np.einsum("bhwgcij,ijcgf->bhwgf", windows, kernel)
+    return out.reshape(batch, height, width, -1)
+
+
+def lc_conv2d(x, basis, combination, bias=0.0, groups=1, **geometry):
+    """The two steps that LCConv2D is defined by, in float64."""
+    features = conv2d(x, basis, groups=groups, **geometry)
+    return conv2d(features, np.asarray(combination)[None, None], groups=groups) + bias
+
+
+def two_layers(layer, input_shape):
+    """Stock Conv2D with the basis, and stock 1×1 Conv2D with the combination, of an LCConv2D."""
+    shared = dict(data_format=layer.data_format, groups=layer.groups, dtype=layer.dtype_policy)
+    first = keras.layers.Conv2D(
+        layer.basis_filters,
+        layer.kernel_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        dilation_rate=layer.dilation_rate,
+        use_bias=False,
+        **shared,
+    )
+    second = keras.layers.Conv2D(
+        layer.filters, 1, activation=layer.activation, use_bias=layer.use_bias, **shared
+    )
+    first.build(input_shape)
+    second.build(first.compute_output_shape(input_shape))
+    first.kernel.assign(layer.basis)
+    second.kernel.assign(ops.reshape(layer.combination, second.kernel.shape))
+    if layer.use_bias:
+        second.bias.assign(layer.bias)
+    return first, second
+
+
+def gradients(function, inputs, variables):
+    """Returns the gradients of the scalar `function(inputs)`, as NumPy arrays.
+
+    Args:
+        function: Maps a tensor to a scalar tensor, and may read `variables`.
+        inputs: NumPy array.
+        variables: List of trainable Keras variables.
+
+    Returns:
+        The gradient by `inputs`, and the list of those by `variables`.
+    """
+    backend = keras.backend.backend()
+    x = ops.convert_to_tensor(inputs)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            out = function(x)
+        by_inputs, *by_variables = tape.gradient(out, [x, *(v.value for v in variables)])
+    elif backend == "torch":
+        import torch
+
+        x = x.detach().clone().requires_grad_()
+        wanted = [x, *(v.value for v in variables)]
+        by_inputs, *by_variables = torch.autograd.grad(function(x), wanted)
+    else:
+        import jax
+
+        def stateless(x, values):
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+                return function(x)
+
+        values = [v.value for v in variables]
+        by_inputs, by_variables = jax.grad(stateless, argnums=(0, 1))(x, values)
+    return numpy(by_inputs), [numpy(g) for g in by_variables]
+
+
+def float64_allowed():
+    """Context in which float64 is float64; under JAX it is float32 elsewhere."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.enable_x64(True)
+    return contextlib.nullcontext()
