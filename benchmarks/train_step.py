@@ -63,6 +63,10 @@ def networks(arguments):
             f"LC frozen x{expansion}",
             keras_lc.ResNetLC(depth=arguments.depth, expansion=expansion, seed=0),
         )
+        yield (
+            f"LC compact x{expansion}",
+            keras_lc.ResNetLC(depth=arguments.depth, expansion=expansion, compact=True, seed=0),
+        )
         if arguments.two_layers:
             yield f"two layers x{expansion}", two_layer_resnet(arguments.depth, expansion)
 

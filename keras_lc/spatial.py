@@ -96,6 +96,8 @@ class LC(SpatialOperator):
     Args:
         expansion: Integer, the number of random filters per output channel.
         frozen: Boolean, whether the random filters stay as they were drawn.
+        compact: Boolean, whether the layers hold the triangular factor of their basis: the same
+            network, trained by SGD at the price of plain convolutions; see `keras_lc.LCConv2D`.
         between: What stands between the random filters and their combination: `None`, or
             `"relu"`, `"bn"` or `"bn_relu"` (Appendix C), which cost `expansion` times the
             feature maps.
@@ -104,6 +106,7 @@ class LC(SpatialOperator):
 
     expansion: int = 1
     frozen: bool = True
+    compact: bool = False
     between: str | None = None
     seed: int | None = None
 
@@ -114,12 +117,17 @@ class LC(SpatialOperator):
             raise ValueError(
                 f"`between` must be None or one of {BETWEEN}. Received: between={self.between!r}"
             )
+        if self.compact and (self.between is not None or not self.frozen):
+            raise ValueError(
+                "`compact=True` needs `frozen=True` and `between=None`. "
+                f"Received: frozen={self.frozen}, between={self.between!r}"
+            )
 
     def layer(self, filters, seed, **geometry):
         options = dict(expansion=self.expansion, frozen=self.frozen, seed=seed, **geometry)
         if self.between is not None:
             return LCBlock(filters, between=self.between, **options)
-        return LCConv2D(filters, use_bias=False, **options)
+        return LCConv2D(filters, use_bias=False, compact=self.compact, **options)
 
 
 def _check_seed(seed):
@@ -142,7 +150,7 @@ def get(identifier) -> SpatialOperator:
     Example:
 
     >>> keras_lc.spatial.get("lc")
-    LC(expansion=1, frozen=True, between=None, seed=None)
+    LC(expansion=1, frozen=True, compact=False, between=None, seed=None)
     """
     if isinstance(identifier, SpatialOperator):
         return identifier

@@ -120,6 +120,7 @@ def _build(arguments, dataset):
         "lc": keras_lc.spatial.LC(
             expansion=arguments.expansion,
             frozen=arguments.frozen,
+            compact=arguments.compact,
             between=None if arguments.between == "none" else arguments.between,
         ),
     }[arguments.spatial]

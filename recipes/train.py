@@ -35,6 +35,8 @@ class Arguments:
     """Random filters per output channel (lc)."""
     frozen: bool = True
     """Whether the random filters stay as they were drawn (lc)."""
+    compact: bool = False
+    """The same network at the price of plain convolutions (lc, frozen)."""
     between: Literal["none", "relu", "bn", "bn_relu"] = "none"
     """What stands between random filters and combination (lc; Appendix C)."""
     kernel_size: int = 3

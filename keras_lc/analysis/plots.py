@@ -78,7 +78,7 @@ def plot_filters(
     kind = "random, frozen" if chosen.frozen else "learned"
     halves = figure.subfigures(1, 2, wspace=0.06)
     for half, values, title in (
-        (halves[0], chosen.basis, f"{kind} basis ({chosen.basis_filters} filters)"),
+        (halves[0], chosen.random_filters(), f"{kind} basis ({chosen.basis_filters} filters)"),
         (halves[1], chosen.kernel, f"trained combinations ({chosen.filters} filters)"),
     ):
         values = keras.ops.convert_to_numpy(values)

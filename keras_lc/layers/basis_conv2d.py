@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lc.layers.random_basis import FanInUniform, fan_in_uniform, fingerprint, resolve_seed
+from keras_lc.layers.random_basis import fan_in_uniform, fingerprint, resolve_seed
 
 _STORED_SEED = "seed"
 _STORED_FINGERPRINT = "basis_fingerprint"
@@ -61,8 +61,8 @@ class BasisConv2D(keras.layers.Conv2D):
         self.compute_output_shape(input_shape)
         self.basis = self.add_weight(
             name="basis",
-            shape=(*self.kernel_size, channels // self.groups, self.basis_filters),
-            initializer=self.basis_initializer or FanInUniform(self.seed),
+            shape=self._basis_shape(channels // self.groups),
+            initializer=self._make_basis,
             # A flag set later would be undone by `model.trainable = True`.
             trainable=not self.frozen,
             autocast=False,
@@ -78,6 +78,18 @@ class BasisConv2D(keras.layers.Conv2D):
                 constraint=self.bias_constraint,
             )
         self.built = True
+
+    def _filters_shape(self, channels):
+        """The shape of the random filters, for that many input channels of a group."""
+        return (*self.kernel_size, channels, self.basis_filters)
+
+    def _basis_shape(self, channels):
+        return self._filters_shape(channels)
+
+    def _make_basis(self, shape, dtype):
+        if self.basis_initializer:
+            return self.basis_initializer(shape, dtype=dtype)
+        return ops.convert_to_tensor(fan_in_uniform(self.seed, tuple(shape)), dtype=dtype)
 
     def _build_combination(self):
         """Creates what the subclass trains beside the bias."""
@@ -104,23 +116,37 @@ class BasisConv2D(keras.layers.Conv2D):
         """The variables that are always written to a file, by name."""
         return {} if self.bias is None else {"bias": self.bias}
 
-    def _draw_basis(self, seed):
-        return fan_in_uniform(seed, tuple(self.basis.shape))
+    def _draw_filters(self, seed):
+        return fan_in_uniform(seed, self._filters_shape(self.basis.shape[2]))
+
+    def _basis_of(self, filters, seed):
+        """The basis that the random filters of a seed give, as an array."""
+        return filters
 
     def save_own_variables(self, store):
         if not self.built:
             return
         for name, variable in self._trained_variables().items():
             store[name] = variable
-        drawn = None if self.basis_initializer else self._draw_basis(self.seed)
-        if drawn is not None and self._basis_equals(drawn):
+        filters = self._filters_if_seeded()
+        if filters is not None:
             store[_STORED_SEED] = np.array(self.seed, "int64")
-            store[_STORED_FINGERPRINT] = np.array(fingerprint(drawn))
+            store[_STORED_FINGERPRINT] = np.array(fingerprint(filters))
         else:
             store["basis"] = self.basis
 
-    def _basis_equals(self, drawn):
-        as_stored = ops.cast(ops.convert_to_tensor(drawn), self.basis.dtype)
+    def has_seeded_basis(self) -> bool:
+        """Returns whether the basis is what `seed` gives, and so need not be stored."""
+        return self._filters_if_seeded() is not None
+
+    def _filters_if_seeded(self):
+        if self.basis_initializer:
+            return None
+        filters = self._draw_filters(self.seed)
+        return filters if self._holds(self._basis_of(filters, self.seed)) else None
+
+    def _holds(self, basis):
+        as_stored = ops.cast(ops.convert_to_tensor(basis), self.basis.dtype)
         return np.array_equal(
             ops.convert_to_numpy(as_stored), ops.convert_to_numpy(self.basis.value)
         )
@@ -146,17 +172,17 @@ class BasisConv2D(keras.layers.Conv2D):
 
     def _regenerate_basis(self, store):
         seed = int(np.array(store[_STORED_SEED]))
-        drawn = self._draw_basis(seed)
+        filters = self._draw_filters(seed)
         written = np.array(store[_STORED_FINGERPRINT]).astype("uint64")
-        if fingerprint(drawn) != written:
+        if fingerprint(filters) != written:
             raise ValueError(
                 f"The basis of layer '{self.name}' cannot be regenerated: seed {seed} and shape "
-                f"{drawn.shape} give filters with fingerprint {fingerprint(drawn):016x}, but the "
-                f"file was written with {int(written):016x}. Was the layer built with other "
+                f"{filters.shape} give filters with fingerprint {fingerprint(filters):016x}, but "
+                f"the file was written with {int(written):016x}. Was the layer built with other "
                 "arguments (filters, expansion, kernel_size, groups) or input channels?"
             )
         self.seed = seed
-        self.basis.assign(ops.cast(ops.convert_to_tensor(drawn), self.basis.dtype))
+        self.basis.assign(ops.convert_to_tensor(self._basis_of(filters, seed), self.basis.dtype))
 
     def get_config(self):
         config = super().get_config()

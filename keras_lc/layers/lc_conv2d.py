@@ -1,9 +1,18 @@
 """Conv2D whose kernel is a trained linear combination of random filters."""
 
+import math
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lc.layers.basis_conv2d import BasisConv2D, check_expansion
+from keras_lc.layers.compact_basis import (
+    by_group,
+    from_groups,
+    seeded_factor,
+    solve_combination,
+)
 from keras_lc.layers.random_basis import FanInUniform, derive_seed
 
 
@@ -26,6 +35,12 @@ class LCConv2D(BasisConv2D):
             each group of output channels mixes the basis filters of its own group.
         expansion: Integer, the number of basis filters per output channel.
         frozen: Boolean, whether the basis stays as it was drawn. `False` trains it too.
+        compact: Boolean, whether to hold the basis as its triangular factor, and the combination
+            to match: `k² · channels` basis filters per group, whatever the expansion. The layer
+            computes and, under every optimizer that is linear in the gradient (SGD with momentum,
+            Nesterov's, weight decay, any schedule), learns exactly what it does without, at the
+            price of a plain convolution. Has no effect where the basis has no more filters than
+            that; a learned basis has no such form.
         basis_initializer: Keras initializer of the basis. Defaults to `None`: PyTorch's default,
             `U[-a, a]` with `a = 1/√(channels/groups · kernel area)`, drawn from `seed` with the
             same bits under every backend. A basis from any other initializer is written to
@@ -40,8 +55,9 @@ class LCConv2D(BasisConv2D):
             once; it is part of the layer's config.
 
     Attributes:
-        basis: Variable of shape `(height, width, channels/groups, filters · expansion)`.
-        combination: Variable of shape `(filters · expansion / groups, filters)`.
+        basis: Variable of shape `(height, width, channels/groups, filters · expansion)`, or
+            `(height, width, channels/groups, groups · k² · channels/groups)` if compact.
+        combination: Variable that mixes them, of shape `(basis filters of a group, filters)`.
         kernel: Tensor of shape `(height, width, channels/groups, filters)`: what the input is
             convolved with, in the variables' dtype.
         basis_filters: Integer, `filters · expansion`.
@@ -54,8 +70,9 @@ class LCConv2D(BasisConv2D):
     Output shape: as of `keras.layers.Conv2D`.
 
     Raises:
-        ValueError: If `expansion` is less than 1, for `kernel_*` and `lora_*` arguments, which
-            have no clear meaning for a product, and where Conv2D raises it.
+        ValueError: If `expansion` is less than 1, for `compact` with `frozen=False` or a
+            `basis_initializer`, for `kernel_*` and `lora_*` arguments, which have no clear meaning
+            for a product, and where Conv2D raises it.
 
     Example:
 
@@ -90,12 +107,23 @@ class LCConv2D(BasisConv2D):
         *,
         expansion=1,
         frozen=True,
+        compact=False,
         combination_initializer=None,
         combination_regularizer=None,
         combination_constraint=None,
         **kwargs,
     ):
         expansion = check_expansion(expansion)
+        if compact and kwargs.get("basis_initializer") is not None:
+            raise ValueError(
+                "`compact=True` needs the random filters of `seed`, not those of a "
+                f"`basis_initializer`. Received: {kwargs['basis_initializer']!r}"
+            )
+        if compact and not frozen:
+            raise ValueError(
+                "A learned basis has no compact form: `compact=True` needs `frozen=True`. "
+                f"Received: compact={compact}, frozen={frozen}"
+            )
         super().__init__(
             filters,
             kernel_size,
@@ -110,6 +138,7 @@ class LCConv2D(BasisConv2D):
         )
         self.expansion = expansion
         self.frozen = bool(frozen)
+        self.compact = bool(compact)
         self.combination_initializer = keras.initializers.get(combination_initializer)
         self.combination_regularizer = keras.regularizers.get(combination_regularizer)
         self.combination_constraint = keras.constraints.get(combination_constraint)
@@ -118,16 +147,83 @@ class LCConv2D(BasisConv2D):
     def basis_filters(self):
         return self.filters * self.expansion
 
+    def random_filters(self) -> np.ndarray:
+        """Returns the random filters, also where the layer holds their triangular factor.
+
+        Returns:
+            A NumPy array of shape `(height, width, channels/groups, filters · expansion)`.
+        """
+        if self._is_factored:
+            return self._draw_filters(self.seed)
+        return ops.convert_to_numpy(self.basis.value)
+
+    @property
+    def _is_factored(self):
+        return self.basis.shape[-1] < self.basis_filters
+
+    def _basis_shape(self, channels):
+        numbers = math.prod(self.kernel_size) * channels
+        factored = self.compact and numbers * self.groups < self.basis_filters
+        last = numbers * self.groups if factored else self.basis_filters
+        return (*self.kernel_size, channels, last)
+
+    def _make_basis(self, shape, dtype):
+        if shape[-1] == self.basis_filters:
+            return super()._make_basis(shape, dtype)
+        return ops.convert_to_tensor(self._seeded_factor(self.seed, shape), dtype)
+
+    def _seeded_factor(self, seed, shape):
+        factor = seeded_factor(seed, self._filters_shape(shape[2]), self.groups)
+        return from_groups(factor, tuple(shape))
+
+    def _basis_of(self, filters, seed):
+        return self._seeded_factor(seed, self.basis.shape) if self._is_factored else filters
+
+    def _holds(self, basis):
+        if not self._is_factored:
+            return super()._holds(basis)
+        # LAPACK's last bit may differ between machines.
+        held = ops.convert_to_numpy(self.basis.value).astype("float64")
+        return np.allclose(held, basis, rtol=0, atol=1e-6 * np.abs(basis).max())
+
     def _build_combination(self):
         self.combination = self.add_weight(
             name="combination",
-            shape=(self.basis_filters // self.groups, self.filters),
-            initializer=self.combination_initializer
-            or FanInUniform(derive_seed(self.seed, "combination")),
+            shape=(self.basis.shape[-1] // self.groups, self.filters),
+            initializer=self._make_combination,
             regularizer=self.combination_regularizer,
             constraint=self.combination_constraint,
             autocast=False,
         )
+
+    def _make_combination(self, shape, dtype):
+        initializer = self.combination_initializer or FanInUniform(
+            derive_seed(self.seed, "combination")
+        )
+        if not self._is_factored:
+            return initializer(shape, dtype=dtype)
+        full = initializer((self.basis_filters // self.groups, self.filters), dtype=dtype)
+        return ops.convert_to_tensor(self.compact_combination(full), dtype)
+
+    def compact_combination(self, combination) -> np.ndarray:
+        """Returns the combination with which this compact layer has the kernel of a full one.
+
+        Args:
+            combination: Array of shape `(filters · expansion / groups, filters)`, of a layer with
+                the same seed and arguments but `compact=False`.
+
+        Returns:
+            A float64 array of the shape of this layer's combination.
+        """
+        combination = ops.convert_to_numpy(combination)
+        if not self._is_factored:
+            return combination
+        parts = (
+            seeded_factor(self.seed, self._filters_shape(self.basis.shape[2]), self.groups),
+            by_group(self._draw_filters(self.seed), self.groups),
+            by_group(combination, self.groups),
+        )
+        return from_groups(solve_combination(*parts), (-1, self.filters))
 
     @property
     def kernel(self):
@@ -135,11 +231,11 @@ class LCConv2D(BasisConv2D):
             raise AttributeError("You must build the layer before accessing `kernel`.")
         shape = (*self.basis.shape[:-1], self.filters)
         if self.groups == 1:
-            flat = ops.reshape(self.basis, (-1, self.basis_filters))
+            flat = ops.reshape(self.basis, (-1, self.basis.shape[-1]))
             # Not `matmul`: Keras' PyTorch backend rounds a product of float64 to float32.
             return ops.reshape(ops.einsum("pb,bf->pf", flat, self.combination), shape)
         # (position, group, basis filter) · (basis filter, group, filter): each group its own.
-        basis = ops.reshape(self.basis, (-1, self.groups, self.basis_filters // self.groups))
+        basis = ops.reshape(self.basis, (-1, self.groups, self.basis.shape[-1] // self.groups))
         combination = ops.reshape(self.combination, (-1, self.groups, self.filters // self.groups))
         return ops.reshape(ops.einsum("pgb,bgf->pgf", basis, combination), shape)
 
@@ -151,6 +247,7 @@ class LCConv2D(BasisConv2D):
         config.update(
             expansion=self.expansion,
             frozen=self.frozen,
+            compact=self.compact,
             combination_initializer=keras.initializers.serialize(self.combination_initializer),
             combination_regularizer=keras.regularizers.serialize(self.combination_regularizer),
             combination_constraint=keras.constraints.serialize(self.combination_constraint),

@@ -110,6 +110,7 @@ def ResNetLC(
     expansion=1,
     kernel_size=3,
     frozen=True,
+    compact=False,
     between=None,
     input_shape=(32, 32, 3),
     classes=10,
@@ -124,6 +125,8 @@ def ResNetLC(
         expansion: Integer, the number of random filters per output channel.
         kernel_size: Odd integer, in pixels.
         frozen: Boolean, whether the random filters stay as they were drawn.
+        compact: Boolean, whether to train the same network at the price of a plain one; see
+            `keras_lc.LCConv2D`.
         between: `None`, `"relu"`, `"bn"` or `"bn_relu"`: what stands between the random filters
             and their combination (Appendix C).
         input_shape: Tuple of 3 integers or None, without the batch.
@@ -147,7 +150,9 @@ def ResNetLC(
     return CIFARResNet(
         depth=depth,
         width=width,
-        spatial=spatial_operators.LC(expansion=expansion, frozen=frozen, between=between),
+        spatial=spatial_operators.LC(
+            expansion=expansion, frozen=frozen, compact=compact, between=between
+        ),
         kernel_size=kernel_size,
         input_shape=input_shape,
         classes=classes,

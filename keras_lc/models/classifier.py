@@ -1,6 +1,7 @@
 """What all builders share: images in, logits out, and the papers' recipe in `fit`."""
 
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -106,6 +107,7 @@ class Classifier(keras.Model):
             shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
             if not (self.compiled and initial_epoch):
                 self._compile_recipe(epochs * (steps_per_epoch or _count_steps(x)))
+        _warn_of_other_optimizers(self)
         return super().fit(
             x,
             y,
@@ -255,6 +257,21 @@ def _split(x, y, sample_weight, validation_split):
     if sample_weight is None:
         return x[:n], y[:n], None, (x[n:], y[n:])
     return x[:n], y[:n], sample_weight[:n], (x[n:], y[n:], sample_weight[n:])
+
+
+def _warn_of_other_optimizers(model):
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    linear = isinstance(optimizer, keras.optimizers.SGD) and not (
+        optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue
+    )
+    if not linear and any(getattr(layer, "compact", False) for layer in model.layers):
+        # Python shows a warning of one text and place once.
+        warnings.warn(
+            f"{type(optimizer).__name__} is not linear in the gradient (or clips it), so that "
+            "compact layers learn otherwise than full ones would: a different parameterisation. "
+            "They are the same under `keras_lc.training.SGD`.",
+            stacklevel=3,
+        )
 
 
 def _count_steps(data):

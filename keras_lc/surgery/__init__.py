@@ -1,3 +1,4 @@
+from keras_lc.surgery.compact import to_compact as to_compact
 from keras_lc.surgery.export import export as export
 from keras_lc.surgery.fold import fold as fold
 from keras_lc.surgery.replace import replace as replace

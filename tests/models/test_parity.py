@@ -1,5 +1,7 @@
 """A whole network trains as the same network written with torch.nn."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,9 @@ import keras_lc
 from tests.models import torch_twin
 
 STEPS, BATCH = 20, 64
+# A fifth of the recipe's: there the network amplifies rounding tenfold every few steps, between
+# two runs of torch alone too.
+LEARNING_RATE = 2e-3
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def images_and_labels():
 
 def losses_of_torch(twin, images, labels):
     optimizer = torch.optim.SGD(
-        twin.parameters(), lr=1e-2, momentum=0.9, nesterov=True, weight_decay=1e-2
+        twin.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=1e-2
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=STEPS)
     loss_function = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -68,9 +73,9 @@ def test_20_steps_of_resnet_lc_equal_two_convolution_blocks_in_torch(images_and_
     twin = torch_twin.ResNetLC(depth=8, width=8, expansion=2)
     twin.copy_weights(model)
     expected = losses_of_torch(twin, images, labels)
+    model.recipe = dataclasses.replace(model.recipe, learning_rate=LEARNING_RATE)
     record = BatchLosses()
     model.fit(images, labels, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[record])
-    # Rounding grows with every step, as it does between two runs of torch alone.
     np.testing.assert_allclose(record.losses[:2], expected[:2], rtol=5e-6)
-    np.testing.assert_allclose(record.losses, expected, rtol=1e-3)
-    assert expected[-1] < expected[0] - 0.2  # it has learned something, so the steps did matter
+    np.testing.assert_allclose(record.losses, expected, rtol=2e-4)
+    assert expected[-1] < expected[0] - 0.1  # it has learned something, so the steps did matter

@@ -1,0 +1,73 @@
+"""The triangular factor of a random basis, which trains as the basis does at a fraction of it.
+
+A basis `K` of `r` filters with `n = height · width · channels` numbers each has, for `r > n`, a
+factorization `K = L · Q`: `L` lower triangular, n × n, and `Q` with orthonormal rows. A layer with
+basis `L` and combination `V = Q · C` has the kernel of the layer with `K` and `C`, and keeps it
+under every optimizer that is linear in the gradient, since `∂V = Q · ∂C` and `Q · Qᵀ = I`.
+
+What frozen LC training is, seen from the kernel `W = L · V`: a gradient step of `V` by `Lᵀ · ∂W`
+moves it by `L · Lᵀ · ∂W = K · Kᵀ · ∂W`. It is gradient descent on the plain kernel,
+preconditioned by the Gram matrix of the basis. With PyTorch's initialisation and growing
+expansion that matrix tends to `filters · expansion / (3 · channels · k²)` times the identity: a
+learning-rate factor of the layer (4.74 for as many input as output channels, k = 3 and an
+expansion of 128), with an initial kernel of variance `1 / (9 · channels · k²)`.
+"""
+
+import functools
+
+import numpy as np
+
+from keras_lc.layers.random_basis import fan_in_uniform
+
+
+def triangular_factor(filters: np.ndarray) -> np.ndarray:
+    """Returns `L` of the groups of a basis.
+
+    Args:
+        filters: Array of shape `(groups, n, r)`, with `r >= n`: one flattened basis a group.
+
+    Returns:
+        A float64 array of shape `(groups, n, n)`, lower triangular. Its diagonal is positive,
+        which makes it unique.
+    """
+    upper = np.linalg.qr(filters.astype("float64").transpose(0, 2, 1), mode="r")
+    signs = np.sign(np.diagonal(upper, axis1=1, axis2=2))
+    return (upper * signs[:, :, None]).transpose(0, 2, 1)
+
+
+def solve_combination(
+    factor: np.ndarray, filters: np.ndarray, combination: np.ndarray
+) -> np.ndarray:
+    """Returns `V = Q · C = L⁻¹ · K · C`, with which `L` has the kernel that `K` has with `C`.
+
+    Args:
+        factor: Array of shape `(groups, n, n)`.
+        filters: Array of shape `(groups, n, r)`.
+        combination: Array of shape `(groups, r, filters of a group)`.
+
+    Returns:
+        A float64 array of shape `(groups, n, filters of a group)`.
+    """
+    return np.linalg.solve(factor, filters.astype("float64") @ combination.astype("float64"))
+
+
+def by_group(values: np.ndarray, groups: int) -> np.ndarray:
+    """Splits the last axis into groups and flattens the others: `(groups, …, last / groups)`."""
+    flat = values.reshape(-1, groups, values.shape[-1] // groups)
+    return flat.transpose(1, 0, 2)
+
+
+def from_groups(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Undoes `by_group`."""
+    return values.transpose(1, 0, 2).reshape(shape)
+
+
+@functools.lru_cache(maxsize=256)
+def seeded_factor(seed: int, shape: tuple[int, ...], groups: int) -> np.ndarray:
+    """Returns the factor of the basis that `fan_in_uniform(seed, shape)` draws.
+
+    Kept in memory, since building, copying and loading a model need it again.
+    """
+    factor = triangular_factor(by_group(fan_in_uniform(seed, shape), groups))
+    factor.flags.writeable = False
+    return factor
