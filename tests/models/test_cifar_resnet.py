@@ -33,6 +33,14 @@ def test_frozen_lc_trains_one_weight_for_each_basis_filter_and_output(expansion,
     assert count(model.trainable_variables) == expected
 
 
+def test_folded_network_has_the_layers_and_the_parameters_of_the_plain_one():
+    folded = keras_lc.fold(keras_lc.ResNetLC(depth=20, expansion=2))
+    plain = keras_lc.CIFARResNet(depth=20, augmentation=None)
+    kinds = [[(type(layer), layer.name) for layer in net.layers] for net in (folded, plain)]
+    assert kinds[0] == kinds[1]
+    assert count(folded.trainable_variables) == 272_474
+
+
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
