@@ -86,6 +86,8 @@ class Classifier(keras.Model):
         if not self.compiled or self.optimizer.name == _RECIPE_OPTIMIZER:
             if y is not None:
                 _check_images_and_labels(x, y, self.input_shape, self.output_shape[-1])
+                if any(layer.name == "normalization" for layer in self.layers):
+                    _warn_of_scaled_images(x)
                 if validation_split and validation_data is None:
                     x, y, sample_weight, validation_data = _split(
                         x, y, sample_weight, validation_split
@@ -240,6 +242,17 @@ def _check_images_and_labels(x, y, input_shape, classes):
         raise ValueError(
             f"`y` must be labels from 0 to {classes - 1} for a model with classes={classes}. "
             f"Received: labels from {labels.min()} to {labels.max()}"
+        )
+
+
+def _warn_of_scaled_images(x):
+    some = keras.ops.convert_to_numpy(x[:256])
+    if np.issubdtype(some.dtype, np.floating) and some.max() <= 1:
+        warnings.warn(
+            "The images have values up to 1, and this model expects pixel values from 0 to 255, "
+            "which it normalises itself. Multiply them by 255, or build the model with "
+            "`include_preprocessing=False`.",
+            stacklevel=3,
         )
 
 

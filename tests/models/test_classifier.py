@@ -1,5 +1,7 @@
 """`fit` without `compile`, on every kind of data."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -207,6 +209,16 @@ def test_sample_weight_of_zero_leaves_an_image_out(arrays):
 def test_images_or_labels_that_do_not_fit_are_refused_before_training(change, message, arrays):
     with pytest.raises(ValueError, match=message):
         small_model().fit(*change(*arrays), verbose=0)
+
+
+@pytest.mark.parametrize("include_preprocessing", [True, False])
+def test_images_scaled_to_1_are_warned_of_where_the_model_scales(include_preprocessing, arrays):
+    images, labels = arrays
+    model = small_model(include_preprocessing=include_preprocessing)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(images / np.float32(255), labels, verbose=0)
+    assert any("0 to 255" in str(w.message) for w in caught) == include_preprocessing
 
 
 # Written down under TensorFlow; all backends must give the same.
