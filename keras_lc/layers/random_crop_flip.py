@@ -4,8 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lc.layers.random_basis import resolve_seed
+
 _MASK = 0xFFFF
 _ROUNDS = 6
+# The state of a seed generator is int32 under PyTorch, uint32 under JAX, int64 under TensorFlow.
+_SEED_LIMIT = 2**31
 
 
 def _hash16(words):
@@ -40,7 +44,7 @@ class RandomCropFlip(keras.layers.Layer):
         padding: Integer, the pixels of zeros added on each side.
         horizontal_flip: Boolean, whether half of the images are flipped.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
-        seed: Integer. `None` draws one, once.
+        seed: Integer, at least 0 and below 2^31. `None` draws one, once.
 
     Input shape: 4D, `(batch, height, width, channels)` or `(batch, channels, height, width)`.
 
@@ -63,8 +67,10 @@ class RandomCropFlip(keras.layers.Layer):
         self.padding = padding
         self.horizontal_flip = bool(horizontal_flip)
         self.data_format = data_format or keras.config.image_data_format()
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.seed = int(ops.convert_to_numpy(self.seed_generator.state.value)[0])
+        self.seed = resolve_seed(seed)
+        if self.seed >= _SEED_LIMIT:
+            raise ValueError(f"`seed` must be below 2**31. Received: seed={seed}")
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     def build(self, input_shape):
         self.input_spec = keras.InputSpec(ndim=4)

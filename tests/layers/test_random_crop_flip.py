@@ -62,6 +62,21 @@ def test_places_and_flips_are_equally_frequent_and_independent():
     assert ((counts - expected) ** 2 / expected).sum() < 41  # 17 degrees of freedom: 0.1 %
 
 
+def test_all_places_of_the_standard_padding_occur_equally_often():
+    row, column = np.mgrid[:16, :16].astype("float32")
+    x = np.stack([row, column], -1)[None].repeat(4096, 0)
+    layer = RandomCropFlip(padding=4, seed=2)
+    results = np.concatenate([augmented(layer, x) for _ in range(4)]).astype(int)
+    # The middle pixel never comes from the padding: it tells the place, its neighbour the flip.
+    middle, neighbour = results[:, 8, 8], results[:, 8, 9]
+    flip = neighbour[:, 1] < middle[:, 1]
+    top, left = middle[:, 0] - 4, middle[:, 1] - np.where(flip, 3, 4)
+    counts = np.zeros((9, 9, 2))
+    np.add.at(counts, (top, left, flip.astype(int)), 1)
+    expected = 4 * 4096 / counts.size
+    assert ((counts - expected) ** 2 / expected).sum() < 222  # 161 degrees of freedom: 0.1 %
+
+
 def test_batches_get_other_crops():
     x = oracles.images(16, 8, 8, 3)
     layer = RandomCropFlip(padding=2, seed=0)
@@ -86,6 +101,14 @@ def test_crops_are_the_same_under_every_backend():
         (4, 0, True),
         (6, 2, True),
     ]
+
+
+def test_bytes_stay_bytes():
+    x = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype="uint8")
+    result = augmented(RandomCropFlip(padding=2, seed=0), x)
+    assert result.dtype == np.uint8
+    for image, out in zip(x, result, strict=True):
+        found_crop(image, 2, out)
 
 
 def test_flip_and_crop_can_be_left_out():
@@ -122,6 +145,38 @@ def test_jit_stays_on():
     model.fit(oracles.images(4, 6, 6, 3), np.zeros((4, 4, 4, 2)), verbose=0)
     assert layer.supports_jit
     assert model.jit_compile or keras.backend.backend() != "jax"
+
+
+def test_fit_counts_its_batches():
+    layer = RandomCropFlip(2, seed=7)
+    model = keras.Sequential([keras.Input((6, 6, 3)), layer, keras.layers.Conv2D(2, 3)])
+    model.compile("sgd", "mse")
+    model.fit(oracles.images(12, 6, 6, 3), np.zeros((12, 4, 4, 2)), batch_size=4, verbose=0)
+    assert oracles.numpy(layer.seed_generator.state).tolist() == [7, 3]
+
+
+@pytest.mark.parametrize(
+    ("seed", "error", "message"),
+    [
+        (-1, ValueError, r"`seed` must be at least 0.*seed=-1"),
+        (2**31, ValueError, r"`seed` must be below 2\*\*31.*seed=2147483648"),
+        (0.5, TypeError, r"`seed` must be an integer or None.*0\.5"),
+    ],
+)
+def test_seeds_that_some_backend_cannot_hold_are_refused(seed, error, message):
+    with pytest.raises(error, match=message):
+        RandomCropFlip(seed=seed)
+
+
+def test_largest_seed_gives_the_same_crops_under_every_backend():
+    x = np.arange(1, 1 + 4 * 10 * 10, dtype="float32").reshape(4, 10, 10, 1)
+    result = augmented(RandomCropFlip(padding=4, seed=2**31 - 1), x)
+    assert [found_crop(a, 4, b) for a, b in zip(x, result, strict=True)] == [
+        (7, 8, False),
+        (0, 2, False),
+        (2, 0, False),
+        (5, 2, False),
+    ]
 
 
 @pytest.mark.parametrize("padding", [-1, 1.5])
