@@ -131,6 +131,7 @@ class LCBlock(keras.layers.Layer):
             data_format=self.basis_conv.data_format,
             expansion=self.expansion,
             frozen=self.frozen,
-            seed=self.seed,
+            # That of a file, where weights written with another seed were loaded.
+            seed=self.basis_conv.seed if self.frozen else self.seed,
         )
         return config

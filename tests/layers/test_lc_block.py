@@ -28,6 +28,14 @@ class LCBlockTest(LayerTestCase):
             expected_num_non_trainable_weights=non_trainable,
         )  # fmt: skip
 
+    def test_dtype_policies(self):
+        init = {"filters": 5, "kernel_size": 3, "between": "bn_relu", "seed": 0}
+        self.run_dtype_policy_test(LCBlock, init, input_shape=(2, 6, 7, 3))
+
+    def test_eager_graph_and_compiled_steps_agree(self):
+        init = {"filters": 5, "kernel_size": 3, "between": "bn_relu", "seed": 0}
+        self.run_execution_test(LCBlock, init, input_shape=(2, 6, 7, 3))
+
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("between", ["relu", "bn", "bn_relu"])
@@ -59,6 +67,20 @@ def test_frozen_basis_stays_and_all_else_moves():
     np.testing.assert_array_equal(oracles.numpy(block.basis_conv.kernel), frozen)
     for variable, before in zip(model.trainable_variables, trained, strict=True):
         assert np.abs(oracles.numpy(variable) - before).max() > 0
+
+
+def test_clone_has_the_basis_of_the_file_that_was_loaded(tmp_path):
+    model, other = (
+        keras.Sequential([keras.Input((6, 6, 3)), LCBlock(4, 3, "relu", seed=seed)])
+        for seed in (2, 3)
+    )
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    clone = keras.models.clone_model(other)
+    np.testing.assert_array_equal(
+        oracles.numpy(clone.layers[0].basis_conv.kernel),
+        oracles.numpy(model.layers[0].basis_conv.kernel),
+    )
 
 
 @pytest.mark.parametrize(
