@@ -93,6 +93,28 @@ class TestValues:
         layer, x = make(expansion=2, activation="relu"), oracles.images(*SHAPE)
         oracles.assert_close(layer(x), np.maximum(expected_by_numpy(layer, x), 0))
 
+    def test_follow_the_combination(self):
+        layer, x = make(expansion=2), oracles.images(*SHAPE)
+        layer(x)  # a kernel kept from this call would be stale
+        layer.combination.assign(oracles.images(*layer.combination.shape, seed=3))
+        oracles.assert_close(layer(x), expected_by_numpy(layer, x))
+
+    def test_stateless_call_takes_the_variables_it_is_given(self):
+        layer, x = make(expansion=2), oracles.images(*SHAPE)
+        trainable = [ops.multiply(v.value, 2.0) for v in layer.trainable_variables]
+        frozen = [v.value for v in layer.non_trainable_variables]
+        outputs, _ = layer.stateless_call(trainable, frozen, x)
+        oracles.assert_close(outputs, 2 * expected_by_numpy(layer, x))
+
+    @pytest.mark.skipif(BACKEND != "torch", reason="PyTorch's compiler")
+    def test_torch_compile_traces_the_layer(self):
+        import torch
+
+        layer, x = make(expansion=2, groups=2), torch.from_numpy(oracles.images(*SHAPE))
+        # `fullgraph` refuses what cannot be traced; code generation is not ours to test.
+        compiled = torch.compile(layer, fullgraph=True, backend="eager")
+        oracles.assert_close(compiled(x), expected_by_numpy(layer, x.numpy()))
+
     def test_equal_torchs_own_layers(self):
         import torch
 
@@ -154,8 +176,8 @@ class LCConv2DLayerTest(LayerTestCase):
         init = {"filters": 6, "kernel_size": 3, "seed": 1, **arguments}
         frozen = init.get("frozen", True)
         bias = init.get("use_bias", True)
-        # 5 filters in channels_first: Keras under TensorFlow adds a bias along the wrong axis
-        # where the width equals the number of channels.
+        # No output is as wide as it has channels: Keras' TensorFlow backend then adds the bias of
+        # channels_first along the width, also in its own Conv2D.
         self.run_layer_test(
             LCConv2D,
             init,
@@ -231,6 +253,13 @@ class TestFrozenBasis:
         np.testing.assert_array_equal(oracles.numpy(basis), before[0])
         assert np.abs(oracles.numpy(combination) - before[1]).min() > 0
         assert np.abs(oracles.numpy(bias) - before[2]).min() > 0
+
+    @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+    def test_stays_bit_for_bit_in_mixed_precision(self, policy):
+        layer = make(policy, expansion=2)
+        before = oracles.numpy(layer.basis).copy()
+        fitted(layer, keras.optimizers.SGD(0.1, weight_decay=0.1))
+        np.testing.assert_array_equal(oracles.numpy(layer.basis), before)
 
     def test_has_no_slot_in_the_optimizer(self):
         model = fitted(make(expansion=2), keras.optimizers.Adam())
@@ -368,6 +397,15 @@ class TestFiles:
         model.save(path) if name.endswith(".keras") else model.save_weights(path)
         assert stored_names(path) == {"combination", "bias", "seed", "basis_fingerprint"}
 
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+    def test_in_half_precision_hold_the_seed_too(self, dtype, tmp_path):
+        model, layer = one_layer_model(expansion=2, dtype=dtype)
+        model.save(tmp_path / "model.keras")
+        assert "basis" not in stored_names(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras").layers[0]
+        for actual, expected in zip(loaded.weights, layer.weights, strict=True):
+            np.testing.assert_array_equal(oracles.numpy(actual), oracles.numpy(expected))
+
     @pytest.mark.parametrize("seed", [0, 2**53 + 1, 2**63 - 1])
     def test_weights_bring_their_seed_into_a_layer_of_another(self, seed, tmp_path):
         model, layer = one_layer_model(seed=seed, expansion=2)
@@ -407,6 +445,35 @@ class TestFiles:
         other, _ = one_layer_model(expansion=4)
         with pytest.raises(ValueError, match=r"basis of layer 'lc' cannot be regenerated"):
             other.load_weights(tmp_path / "model.weights.h5")
+
+    def test_of_other_filters_can_be_skipped(self, tmp_path):
+        model, _ = one_layer_model(expansion=2)
+        model.save_weights(tmp_path / "model.weights.h5")
+        other, layer = one_layer_model(expansion=4)
+        before = [oracles.numpy(v).copy() for v in layer.weights]
+        with pytest.warns(UserWarning, match="basis of layer 'lc' cannot be regenerated"):
+            other.load_weights(tmp_path / "model.weights.h5", skip_mismatch=True)
+        for variable, old in zip(layer.weights, before, strict=True):
+            np.testing.assert_array_equal(oracles.numpy(variable), old)
+
+    def test_of_a_subclassed_model_load(self, tmp_path):
+        class Subclassed(keras.Model):
+            def __init__(self, seed):
+                super().__init__()
+                self.convolutions = [LCConv2D(4, 3, seed=seed + i) for i in range(2)]
+
+            def call(self, x):
+                for convolution in self.convolutions:
+                    x = convolution(x)
+                return x
+
+        model, other = Subclassed(seed=1), Subclassed(seed=5)
+        x = oracles.images(*SHAPE)
+        expected = oracles.numpy(model(x))
+        other(x)
+        model.save_weights(tmp_path / "model.weights.h5")
+        other.load_weights(tmp_path / "model.weights.h5")
+        np.testing.assert_array_equal(oracles.numpy(other(x)), expected)
 
     def test_with_a_wrong_fingerprint_are_refused(self):
         _, layer = one_layer_model()
