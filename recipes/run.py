@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -65,8 +66,9 @@ def run(arguments) -> dict:
         soft_wrap=True,
     )
 
-    speed = _TrainingTime()
+    speed, interrupt = _TrainingTime(), _InterruptBetweenBatches()
     try:
+        interrupt.arm()
         model.fit(
             dataset.x_train,
             dataset.y_train,
@@ -75,7 +77,7 @@ def run(arguments) -> dict:
             initial_epoch=first_epoch,
             validation_data=(dataset.x_test, dataset.y_test),
             validation_batch_size=_EVALUATION_BATCH,
-            callbacks=[speed, checkpoints],
+            callbacks=[speed, checkpoints, interrupt],
             verbose=1 if sys.stdout.isatty() else 2,
         )
     except KeyboardInterrupt:
@@ -83,6 +85,8 @@ def run(arguments) -> dict:
             f"\nStopped. Go on with: {_resume_command(output)}", highlight=False, soft_wrap=True
         )
         sys.exit(130)
+    finally:
+        interrupt.disarm()
 
     logits = model.predict(dataset.x_test, batch_size=_EVALUATION_BATCH, verbose=0)
     correct = int(np.sum(np.argmax(logits, axis=-1) == dataset.y_test))
@@ -160,6 +164,34 @@ class _TrainingTime(keras.callbacks.Callback):
     def median(self):
         # The first epoch compiles.
         return statistics.median(self.seconds[1:] or self.seconds)
+
+
+class _InterruptBetweenBatches(keras.callbacks.Callback):
+    """Raises `KeyboardInterrupt` between two batches after Ctrl-C; at once after a second one.
+
+    Raised wherever it falls, it can fall into JAX's garbage collection, which swallows it.
+    """
+
+    def arm(self):
+        self._asked = False
+        self._before = signal.signal(signal.SIGINT, self._ask)
+
+    def disarm(self):
+        signal.signal(signal.SIGINT, self._before)
+
+    def _ask(self, *_):
+        self.disarm()
+        self._asked = True
+
+    def _raise_if_asked(self, *_):
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._raise_if_asked()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._raise_if_asked()
 
 
 def _output_folder(arguments):
