@@ -126,6 +126,7 @@ def _build(arguments, dataset):
             frozen=arguments.frozen,
             compact=arguments.compact,
             between=None if arguments.between == "none" else arguments.between,
+            shared=arguments.shared_basis,
         ),
     }[arguments.spatial]
     return keras_lc.CIFARResNet(
@@ -278,9 +279,8 @@ def _git_commit():
 
 def _count_parameters(model):
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    basis = [layer.basis for layer in _layers_with_basis(model)]
-    frozen = sum(int(np.prod(v.shape)) for v in basis if not v.trainable)
-    return trained, frozen
+    basis = {id(v): v for layer in _layers_with_basis(model) for v in layer.non_trainable_weights}
+    return trained, sum(int(np.prod(v.shape)) for v in basis.values())
 
 
 def _layers_with_basis(model):
