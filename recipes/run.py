@@ -104,12 +104,13 @@ def run(arguments) -> dict:
     keras_lc.analysis.plot_curves(
         checkpoints.history, output / "curves.png", f"{model.name}, {dataset.name}"
     )
-    write_json(output / "config.json", {**config, "results": results})
-    checkpoints.finish(output / "model.keras")
     if arguments.export:
         exported = output / _EXPORTED[arguments.export_format]
         keras_lc.export(model, exported, format=arguments.export_format)
         console.print(f"Exported and verified: {exported}", highlight=False, soft_wrap=True)
+    write_json(output / "config.json", {**config, "results": results})
+    # Last, since a run with a model is finished, and cannot be resumed.
+    checkpoints.finish(output / "model.keras")
     _report(console, results)
     return results
 
