@@ -37,7 +37,7 @@ class Arguments:
 def main(arguments):
     runs = Runs(arguments)
     begin = time.monotonic()
-    assert runs.start("whole").wait() == 0, (arguments.folder / "whole.log").read_text()
+    assert runs.start("whole").wait() == 0, runs.log("whole")
     duration = time.monotonic() - begin
 
     generator = random.Random(arguments.seed)
@@ -52,9 +52,10 @@ def main(arguments):
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 kills.append({"run": name, "after": round(moment, 2), "in": runs.place(name)})
-        if process.wait() == -signal.SIGKILL:
+        process.wait()
+        if not (arguments.folder / name / "model.keras").exists():
+            assert process.returncode == -signal.SIGKILL, runs.log(name)
             continue
-        assert process.returncode == 0, (arguments.folder / f"{name}.log").read_text()
         differ[name] = differences(arguments.folder / "whole", arguments.folder / name)
         finished += 1
         if len(kills) == arguments.kills:
@@ -82,9 +83,12 @@ class Runs:
                 cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
 
+    def log(self, name):
+        return (self.folder / f"{name}.log").read_text()
+
     def place(self, name):
         """Where a run was killed: the last thing it said, and whether a file was half written."""
-        epochs = (self.folder / f"{name}.log").read_text().rpartition("--- start")[2]
+        epochs = self.log(name).rpartition("--- start")[2]
         said = next((s for s in reversed(epochs.splitlines()) if s.startswith("Epoch ")), "start")
         output = self.folder / name
         half = [path.name for path in output.glob(".*")] if output.exists() else []
