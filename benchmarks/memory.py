@@ -32,7 +32,7 @@ class Arguments:
     batch_size: int = 256
     depth: int = 20
     width: int = 16
-    steps: int = 3
+    steps: int = 8
     repeats: int = 3
     output: pathlib.Path = RESULTS
     child: bool = False

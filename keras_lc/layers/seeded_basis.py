@@ -50,13 +50,24 @@ class SeededBasis:
 
     def has_seeded_basis(self) -> bool:
         """Returns whether the basis is what `seed` gives, and so need not be stored."""
-        return self._numbers_if_seeded() is not None
+        return self._fingerprint_if_seeded() is not None
 
-    def _numbers_if_seeded(self):
+    def _fingerprint_if_seeded(self):
+        """Returns the fingerprint of the random numbers, or `None` if they are not the basis."""
         if not self._is_from_seed():
             return None
-        numbers = self._draw(self._basis_seed)
-        return numbers if self._holds(self._basis_of(numbers, self._basis_seed)) else None
+        held = ops.convert_to_numpy(self._basis_variable.value)
+        found = (self._basis_seed, fingerprint(held))
+        # A checkpoint is written after every epoch, and drawing takes longer than comparing.
+        if self._known_fingerprints[:2] != found:
+            numbers = self._draw(self._basis_seed)
+            if not self._holds(self._basis_of(numbers, self._basis_seed)):
+                return None
+            self._known_fingerprints = (*found, fingerprint(numbers))
+        return self._known_fingerprints[2]
+
+    #: The seed, the fingerprint of the basis that it gave, and that of the random numbers.
+    _known_fingerprints = ()
 
     def _holds(self, basis):
         as_stored = ops.cast(ops.convert_to_tensor(basis), self._basis_variable.dtype)
@@ -71,12 +82,12 @@ class SeededBasis:
             store[name] = variable
         if self._basis_variable is None:
             return
-        numbers = self._numbers_if_seeded()
-        if numbers is None:
+        stored = self._fingerprint_if_seeded()
+        if stored is None:
             store["basis"] = self._basis_variable
         else:
             store[_STORED_SEED] = np.array(self._basis_seed, "int64")
-            store[_STORED_FINGERPRINT] = np.array(fingerprint(numbers))
+            store[_STORED_FINGERPRINT] = np.array(stored)
 
     def load_own_variables(self, store):
         if not self.built:
