@@ -30,15 +30,20 @@ class Arguments:
 
 
 def main(arguments):
-    names = ["plain"]
-    for expansion in arguments.expansions:
-        names += [f"full-x{expansion}", f"compact-x{expansion}"]
-    names += [f"two-layer-x{expansion}" for expansion in arguments.two_layer]
+    forms = [f"{form}-x{e}" for e in arguments.expansions for form in ("full", "compact")]
+    two_layer = [f"two-layer-x{e}" for e in arguments.two_layer]
     rows = {}
     for batch_size in arguments.batch_sizes:
-        models = {name: networks.make(name, arguments.depth, arguments.width) for name in names}
-        steps = {name: training_step(model, batch_size) for name, model in models.items()}
-        rows[f"batch {batch_size}"] = timed = take_turns(steps, arguments.rounds)
+        rows[f"batch {batch_size}"] = timed = {}
+        # Apart from each other: what takes gigabytes and gives them back slows the next one down.
+        for names in (forms, *([name] for name in two_layer)):
+            models = {
+                name: networks.make(name, arguments.depth, arguments.width)
+                for name in ("plain", *names)
+            }
+            steps = {name: training_step(model, batch_size) for name, model in models.items()}
+            for name, row in take_turns(steps, arguments.rounds).items():
+                timed.setdefault(name, row)
         print(f"batch {batch_size}")
         for name, row in timed.items():
             print(f"  {name:16} {row['seconds']:8.4f} s  {row['ratio']:6.2f} x", flush=True)
