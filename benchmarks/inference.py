@@ -27,7 +27,7 @@ class Arguments:
 
 
 def main(arguments):
-    images, _ = images_and_labels(arguments.batch_size)
+    images, _ = images_and_labels((arguments.batch_size, 32, 32, 3))
     forms = ("full", "compact", "folded", "folded+bn")
     names = ["plain", *(f"{form}-x{arguments.expansion}" for form in forms)]
     models = {name: networks.make(name, arguments.depth, arguments.width) for name in names}

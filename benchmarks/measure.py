@@ -55,16 +55,16 @@ def take_turns(steps: dict[str, Callable], rounds: int) -> dict[str, dict[str, f
     return rows
 
 
-def images_and_labels(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def images_and_labels(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (batch_size, 32, 32, 3), dtype="uint8")
-    return images, generator.integers(0, 10, batch_size)
+    images = generator.integers(0, 256, shape, dtype="uint8")
+    return images, generator.integers(0, 10, shape[0])
 
 
 def training_step(model: keras.Model, batch_size: int, **compile_arguments) -> Callable[[], float]:
     """Returns a function that trains one step of the recipe and waits for the device."""
     keras_lc.training.CIFAR.compile(model, steps=1000, **compile_arguments)
-    images, labels = images_and_labels(batch_size)
+    images, labels = images_and_labels((batch_size, *model.input_shape[1:]))
     return lambda: float(model.train_on_batch(images, labels)[0])
 
 

@@ -10,7 +10,7 @@ import keras_lc
 _NAME = re.compile(r"(plain|full|compact|learnable|two-layer|folded|folded\+bn)(?:-x(\d+))?")
 
 
-def make(name: str, depth: int = 20, width: int = 16) -> keras.Model:
+def make(name: str, depth: int = 20, width: int = 16, image_size: int = 32) -> keras.Model:
     """Returns a network.
 
     Args:
@@ -18,12 +18,13 @@ def make(name: str, depth: int = 20, width: int = 16) -> keras.Model:
             LC network at an expansion; `"two-layer-x8"`, as users would write it with stock
             layers; `"folded-x128"` and `"folded+bn-x128"`.
         depth, width: Integers.
+        image_size: Integer, in pixels.
     """
     match = _NAME.fullmatch(name)
     if match is None or (match[1] == "plain") != (match[2] is None):
         raise ValueError(f"`name` must be 'plain' or such as 'full-x128'. Received: name={name!r}")
     form, expansion = match[1], int(match[2] or 1)
-    size = dict(depth=depth, width=width, seed=0)
+    size = dict(depth=depth, width=width, input_shape=(image_size, image_size, 3), seed=0)
     if form == "plain":
         return keras_lc.CIFARResNet(**size)
     if form == "two-layer":

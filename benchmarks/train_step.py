@@ -2,8 +2,9 @@
 
     KERAS_BACKEND=jax python -m benchmarks.train_step
 
-Writes JSON to benchmarks/results/. With `--image-size 4 --batch-sizes 1` it shows what a step
-costs that does not depend on the batch: the kernels' products and the optimizer.
+Writes JSON to benchmarks/results/. With `--image-size 4 --batch-sizes 1 --two-layer --output /tmp`
+it shows what a step costs that does not depend on the images: the products that give the kernels,
+their gradients, and the optimizer.
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ class Arguments:
     batch_sizes: tuple[int, ...] = (128, 256)
     depth: int = 20
     width: int = 16
+    image_size: int = 32
     rounds: int = 7
     output: pathlib.Path = RESULTS
 
@@ -38,7 +40,7 @@ def main(arguments):
         # Apart from each other: what takes gigabytes and gives them back slows the next one down.
         for names in (forms, *([name] for name in two_layer)):
             models = {
-                name: networks.make(name, arguments.depth, arguments.width)
+                name: networks.make(name, arguments.depth, arguments.width, arguments.image_size)
                 for name in ("plain", *names)
             }
             steps = {name: training_step(model, batch_size) for name, model in models.items()}
