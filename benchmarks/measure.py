@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import platform
 import re
@@ -68,11 +69,12 @@ def training_step(model: keras.Model, batch_size: int, **compile_arguments) -> C
     return lambda: float(model.train_on_batch(images, labels)[0])
 
 
-def in_child(module: str, *arguments: str) -> dict:
+def in_child(module: str, *arguments: str, **environment_variables: str) -> dict:
     """Runs `python -m module arguments` and returns the JSON of its last line."""
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=pathlib.Path(__file__).parents[1],
+        env=os.environ | environment_variables,
         capture_output=True,
         text=True,
     )

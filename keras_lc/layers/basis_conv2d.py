@@ -94,7 +94,7 @@ class BasisConv2D(SeededBasis, keras.layers.Conv2D):
     def _make_basis(self, shape, dtype):
         if self.basis_initializer:
             return self.basis_initializer(shape, dtype=dtype)
-        return ops.convert_to_tensor(self._draw(self.seed), dtype=dtype)
+        return self._seeded_basis(dtype)
 
     def _build_combination(self):
         """Creates what the subclass trains beside the bias."""

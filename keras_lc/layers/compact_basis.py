@@ -84,11 +84,12 @@ def from_groups(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return values.transpose(1, 0, 2).reshape(shape)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=1)
 def seeded_factor(seed: int, shape: tuple[int, ...], groups: int) -> np.ndarray:
     """Returns the factor of the basis that `fan_in_uniform(seed, shape)` draws.
 
-    Kept in memory, since building, copying and loading a model need it again.
+    The last one is kept, since a layer that is built asks twice: for its basis, and for its
+    combination.
     """
     factor = triangular_factor(by_group(fan_in_uniform(seed, shape), groups))
     factor.flags.writeable = False

@@ -206,8 +206,7 @@ class LCConv2D(BasisConv2D):
     def _build_basis(self):
         self._basis = None
         if self.is_factored:
-            numbers = self._numbers_of_a_filter
-            self._basis = self._add_basis((*self._filters_shape[:-1], numbers * self.groups))
+            self._basis = self._add_basis(self._factor_shape)
         elif self._takes_slice:
             if math.prod(self._filters_shape) > self.shared_basis.size:
                 raise ValueError(
@@ -226,17 +225,12 @@ class LCConv2D(BasisConv2D):
         return super().basis
 
     @property
+    def _factor_shape(self):
+        return (*self._filters_shape[:-1], self._numbers_of_a_filter * self.groups)
+
+    @property
     def _shared_scale(self):
         return 1.0 / math.sqrt(self._numbers_of_a_filter)
-
-    def _make_basis(self, shape, dtype):
-        if self.is_factored:
-            return ops.convert_to_tensor(self._seeded_factor(self._basis_seed, shape), dtype)
-        return super()._make_basis(shape, dtype)
-
-    def _seeded_factor(self, seed, shape):
-        factor = seeded_factor(seed, self._filters_shape, self.groups)
-        return from_groups(factor, tuple(shape))
 
     @property
     def _basis_seed(self):
@@ -250,7 +244,10 @@ class LCConv2D(BasisConv2D):
             self.shared_basis.seed = seed
 
     def _basis_of(self, numbers, seed):
-        return self._seeded_factor(seed, self._basis.shape) if self.is_factored else numbers
+        if not self.is_factored:
+            return numbers
+        factor = seeded_factor(seed, self._filters_shape, self.groups)
+        return from_groups(factor, self._factor_shape)
 
     def _holds(self, basis):
         if not self.is_factored:

@@ -52,22 +52,32 @@ class SeededBasis:
         """Returns whether the basis is what `seed` gives, and so need not be stored."""
         return self._fingerprint_if_seeded() is not None
 
+    def _seeded_basis(self, dtype):
+        """Returns the basis that the seed gives, as a tensor, with which to build the variable."""
+        numbers = self._draw(self._basis_seed)
+        basis = self._basis_of(numbers, self._basis_seed)
+        if dtype == "float32":
+            self._remember(basis.astype(dtype, copy=False), numbers)
+        return ops.convert_to_tensor(basis, dtype)
+
+    # Drawing takes longer than comparing, and a checkpoint may be written after every epoch.
+    def _remember(self, held, numbers):
+        self._fingerprints = (self._basis_seed, fingerprint(held), fingerprint(numbers))
+
+    #: A seed, the fingerprint of the variable that it gave, and that of the random numbers.
+    _fingerprints = ()
+
     def _fingerprint_if_seeded(self):
         """Returns the fingerprint of the random numbers, or `None` if they are not the basis."""
         if not self._is_from_seed():
             return None
         held = ops.convert_to_numpy(self._basis_variable.value)
-        found = (self._basis_seed, fingerprint(held))
-        # A checkpoint is written after every epoch, and drawing takes longer than comparing.
-        if self._known_fingerprints[:2] != found:
+        if self._fingerprints[:2] != (self._basis_seed, fingerprint(held)):
             numbers = self._draw(self._basis_seed)
             if not self._holds(self._basis_of(numbers, self._basis_seed)):
                 return None
-            self._known_fingerprints = (*found, fingerprint(numbers))
-        return self._known_fingerprints[2]
-
-    #: The seed, the fingerprint of the basis that it gave, and that of the random numbers.
-    _known_fingerprints = ()
+            self._remember(held, numbers)
+        return self._fingerprints[2]
 
     def _holds(self, basis):
         as_stored = ops.cast(ops.convert_to_tensor(basis), self._basis_variable.dtype)
@@ -117,8 +127,10 @@ class SeededBasis:
 
     def _regenerate_basis(self, store):
         seed = int(np.array(store[_STORED_SEED]))
-        numbers = self._draw(seed)
         written = np.array(store[_STORED_FINGERPRINT]).astype("uint64")
+        if seed == self._basis_seed and self._fingerprint_if_seeded() == written:
+            return
+        numbers = self._draw(seed)
         if fingerprint(numbers) != written:
             raise ValueError(
                 f"The basis of layer '{self.name}' cannot be regenerated: seed {seed} and shape "

@@ -40,7 +40,7 @@ class SharedBasis:
     ...     keras_lc.LCConv2D(16, 3, expansion=8, shared_basis=shared),
     ...     keras_lc.LCConv2D(16, 3, expansion=8, shared_basis=shared),
     ... ])
-    >>> [weight.shape for weight in model.non_trainable_weights]
+    >>> [tuple(weight.shape) for weight in model.non_trainable_weights]
     [(18432,)]
 
     Reference:
@@ -111,7 +111,7 @@ class SharedNumbers(SeededBasis, keras.layers.Layer):
         self.numbers = self.add_weight(
             name="numbers",
             shape=(shared.size,),
-            initializer=lambda shape, dtype: ops.convert_to_tensor(self._draw(shared.seed), dtype),
+            initializer=lambda shape, dtype: self._seeded_basis(dtype),
             trainable=False,
             autocast=False,
         )

@@ -47,8 +47,10 @@ def test_two_layer_form_computes_what_the_lc_network_is_defined_by():
     lc = networks.make("full-x2", depth=8, width=4)
     for layer in lc.layers:
         if isinstance(layer, keras_lc.LCConv2D):
+            # As arrays: JAX variables assigned from one another share a buffer, and free it.
+            basis = keras.ops.convert_to_numpy(layer.basis)
             combination = keras.ops.convert_to_numpy(layer.combination)
-            two.get_layer(f"{layer.name}_basis").kernel.assign(layer.basis)
+            two.get_layer(f"{layer.name}_basis").kernel.assign(basis)
             two.get_layer(layer.name).kernel.assign(combination[None, None])
     x = measure.images_and_labels((4, 32, 32, 3))[0]
     expected = lc.predict(x, verbose=0)
