@@ -1,10 +1,11 @@
-"""Conv2D on a seeded basis: what LCConv2D and FrozenConv2D share."""
+"""What the convolutions share whose filters come from a seed: arguments and build."""
 
 import numbers
 
 import keras
 from keras import ops
 
+from keras_lc.layers.random_basis import fan_in_uniform, resolve_seed
 from keras_lc.layers.seeded_basis import SeededBasis
 
 
@@ -24,10 +25,21 @@ class BasisConv2D(SeededBasis, keras.layers.Conv2D):
     A subclass sets `basis_filters` and `frozen` before `build`, and gives the layer its `kernel`.
     """
 
+    #: What to pass in place of Conv2D's `kernel_*` arguments; said when one is refused.
+    _instead_of_kernel_arguments = ""
+
     def __init__(self, filters, kernel_size, *, basis_initializer=None, seed=None, **kwargs):
-        super().__init__(
-            filters, kernel_size, basis_initializer=basis_initializer, seed=seed, **kwargs
-        )
+        refused = sorted(name for name in kwargs if name.startswith(("kernel_", "lora_")))
+        if refused:
+            raise ValueError(
+                f"{type(self).__name__} has no kernel variable, so it takes no "
+                f"{', '.join(f'`{name}`' for name in refused)}. "
+                f"{self._instead_of_kernel_arguments} Received: "
+                + ", ".join(f"{name}={kwargs[name]!r}" for name in refused)
+            )
+        super().__init__(filters, kernel_size, **kwargs)
+        self.seed = resolve_seed(seed)
+        self.basis_initializer = keras.initializers.get(basis_initializer)
 
     def build(self, input_shape):
         # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
@@ -41,16 +53,48 @@ class BasisConv2D(SeededBasis, keras.layers.Conv2D):
                 f"with {channels} channels."
             )
         self.compute_output_shape(input_shape)
-        self._add_basis(self._basis_shape(channels // self.groups), autocast=False)
+        self._group_channels = channels // self.groups
+        self._build_basis()
         self._build_combination()
-        self._add_bias(self.filters)
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(self.filters,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
         self.built = True
 
-    def _filters_shape(self, channels):
-        return (*self.kernel_size, channels, self.basis_filters)
+    @property
+    def basis(self):
+        if not self.built:
+            raise AttributeError("You must build the layer before accessing `basis`.")
+        return self._basis
 
-    def _basis_shape(self, channels):
-        return self._filters_shape(channels)
+    @property
+    def _filters_shape(self):
+        """The shape of the random filters."""
+        return (*self.kernel_size, self._group_channels, self.basis_filters)
+
+    def _build_basis(self):
+        self._basis = self._add_basis(self._filters_shape)
+
+    def _add_basis(self, shape):
+        return self.add_weight(
+            name="basis",
+            shape=shape,
+            initializer=self._make_basis,
+            # A flag set later would be undone by `model.trainable = True`.
+            trainable=not self.frozen,
+            autocast=False,
+        )
+
+    def _make_basis(self, shape, dtype):
+        if self.basis_initializer:
+            return self.basis_initializer(shape, dtype=dtype)
+        return self._seeded_basis(dtype)
 
     def _build_combination(self):
         """Creates what the subclass trains beside the bias."""
@@ -65,3 +109,31 @@ class BasisConv2D(SeededBasis, keras.layers.Conv2D):
             "none. `keras_lc.fold(model)` returns a model of plain Conv2D layers, on which "
             "`enable_lora` works."
         )
+
+    def quantize(self, mode=None, **kwargs):
+        raise NotImplementedError(
+            f"{type(self).__name__} (layer '{self.name}') cannot be quantized in place. "
+            "Call `keras_lc.fold(model)` first; for int8, export the folded model with "
+            "`keras_lc.export(model, path, format='litert')` and quantize it there."
+        )
+
+    @property
+    def _basis_variable(self):
+        return self._basis
+
+    def _other_variables(self):
+        return {} if self.bias is None else {"bias": self.bias}
+
+    def _is_from_seed(self):
+        return self.basis_initializer is None
+
+    def _draw(self, seed):
+        return fan_in_uniform(seed, self._filters_shape)
+
+    def get_config(self):
+        config = super().get_config()
+        for name in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
+            del config[name]
+        config["seed"] = self.seed
+        config["basis_initializer"] = keras.initializers.serialize(self.basis_initializer)
+        return config
