@@ -1,2 +1,14 @@
+from keras_lc.analysis.filter_metrics import combination_sparsity as combination_sparsity
+from keras_lc.analysis.filter_metrics import effective_rank as effective_rank
+from keras_lc.analysis.filter_metrics import norms as norms
+from keras_lc.analysis.filter_metrics import orthogonality as orthogonality
+from keras_lc.analysis.filter_metrics import randomness_threshold as randomness_threshold
+from keras_lc.analysis.filter_metrics import sparsity as sparsity
+from keras_lc.analysis.filter_metrics import spatial_variance as spatial_variance
+from keras_lc.analysis.filter_metrics import variance_entropy as variance_entropy
 from keras_lc.analysis.plots import plot_curves as plot_curves
 from keras_lc.analysis.plots import plot_filters as plot_filters
+from keras_lc.analysis.report import filter_report as filter_report
+from keras_lc.analysis.report import spatial_kernels as spatial_kernels
+from keras_lc.analysis.robustness import adversarial_examples as adversarial_examples
+from keras_lc.analysis.robustness import robust_accuracy as robust_accuracy
