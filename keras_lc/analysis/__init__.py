@@ -1,3 +1,4 @@
+from keras_lc.analysis.filter_evolution import FilterEvolution as FilterEvolution
 from keras_lc.analysis.filter_metrics import combination_sparsity as combination_sparsity
 from keras_lc.analysis.filter_metrics import effective_rank as effective_rank
 from keras_lc.analysis.filter_metrics import norms as norms
@@ -8,7 +9,12 @@ from keras_lc.analysis.filter_metrics import spatial_variance as spatial_varianc
 from keras_lc.analysis.filter_metrics import variance_entropy as variance_entropy
 from keras_lc.analysis.plots import plot_curves as plot_curves
 from keras_lc.analysis.plots import plot_filters as plot_filters
+from keras_lc.analysis.plots import plot_kernels as plot_kernels
+from keras_lc.analysis.plots import plot_spatial_variance as plot_spatial_variance
+from keras_lc.analysis.plots import plot_sweep as plot_sweep
 from keras_lc.analysis.report import filter_report as filter_report
 from keras_lc.analysis.report import spatial_kernels as spatial_kernels
 from keras_lc.analysis.robustness import adversarial_examples as adversarial_examples
 from keras_lc.analysis.robustness import robust_accuracy as robust_accuracy
+from keras_lc.analysis.runs import gap as gap
+from keras_lc.analysis.runs import summarize as summarize

@@ -1,7 +1,5 @@
 """The filter metrics of a whole model."""
 
-from collections.abc import Iterator
-
 import keras
 import numpy as np
 
@@ -53,19 +51,21 @@ def filter_report(model: keras.Model) -> list[dict]:
     >>> report[0]["layer"], report[0]["kernel_size"], report[0]["filters"]
     ('stem_conv', '3x3', 16)
     """
+    combinations = {
+        id(block.basis_conv): block.combination_conv.kernel
+        for _, block in layers_within(model)
+        if isinstance(block, LCBlock)
+    }
     rows = []
-    combinations = {}
-    for path, layer in _spatial_layers(model):
-        if isinstance(layer, LCBlock):
-            combinations[id(layer.basis_conv)] = layer.combination_conv.kernel
-            continue
+    for path, layer in spatial_layers(model).items():
+        combination = combinations.get(id(layer))
         if isinstance(layer, LCConv2D) and layer.basis.shape[-1] == layer.basis_filters:
-            combinations[id(layer)] = layer.combination
+            combination = layer.combination
         try:
-            row = _metrics(kernel_of(layer), combinations.get(id(layer)))
+            metrics = _metrics(kernel_of(layer), combination)
         except ValueError as error:
             raise ValueError(f"Layer '{path}': {error}") from error
-        rows.append({"layer": path, "type": type(layer).__name__, **row})
+        rows.append({"layer": path, "type": type(layer).__name__, **metrics})
     return rows
 
 
@@ -88,11 +88,7 @@ def spatial_kernels(model: keras.Model) -> dict[str, np.ndarray]:
     >>> kernels["stem_conv"].shape
     (3, 3, 3, 16)
     """
-    return {
-        path: kernel_of(layer)
-        for path, layer in _spatial_layers(model)
-        if not isinstance(layer, LCBlock)
-    }
+    return {path: kernel_of(layer) for path, layer in spatial_layers(model).items()}
 
 
 def kernel_of(layer: keras.layers.Layer) -> np.ndarray:
@@ -120,22 +116,25 @@ _CONVOLUTIONS = (
 )
 
 
-def _spatial_layers(model) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yields each spatial convolution, and each LCBlock before the convolutions in it, once."""
+def spatial_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Returns the spatial convolutions of a model by path, each once."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a Keras model. Received: model={model!r}")
-    seen = set()
+    found = {}
     for path, layer in layers_within(model):
-        spatial = isinstance(layer, _CONVOLUTIONS) and max(layer.kernel_size) > 1
-        if id(layer) in seen or not (spatial or isinstance(layer, LCBlock)):
+        if not isinstance(layer, _CONVOLUTIONS) or max(layer.kernel_size) == 1:
             continue
-        seen.add(id(layer))
         if not layer.built:
             raise ValueError(
                 f"Layer '{path}' of model '{model.name}' has no weights yet. Call the model on "
                 "data, or `model.build(input_shape)`, first."
             )
-        yield path, layer
+        if any(layer is other for other in found.values()):
+            continue
+        # A layer may hold two others of one name.
+        twins = [other for other in found if other.partition("#")[0] == path]
+        found[f"{path}#{len(twins) + 1}" if twins else path] = layer
+    return found
 
 
 def _metrics(kernel, combination):
