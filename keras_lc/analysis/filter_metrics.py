@@ -54,15 +54,14 @@ def variance_entropy(kernel, normalize: bool = False) -> float:
             "The randomness threshold was fitted to 3x3 filters and says nothing of others; use "
             f"`normalize=False`. Received: a kernel of shape {array.shape}"
         )
-    filters = _filters_2d(array)
+    # Of a size whose squares neither overflow nor vanish.
+    filters = _filters_2d(array) / (np.abs(array).max() or 1.0)
     # From the first filter, so that equal filters differ by exact zeros.
     varying = filters - filters[0]
     varying -= varying.mean(axis=0)
     if np.linalg.norm(varying) <= _precision(kernel) * np.linalg.norm(filters):
         return 0.0
-    s = np.linalg.svd(varying, compute_uv=False)
-    # Relative to the largest, whose square can neither overflow nor vanish.
-    entropy = _entropy((s / s[0]) ** 2) / math.log(10)
+    entropy = _entropy(np.linalg.svd(varying, compute_uv=False) ** 2) / math.log(10)
     # Two filters vary in one direction; the threshold is not positive there.
     if normalize and len(filters) > 2:
         entropy /= randomness_threshold(len(filters))

@@ -150,7 +150,7 @@ def plot_sweep(
         axis.set_title(title)
         axis.grid(alpha=0.3, linewidth=0.5)
         if group:
-            # Its ground covers the lines of the grid, not those of the runs.
+            # On white, for where a line runs behind it.
             axis.legend(handles.values(), handles, framealpha=0.85, edgecolor="none")
         figure.supxlabel(_note_on_seeds(points), fontsize=6.5, color="0.35")
         return _save(figure, path, dpi=240)
@@ -184,8 +184,8 @@ def plot_filters(
     chosen = combining[layer] if layer else next(iter(combining.values()))
     kind = "random, frozen" if chosen.frozen else "learned"
     kernels = {
-        f"{kind} basis ({chosen.basis_filters} filters)": chosen.random_filters(),
-        f"trained combinations ({chosen.filters} filters)": chosen.kernel,
+        f"{kind} basis\n{chosen.basis_filters} filters": chosen.random_filters(),
+        f"trained combinations\n{chosen.filters} filters": chosen.kernel,
     }
     return plot_kernels(kernels, path, count, title=f"{model.name}, layer {chosen.name}")
 
@@ -233,7 +233,7 @@ def plot_kernels(
         axis.imshow(filter_mosaic(kernel, count), interpolation="nearest")
         axis.set_axis_off()
     figure.supxlabel(title, fontsize=8, color="0.35")
-    return _save(figure, path)
+    return _save(figure, path, dpi=240)
 
 
 def plot_spatial_variance(heatmaps: dict, path: str | os.PathLike, title: str = "") -> pathlib.Path:
@@ -307,12 +307,10 @@ def filter_mosaic(kernel, count: int) -> np.ndarray:
     height, width = (points * size + gap for size in kernel.shape[:2])
     mosaic = np.ones((-(-tiles // side) * height - gap, side * width - gap, 3))
     for place in range(tiles):
-        values = kernel[..., place]
-        share = values / (np.abs(values).max() or 1.0)
-        if kernel.shape[2] == 3:
-            tile = 0.5 + 0.5 * share
-        else:
-            tile = colormaps["PuOr"](0.5 + 0.5 * share[..., 0])[..., :3]
+        values = kernel[..., place] if kernel.shape[2] == 3 else kernel[:, :, 0, place]
+        tile = 0.5 + 0.5 * values / (np.abs(values).max() or 1.0)
+        if tile.ndim == 2:
+            tile = colormaps["PuOr"](tile)[..., :3]
         tile = tile.repeat(points, axis=0).repeat(points, axis=1)
         row, column = divmod(place, side)
         top, left = row * height, column * width

@@ -320,12 +320,21 @@ def _check_images(x, low, high):
 
 
 def _count_classes(model, image_shape):
-    inputs = getattr(model, "inputs", None)
-    if inputs and not keras.backend.is_float_dtype(inputs[0].dtype):
-        raise ValueError(
-            f"Model '{model.name}' takes images of dtype {inputs[0].dtype}, by which nothing has "
-            "a gradient. Its input must have a floating dtype."
-        )
+    for images in (getattr(model, "inputs", None) or [])[:1]:
+        # Keras itself would let a single channel pass for three.
+        expected = images.shape[1:]
+        if len(expected) != len(image_shape) or any(
+            size not in (None, given) for size, given in zip(expected, image_shape, strict=True)
+        ):
+            raise ValueError(
+                f"`x` must be images of shape {tuple(expected)}, which model '{model.name}' takes. "
+                f"Received: shape {tuple(image_shape)}"
+            )
+        if not keras.backend.is_float_dtype(images.dtype):
+            raise ValueError(
+                f"Model '{model.name}' takes images of dtype {images.dtype}, by which nothing has "
+                "a gradient. Its input must have a floating dtype."
+            )
     scores = model.compute_output_spec(keras.KerasTensor((None, *image_shape)))
     if not isinstance(scores, keras.KerasTensor) or len(scores.shape) != 2:
         raise ValueError(
