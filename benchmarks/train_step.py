@@ -1,115 +1,55 @@
-"""Seconds of a training step, as a ratio to the plain ResNet-20's on the same backend.
+"""Seconds of a training step, as a ratio to the plain ResNet's on the same backend.
 
-    KERAS_BACKEND=jax python -m benchmarks.train_step --expansions 1 8 128
+    KERAS_BACKEND=jax python -m benchmarks.train_step
 
-The networks take turns, a step each, so that a slower or faster spell of the machine meets all
-of them; the ratio is taken round by round. Writes JSON to benchmarks/results/.
+Writes JSON to benchmarks/results/. With `--image-size 4 --batch-sizes 1 --two-layer --output /tmp`
+it shows what a step costs that does not depend on the images: the products that give the kernels,
+their gradients, and the optimizer.
 """
 
 import dataclasses
 import pathlib
-import platform
-import statistics
-import sys
-import time
 
-import keras
-import numpy as np
 import tyro
 
-import keras_lc
-from keras_lc.training.resume import write_json
-from recipes.run import environment
-
-RESULTS = pathlib.Path(__file__).parent / "results"
+from benchmarks import networks
+from benchmarks.measure import RESULTS, take_turns, training_step, write
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """What to time."""
 
-    expansions: tuple[int, ...] = (1, 8, 128)
-    batch_size: int = 256
+    expansions: tuple[int, ...] = (1, 8, 32, 128)
+    two_layer: tuple[int, ...] = (1, 8)
+    """Expansions of the two-layer form, which takes `expansion` times the memory."""
+    batch_sizes: tuple[int, ...] = (128, 256)
     depth: int = 20
+    width: int = 16
+    image_size: int = 32
     rounds: int = 7
-    two_layers: bool = False
-    """Also time the LC block as two stock layers, with feature maps `expansion` times as large."""
-
-
-def two_layer_resnet(depth, expansion):
-    """ResNet-LC as one would write it with stock layers: a wide convolution, then a 1×1."""
-
-    @dataclasses.dataclass(frozen=True)
-    class TwoLayers(keras_lc.spatial.SpatialOperator):
-        def layer(self, filters, seed, **geometry):
-            name = geometry.pop("name")
-            basis = keras.layers.Conv2D(
-                filters * expansion,
-                use_bias=False,
-                trainable=False,
-                name=f"{name}_basis",
-                **geometry,
-            )
-            combination = keras.layers.Conv2D(filters, 1, use_bias=False, name=name)
-            return lambda x: combination(basis(x))
-
-    return keras_lc.CIFARResNet(depth=depth, spatial=TwoLayers(), seed=0)
-
-
-def networks(arguments):
-    yield "plain", keras_lc.CIFARResNet(depth=arguments.depth, seed=0)
-    for expansion in arguments.expansions:
-        yield (
-            f"LC frozen x{expansion}",
-            keras_lc.ResNetLC(depth=arguments.depth, expansion=expansion, seed=0),
-        )
-        yield (
-            f"LC compact x{expansion}",
-            keras_lc.ResNetLC(depth=arguments.depth, expansion=expansion, compact=True, seed=0),
-        )
-        if arguments.two_layers:
-            yield f"two layers x{expansion}", two_layer_resnet(arguments.depth, expansion)
+    output: pathlib.Path = RESULTS
 
 
 def main(arguments):
-    generator = np.random.default_rng(0)
-    shape = (arguments.batch_size, 32, 32, 3)
-    images = generator.integers(0, 256, shape, dtype="uint8")
-    labels = generator.integers(0, 10, arguments.batch_size)
-    models = dict(networks(arguments))
-    for model in models.values():
-        keras_lc.training.CIFAR.compile(model, steps=1000)
-        for _ in range(2):  # compiles
-            model.train_on_batch(images, labels)
-
-    seconds = {name: [] for name in models}
-    for _ in range(arguments.rounds):
-        for name, model in models.items():
-            begin = time.perf_counter()
-            float(model.train_on_batch(images, labels)[0])  # as a number: waits for the device
-            seconds[name].append(time.perf_counter() - begin)
-
+    forms = [f"{form}-x{e}" for e in arguments.expansions for form in ("full", "compact")]
+    two_layer = [f"two-layer-x{e}" for e in arguments.two_layer]
     rows = {}
-    for name, times in seconds.items():
-        ratios = [t / p for t, p in zip(times, seconds["plain"], strict=True)]
-        rows[name] = {
-            "seconds": statistics.median(times),
-            "ratio": statistics.median(ratios),
-            "ratio_min": min(ratios),
-            "ratio_max": max(ratios),
-        }
-        print(f"{name:20} {rows[name]['seconds']:8.3f} s  {rows[name]['ratio']:6.2f} x", flush=True)
-    path = RESULTS / f"train_step-{platform.machine()}-{keras.backend.backend()}.json"
-    write_json(
-        path,
-        {
-            "command": " ".join(["python -m benchmarks.train_step", *sys.argv[1:]]),
-            "arguments": dataclasses.asdict(arguments),
-            **environment(),
-            "rows": rows,
-        },
-    )
-    print(path)
+    for batch_size in arguments.batch_sizes:
+        rows[f"batch {batch_size}"] = timed = {}
+        # Apart from each other: what takes gigabytes and gives them back slows the next one down.
+        for names in (forms, *([name] for name in two_layer)):
+            models = {
+                name: networks.make(name, arguments.depth, arguments.width, arguments.image_size)
+                for name in ("plain", *names)
+            }
+            steps = {name: training_step(model, batch_size) for name, model in models.items()}
+            for name, row in take_turns(steps, arguments.rounds).items():
+                timed.setdefault(name, row)
+        print(f"batch {batch_size}")
+        for name, row in timed.items():
+            print(f"  {name:16} {row['seconds']:8.4f} s  {row['ratio']:6.2f} x", flush=True)
+    print(write("benchmarks.train_step", arguments, rows, arguments.output))
 
 
 if __name__ == "__main__":

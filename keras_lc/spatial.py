@@ -5,6 +5,8 @@ and takes any of these.
 """
 
 import dataclasses
+import math
+from collections.abc import Callable
 
 import keras
 
@@ -13,6 +15,7 @@ from keras_lc.layers.frozen_conv2d import FrozenConv2D
 from keras_lc.layers.lc_block import BETWEEN, LCBlock
 from keras_lc.layers.lc_conv2d import LCConv2D
 from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
+from keras_lc.layers.shared_basis import SharedBasis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,19 @@ class SpatialOperator:
         """Returns the layer itself; `geometry` holds Conv2D's arguments."""
         raise NotImplementedError
 
+    def for_network(self, topology: "Topology", x: keras.KerasTensor, seed: int):
+        """Returns the operator with which to build one network.
+
+        Args:
+            topology: Function of a symbolic tensor and a spatial operator that builds the network.
+            x: Symbolic tensor, of the shape that the network takes.
+            seed: Integer, the seed of the model.
+        """
+        return self
+
+
+Topology = Callable[[keras.KerasTensor, SpatialOperator], keras.KerasTensor]
+
 
 @dataclasses.dataclass(frozen=True)
 class Learned(SpatialOperator):
@@ -101,6 +117,8 @@ class LC(SpatialOperator):
         between: What stands between the random filters and their combination: `None`, or
             `"relu"`, `"bn"` or `"bn_relu"` (Appendix C), which cost `expansion` times the
             feature maps.
+        shared: Boolean, whether all layers of the network take their random filters from one
+            tensor; or the `keras_lc.layers.SharedBasis` to take them from.
         seed: Integer that determines the filters. Defaults to `None`: the model's seed.
     """
 
@@ -108,6 +126,7 @@ class LC(SpatialOperator):
     frozen: bool = True
     compact: bool = False
     between: str | None = None
+    shared: bool | SharedBasis = False
     seed: int | None = None
 
     def __post_init__(self):
@@ -117,17 +136,58 @@ class LC(SpatialOperator):
             raise ValueError(
                 f"`between` must be None or one of {BETWEEN}. Received: between={self.between!r}"
             )
-        if self.compact and (self.between is not None or not self.frozen):
-            raise ValueError(
-                "`compact=True` needs `frozen=True` and `between=None`. "
-                f"Received: frozen={self.frozen}, between={self.between!r}"
-            )
+        for name in ("compact", "shared"):
+            if getattr(self, name) and (self.between is not None or not self.frozen):
+                raise ValueError(
+                    f"`{name}` needs `frozen=True` and `between=None`. "
+                    f"Received: frozen={self.frozen}, between={self.between!r}"
+                )
 
     def layer(self, filters, seed, **geometry):
         options = dict(expansion=self.expansion, frozen=self.frozen, seed=seed, **geometry)
         if self.between is not None:
             return LCBlock(filters, between=self.between, **options)
-        return LCConv2D(filters, use_bias=False, compact=self.compact, **options)
+        if self.shared is True:
+            raise ValueError(
+                "`shared=True` needs the size of the largest layer, which only a whole network "
+                "knows. Use `for_network`, or pass a `keras_lc.layers.SharedBasis`."
+            )
+        return LCConv2D(
+            filters,
+            use_bias=False,
+            compact=self.compact,
+            shared_basis=self.shared or None,
+            **options,
+        )
+
+    def for_network(self, topology, x, seed):
+        if self.shared is not True:
+            return self
+        sizes = _Sizes(self.expansion)
+        # Not on `x` itself, whose graph must not remember the layers of this walk.
+        topology(keras.KerasTensor(x.shape, x.dtype), sizes)
+        own_seed = derive_seed(seed if self.seed is None else self.seed, "shared_basis")
+        shared = SharedBasis(size=max(sizes.found), seed=own_seed)
+        return dataclasses.replace(self, shared=shared)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sizes(SpatialOperator):
+    """Finds the sizes of the bases of a network, without building its spatial layers."""
+
+    expansion: int
+    found: list[int] = dataclasses.field(default_factory=list)
+
+    def layer(self, filters, seed, **geometry):
+        conv = keras.layers.Conv2D(filters, **geometry)
+
+        def measure(x):
+            channels = x.shape[-1 if conv.data_format == "channels_last" else 1]
+            numbers = math.prod(conv.kernel_size) * channels // conv.groups
+            self.found.append(numbers * filters * self.expansion)
+            return keras.KerasTensor(conv.compute_output_shape(x.shape), x.dtype)
+
+        return measure
 
 
 def _check_seed(seed):
@@ -150,7 +210,7 @@ def get(identifier) -> SpatialOperator:
     Example:
 
     >>> keras_lc.spatial.get("lc")
-    LC(expansion=1, frozen=True, compact=False, between=None, seed=None)
+    LC(expansion=1, frozen=True, compact=False, between=None, shared=False, seed=None)
     """
     if isinstance(identifier, SpatialOperator):
         return identifier

@@ -104,12 +104,13 @@ def run(arguments) -> dict:
     keras_lc.analysis.plot_curves(
         checkpoints.history, output / "curves.png", f"{model.name}, {dataset.name}"
     )
-    write_json(output / "config.json", {**config, "results": results})
-    checkpoints.finish(output / "model.keras")
     if arguments.export:
         exported = output / _EXPORTED[arguments.export_format]
         keras_lc.export(model, exported, format=arguments.export_format)
         console.print(f"Exported and verified: {exported}", highlight=False, soft_wrap=True)
+    write_json(output / "config.json", {**config, "results": results})
+    # Last, since a run with a model is finished, and cannot be resumed.
+    checkpoints.finish(output / "model.keras")
     _report(console, results)
     return results
 
@@ -126,6 +127,7 @@ def _build(arguments, dataset):
             frozen=arguments.frozen,
             compact=arguments.compact,
             between=None if arguments.between == "none" else arguments.between,
+            shared=arguments.shared_basis,
         ),
     }[arguments.spatial]
     return keras_lc.CIFARResNet(
@@ -278,9 +280,8 @@ def _git_commit():
 
 def _count_parameters(model):
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    basis = [layer.basis for layer in _layers_with_basis(model)]
-    frozen = sum(int(np.prod(v.shape)) for v in basis if not v.trainable)
-    return trained, frozen
+    basis = {id(v): v for layer in _layers_with_basis(model) for v in layer.non_trainable_weights}
+    return trained, sum(int(np.prod(v.shape)) for v in basis.values())
 
 
 def _layers_with_basis(model):

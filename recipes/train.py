@@ -39,6 +39,8 @@ class Arguments:
     """The same network at the price of plain convolutions (lc, frozen)."""
     between: Literal["none", "relu", "bn", "bn_relu"] = "none"
     """What stands between random filters and combination (lc; Appendix C)."""
+    shared_basis: bool = False
+    """One tensor of random numbers for all layers (lc, frozen)."""
     kernel_size: int = 3
     """Odd, in pixels."""
     augmentation: Literal["auto", "crop_flip", "none"] = "auto"

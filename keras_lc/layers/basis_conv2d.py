@@ -1,15 +1,12 @@
-"""What the layers share whose filters come from a seed: arguments, build, saving."""
+"""What the convolutions share whose filters come from a seed: arguments and build."""
 
 import numbers
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_lc.layers.random_basis import fan_in_uniform, fingerprint, resolve_seed
-
-_STORED_SEED = "seed"
-_STORED_FINGERPRINT = "basis_fingerprint"
+from keras_lc.layers.random_basis import fan_in_uniform, resolve_seed
+from keras_lc.layers.seeded_basis import SeededBasis
 
 
 def check_expansion(expansion: int) -> int:
@@ -22,13 +19,10 @@ def check_expansion(expansion: int) -> int:
     return int(expansion)
 
 
-class BasisConv2D(keras.layers.Conv2D):
+class BasisConv2D(SeededBasis, keras.layers.Conv2D):
     """Base class: a Conv2D whose kernel is made from a seeded `basis`.
 
     A subclass sets `basis_filters` and `frozen` before `build`, and gives the layer its `kernel`.
-
-    The basis is saved as its seed and a fingerprint, and drawn anew when a file is loaded; only
-    a basis that is not what the seed gives (learned, or set by hand) is written out.
     """
 
     #: What to pass in place of Conv2D's `kernel_*` arguments; said when one is refused.
@@ -59,14 +53,8 @@ class BasisConv2D(keras.layers.Conv2D):
                 f"with {channels} channels."
             )
         self.compute_output_shape(input_shape)
-        self.basis = self.add_weight(
-            name="basis",
-            shape=self._basis_shape(channels // self.groups),
-            initializer=self._make_basis,
-            # A flag set later would be undone by `model.trainable = True`.
-            trainable=not self.frozen,
-            autocast=False,
-        )
+        self._group_channels = channels // self.groups
+        self._build_basis()
         self._build_combination()
         self.bias = None
         if self.use_bias:
@@ -79,17 +67,34 @@ class BasisConv2D(keras.layers.Conv2D):
             )
         self.built = True
 
-    def _filters_shape(self, channels):
-        """The shape of the random filters, for that many input channels of a group."""
-        return (*self.kernel_size, channels, self.basis_filters)
+    @property
+    def basis(self):
+        if not self.built:
+            raise AttributeError("You must build the layer before accessing `basis`.")
+        return self._basis
 
-    def _basis_shape(self, channels):
-        return self._filters_shape(channels)
+    @property
+    def _filters_shape(self):
+        """The shape of the random filters."""
+        return (*self.kernel_size, self._group_channels, self.basis_filters)
+
+    def _build_basis(self):
+        self._basis = self._add_basis(self._filters_shape)
+
+    def _add_basis(self, shape):
+        return self.add_weight(
+            name="basis",
+            shape=shape,
+            initializer=self._make_basis,
+            # A flag set later would be undone by `model.trainable = True`.
+            trainable=not self.frozen,
+            autocast=False,
+        )
 
     def _make_basis(self, shape, dtype):
         if self.basis_initializer:
             return self.basis_initializer(shape, dtype=dtype)
-        return ops.convert_to_tensor(fan_in_uniform(self.seed, tuple(shape)), dtype=dtype)
+        return self._seeded_basis(dtype)
 
     def _build_combination(self):
         """Creates what the subclass trains beside the bias."""
@@ -112,77 +117,18 @@ class BasisConv2D(keras.layers.Conv2D):
             "`keras_lc.export(model, path, format='litert')` and quantize it there."
         )
 
-    def _trained_variables(self):
-        """The variables that are always written to a file, by name."""
+    @property
+    def _basis_variable(self):
+        return self._basis
+
+    def _other_variables(self):
         return {} if self.bias is None else {"bias": self.bias}
 
-    def _draw_filters(self, seed):
-        return fan_in_uniform(seed, self._filters_shape(self.basis.shape[2]))
+    def _is_from_seed(self):
+        return self.basis_initializer is None
 
-    def _basis_of(self, filters, seed):
-        """The basis that the random filters of a seed give, as an array."""
-        return filters
-
-    def save_own_variables(self, store):
-        if not self.built:
-            return
-        for name, variable in self._trained_variables().items():
-            store[name] = variable
-        filters = self._filters_if_seeded()
-        if filters is not None:
-            store[_STORED_SEED] = np.array(self.seed, "int64")
-            store[_STORED_FINGERPRINT] = np.array(fingerprint(filters))
-        else:
-            store["basis"] = self.basis
-
-    def has_seeded_basis(self) -> bool:
-        """Returns whether the basis is what `seed` gives, and so need not be stored."""
-        return self._filters_if_seeded() is not None
-
-    def _filters_if_seeded(self):
-        if self.basis_initializer:
-            return None
-        filters = self._draw_filters(self.seed)
-        return filters if self._holds(self._basis_of(filters, self.seed)) else None
-
-    def _holds(self, basis):
-        as_stored = ops.cast(ops.convert_to_tensor(basis), self.basis.dtype)
-        return np.array_equal(
-            ops.convert_to_numpy(as_stored), ops.convert_to_numpy(self.basis.value)
-        )
-
-    def load_own_variables(self, store):
-        if not self.built:
-            return
-        expected = self._trained_variables()
-        found = set(store.keys())
-        basis_names = {"basis"}, {_STORED_SEED, _STORED_FINGERPRINT}
-        if not any(found == set(expected) | names for names in basis_names):
-            raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) expects the variables "
-                f"{sorted(expected)} and its basis (as 'basis', or as '{_STORED_SEED}' with "
-                f"'{_STORED_FINGERPRINT}'), but the file holds {sorted(found)}."
-            )
-        if "basis" in found:
-            self.basis.assign(store["basis"])
-        else:
-            self._regenerate_basis(store)
-        for name, variable in expected.items():
-            variable.assign(store[name])
-
-    def _regenerate_basis(self, store):
-        seed = int(np.array(store[_STORED_SEED]))
-        filters = self._draw_filters(seed)
-        written = np.array(store[_STORED_FINGERPRINT]).astype("uint64")
-        if fingerprint(filters) != written:
-            raise ValueError(
-                f"The basis of layer '{self.name}' cannot be regenerated: seed {seed} and shape "
-                f"{filters.shape} give filters with fingerprint {fingerprint(filters):016x}, but "
-                f"the file was written with {int(written):016x}. Was the layer built with other "
-                "arguments (filters, expansion, kernel_size, groups) or input channels?"
-            )
-        self.seed = seed
-        self.basis.assign(ops.convert_to_tensor(self._basis_of(filters, seed), self.basis.dtype))
+    def _draw(self, seed):
+        return fan_in_uniform(seed, self._filters_shape)
 
     def get_config(self):
         config = super().get_config()

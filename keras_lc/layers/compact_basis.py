@@ -19,6 +19,12 @@ import numpy as np
 
 from keras_lc.layers.random_basis import fan_in_uniform
 
+# With this many filters for each of their numbers, the condition number of a random basis is below
+# 6 (Marchenko and Pastur, 1967). Then the Cholesky factor of the Gram matrix, whose error grows
+# with the square of it, is as exact as a QR factorization, and several times faster.
+_WELL_CONDITIONED = 2
+_PIECE = 4096
+
 
 def triangular_factor(filters: np.ndarray) -> np.ndarray:
     """Returns `L` of the groups of a basis.
@@ -30,6 +36,11 @@ def triangular_factor(filters: np.ndarray) -> np.ndarray:
         A float64 array of shape `(groups, n, n)`, lower triangular. Its diagonal is positive,
         which makes it unique.
     """
+    if filters.shape[2] >= _WELL_CONDITIONED * filters.shape[1]:
+        pieces = _pieces(filters.shape[2])
+        return np.linalg.cholesky(
+            sum(_float64(filters, p) @ _float64(filters, p).transpose(0, 2, 1) for p in pieces)
+        )
     upper = np.linalg.qr(filters.astype("float64").transpose(0, 2, 1), mode="r")
     signs = np.sign(np.diagonal(upper, axis1=1, axis2=2))
     return (upper * signs[:, :, None]).transpose(0, 2, 1)
@@ -48,7 +59,18 @@ def solve_combination(
     Returns:
         A float64 array of shape `(groups, n, filters of a group)`.
     """
-    return np.linalg.solve(factor, filters.astype("float64") @ combination.astype("float64"))
+    pieces = _pieces(filters.shape[2])
+    kernel = sum(_float64(filters, p) @ combination[:, p].astype("float64") for p in pieces)
+    return np.linalg.solve(factor, kernel)
+
+
+def _pieces(count):
+    """Slices of the filters, of which not all are converted to float64 at once."""
+    return [slice(start, start + _PIECE) for start in range(0, count, _PIECE)]
+
+
+def _float64(filters, piece):
+    return filters[:, :, piece].astype("float64")
 
 
 def by_group(values: np.ndarray, groups: int) -> np.ndarray:
@@ -62,11 +84,12 @@ def from_groups(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return values.transpose(1, 0, 2).reshape(shape)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=1)
 def seeded_factor(seed: int, shape: tuple[int, ...], groups: int) -> np.ndarray:
     """Returns the factor of the basis that `fan_in_uniform(seed, shape)` draws.
 
-    Kept in memory, since building, copying and loading a model need it again.
+    The last one is kept, since a layer that is built asks twice: for its basis, and for its
+    combination.
     """
     factor = triangular_factor(by_group(fan_in_uniform(seed, shape), groups))
     factor.flags.writeable = False

@@ -14,6 +14,7 @@ from keras_lc.layers.compact_basis import (
     solve_combination,
 )
 from keras_lc.layers.random_basis import FanInUniform, derive_seed
+from keras_lc.layers.shared_basis import SharedBasis
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -53,14 +54,19 @@ class LCConv2D(BasisConv2D):
             `keras.layers.Conv2D`.
         seed: Integer that determines the basis and the initial combination. `None` draws one,
             once; it is part of the layer's config.
+        shared_basis: `keras_lc.layers.SharedBasis`, from which to take the basis, in place of
+            random filters of the layer's own. Defaults to `None`.
 
     Attributes:
-        basis: Variable of shape `(height, width, channels/groups, filters · expansion)`, or
-            `(height, width, channels/groups, groups · k² · channels/groups)` if compact.
+        basis: Variable (a tensor if shared) of shape
+            `(height, width, channels/groups, filters · expansion)`, or
+            `(height, width, channels/groups, groups · k² · channels/groups)` if factored.
         combination: Variable that mixes them, of shape `(basis filters of a group, filters)`.
         kernel: Tensor of shape `(height, width, channels/groups, filters)`: what the input is
             convolved with, in the variables' dtype.
         basis_filters: Integer, `filters · expansion`.
+        is_factored: Boolean, whether the basis is a triangular factor: so in a compact layer
+            that has more random filters than that.
 
     Input shape:
 
@@ -70,9 +76,10 @@ class LCConv2D(BasisConv2D):
     Output shape: as of `keras.layers.Conv2D`.
 
     Raises:
-        ValueError: If `expansion` is less than 1, for `compact` with `frozen=False` or a
-            `basis_initializer`, for `kernel_*` and `lora_*` arguments, which have no clear meaning
-            for a product, and where Conv2D raises it.
+        ValueError: If `expansion` is less than 1, for `compact` or `shared_basis` with
+            `frozen=False` or a `basis_initializer`, for a `shared_basis` that is too small, for
+            `kernel_*` and `lora_*` arguments, which have no clear meaning for a product, and
+            where Conv2D raises it.
 
     Example:
 
@@ -111,19 +118,28 @@ class LCConv2D(BasisConv2D):
         combination_initializer=None,
         combination_regularizer=None,
         combination_constraint=None,
+        shared_basis=None,
         **kwargs,
     ):
         expansion = check_expansion(expansion)
-        if compact and kwargs.get("basis_initializer") is not None:
-            raise ValueError(
-                "`compact=True` needs the random filters of `seed`, not those of a "
-                f"`basis_initializer`. Received: {kwargs['basis_initializer']!r}"
+        if isinstance(shared_basis, dict):
+            shared_basis = keras.saving.deserialize_keras_object(shared_basis)
+        if not isinstance(shared_basis, SharedBasis | None):
+            raise TypeError(
+                "`shared_basis` must be a `keras_lc.layers.SharedBasis` or None. "
+                f"Received: shared_basis={shared_basis!r}"
             )
-        if compact and not frozen:
-            raise ValueError(
-                "A learned basis has no compact form: `compact=True` needs `frozen=True`. "
-                f"Received: compact={compact}, frozen={frozen}"
-            )
+        for name, given in (("compact=True", compact), ("shared_basis", shared_basis is not None)):
+            if given and kwargs.get("basis_initializer") is not None:
+                raise ValueError(
+                    f"`{name}` needs the random filters of a seed, not those of a "
+                    f"`basis_initializer`. Received: {kwargs['basis_initializer']!r}"
+                )
+            if given and not frozen:
+                raise ValueError(
+                    f"A basis that is learned can be neither compact nor shared: `{name}` needs "
+                    f"`frozen=True`. Received: frozen={frozen}"
+                )
         super().__init__(
             filters,
             kernel_size,
@@ -142,10 +158,19 @@ class LCConv2D(BasisConv2D):
         self.combination_initializer = keras.initializers.get(combination_initializer)
         self.combination_regularizer = keras.regularizers.get(combination_regularizer)
         self.combination_constraint = keras.constraints.get(combination_constraint)
+        self.shared_basis = shared_basis
 
     @property
     def basis_filters(self):
         return self.filters * self.expansion
+
+    @property
+    def is_factored(self):
+        return self.compact and self._numbers_of_a_filter * self.groups < self.basis_filters
+
+    @property
+    def _numbers_of_a_filter(self):
+        return math.prod(self._filters_shape[:-1])
 
     def random_filters(self) -> np.ndarray:
         """Returns the random filters, also where the layer holds their triangular factor.
@@ -153,56 +178,106 @@ class LCConv2D(BasisConv2D):
         Returns:
             A NumPy array of shape `(height, width, channels/groups, filters · expansion)`.
         """
-        if self._is_factored:
-            return self._draw_filters(self.seed)
-        return ops.convert_to_numpy(self.basis.value)
+        if self.is_factored:
+            return self._draw(self._basis_seed)
+        return ops.convert_to_numpy(self.basis)
+
+    def has_seeded_basis(self):
+        if self._takes_slice:
+            return self._shared_numbers.has_seeded_basis()
+        return super().has_seeded_basis()
+
+    def __call__(self, inputs, *args, **kwargs):
+        if self.shared_basis is not None and isinstance(inputs, keras.KerasTensor):
+            shared_basis = self.shared_basis.in_graph_of(inputs)
+            if not self.built:
+                self.shared_basis = shared_basis
+        return super().__call__(inputs, *args, **kwargs)
+
+    def get_build_config(self):
+        # With one, a loaded layer would be built before it is called, and so before it finds in
+        # its graph the basis that it shares.
+        return super().get_build_config() if self.shared_basis is None else None
 
     @property
-    def _is_factored(self):
-        return self.basis.shape[-1] < self.basis_filters
+    def _takes_slice(self):
+        return self.shared_basis is not None and not self.is_factored
 
-    def _basis_shape(self, channels):
-        numbers = math.prod(self.kernel_size) * channels
-        factored = self.compact and numbers * self.groups < self.basis_filters
-        last = numbers * self.groups if factored else self.basis_filters
-        return (*self.kernel_size, channels, last)
+    def _build_basis(self):
+        self._basis = None
+        if self.is_factored:
+            self._basis = self._add_basis(self._factor_shape)
+        elif self._takes_slice:
+            if math.prod(self._filters_shape) > self.shared_basis.size:
+                raise ValueError(
+                    f"`shared_basis` holds {self.shared_basis.size:,} numbers, and layer "
+                    f"'{self.name}' needs {math.prod(self._filters_shape):,}, for a basis of shape "
+                    f"{self._filters_shape}. Make it with `size` of at least that."
+                )
+            self._shared_numbers = self.shared_basis.layer(self.variable_dtype)
+        else:
+            super()._build_basis()
 
-    def _make_basis(self, shape, dtype):
-        if shape[-1] == self.basis_filters:
-            return super()._make_basis(shape, dtype)
-        return ops.convert_to_tensor(self._seeded_factor(self.seed, shape), dtype)
+    @property
+    def basis(self):
+        if self.built and self._takes_slice:
+            return self._shared_numbers.first(self._filters_shape) * self._shared_scale
+        return super().basis
 
-    def _seeded_factor(self, seed, shape):
-        factor = seeded_factor(seed, self._filters_shape(shape[2]), self.groups)
-        return from_groups(factor, tuple(shape))
+    @property
+    def _factor_shape(self):
+        return (*self._filters_shape[:-1], self._numbers_of_a_filter * self.groups)
 
-    def _basis_of(self, filters, seed):
-        return self._seeded_factor(seed, self.basis.shape) if self._is_factored else filters
+    @property
+    def _shared_scale(self):
+        return 1.0 / math.sqrt(self._numbers_of_a_filter)
+
+    @property
+    def _basis_seed(self):
+        return self.seed if self.shared_basis is None else self.shared_basis.seed
+
+    @_basis_seed.setter
+    def _basis_seed(self, seed):
+        if self.shared_basis is None:
+            self.seed = seed
+        else:
+            self.shared_basis.seed = seed
+
+    def _basis_of(self, numbers, seed):
+        if not self.is_factored:
+            return numbers
+        factor = seeded_factor(seed, self._filters_shape, self.groups)
+        return from_groups(factor, self._factor_shape)
 
     def _holds(self, basis):
-        if not self._is_factored:
+        if not self.is_factored:
             return super()._holds(basis)
         # LAPACK's last bit may differ between machines.
-        held = ops.convert_to_numpy(self.basis.value).astype("float64")
+        held = ops.convert_to_numpy(self._basis.value).astype("float64")
         return np.allclose(held, basis, rtol=0, atol=1e-6 * np.abs(basis).max())
 
     def _build_combination(self):
+        mixed = self._numbers_of_a_filter if self.is_factored else self._group_filters
         self.combination = self.add_weight(
             name="combination",
-            shape=(self.basis.shape[-1] // self.groups, self.filters),
+            shape=(mixed, self.filters),
             initializer=self._make_combination,
             regularizer=self.combination_regularizer,
             constraint=self.combination_constraint,
             autocast=False,
         )
 
+    @property
+    def _group_filters(self):
+        return self.basis_filters // self.groups
+
     def _make_combination(self, shape, dtype):
         initializer = self.combination_initializer or FanInUniform(
             derive_seed(self.seed, "combination")
         )
-        if not self._is_factored:
+        if not self.is_factored:
             return initializer(shape, dtype=dtype)
-        full = initializer((self.basis_filters // self.groups, self.filters), dtype=dtype)
+        full = initializer((self._group_filters, self.filters), dtype=dtype)
         return ops.convert_to_tensor(self.compact_combination(full), dtype)
 
     def compact_combination(self, combination) -> np.ndarray:
@@ -216,11 +291,11 @@ class LCConv2D(BasisConv2D):
             A float64 array of the shape of this layer's combination.
         """
         combination = ops.convert_to_numpy(combination)
-        if not self._is_factored:
+        if not self.is_factored:
             return combination
         parts = (
-            seeded_factor(self.seed, self._filters_shape(self.basis.shape[2]), self.groups),
-            by_group(self._draw_filters(self.seed), self.groups),
+            seeded_factor(self._basis_seed, self._filters_shape, self.groups),
+            by_group(self._draw(self._basis_seed), self.groups),
             by_group(combination, self.groups),
         )
         return from_groups(solve_combination(*parts), (-1, self.filters))
@@ -229,18 +304,25 @@ class LCConv2D(BasisConv2D):
     def kernel(self):
         if not self.built:
             raise AttributeError("You must build the layer before accessing `kernel`.")
-        shape = (*self.basis.shape[:-1], self.filters)
+        if self._takes_slice:
+            # Scales the product, which is `expansion` times smaller than the basis.
+            numbers = self._shared_numbers.first(self._filters_shape)
+            return self._combine(numbers) * self._shared_scale
+        return self._combine(self._basis)
+
+    def _combine(self, basis):
+        shape = (*self._filters_shape[:-1], self.filters)
         if self.groups == 1:
-            flat = ops.reshape(self.basis, (-1, self.basis.shape[-1]))
+            flat = ops.reshape(basis, (-1, basis.shape[-1]))
             # Not `matmul`: Keras' PyTorch backend rounds a product of float64 to float32.
             return ops.reshape(ops.einsum("pb,bf->pf", flat, self.combination), shape)
         # (position, group, basis filter) · (basis filter, group, filter): each group its own.
-        basis = ops.reshape(self.basis, (-1, self.groups, self.basis.shape[-1] // self.groups))
+        basis = ops.reshape(basis, (-1, self.groups, basis.shape[-1] // self.groups))
         combination = ops.reshape(self.combination, (-1, self.groups, self.filters // self.groups))
         return ops.reshape(ops.einsum("pgb,bgf->pgf", basis, combination), shape)
 
-    def _trained_variables(self):
-        return {"combination": self.combination, **super()._trained_variables()}
+    def _other_variables(self):
+        return {"combination": self.combination, **super()._other_variables()}
 
     def get_config(self):
         config = super().get_config()
@@ -251,5 +333,6 @@ class LCConv2D(BasisConv2D):
             combination_initializer=keras.initializers.serialize(self.combination_initializer),
             combination_regularizer=keras.regularizers.serialize(self.combination_regularizer),
             combination_constraint=keras.constraints.serialize(self.combination_constraint),
+            shared_basis=keras.saving.serialize_keras_object(self.shared_basis),
         )
         return config

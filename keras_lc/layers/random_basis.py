@@ -15,6 +15,8 @@ import keras
 import numpy as np
 
 SEED_LIMIT = 2**63
+# Even, since two numbers come from one word.
+_PIECE = 2**16
 
 
 def resolve_seed(seed: int | None) -> int:
@@ -57,15 +59,18 @@ def symmetric_uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     Returns:
         A float32 array of that shape.
     """
-    count = math.prod(shape)
-    words = np.random.Philox(key=seed).random_raw((count + 1) // 2)
-    # Explicit little-endian types: the order of the halves must not depend on the platform.
-    halves = words.astype("<u8", copy=False).view("<u4")[:count]
-    odd = (halves >> 8).astype(np.int32)
-    odd *= 2
-    odd -= 2**24 - 1
-    values = odd.astype(np.float32)
-    values *= np.float32(2.0**-24)
+    values = np.empty(math.prod(shape), "float32")
+    generator = np.random.Philox(key=seed)
+    # A piece at a time, which stays in the cache: large filters take no more memory than they are.
+    for start in range(0, len(values), _PIECE):
+        piece = values[start : start + _PIECE]
+        words = generator.random_raw((len(piece) + 1) // 2)
+        # Explicit little-endian types: the order of the halves must not depend on the platform.
+        halves = words.astype("<u8", copy=False).view("<u4")[: len(piece)]
+        odd = (halves >> 8).astype(np.int32)
+        odd *= 2
+        odd -= 2**24 - 1
+        np.multiply(odd, np.float32(2.0**-24), out=piece, casting="unsafe")
     return values.reshape(shape)
 
 
@@ -78,8 +83,11 @@ def fan_in_uniform(seed: int, shape: tuple[int, ...], fan_in: int | None = None)
 
 
 def fingerprint(values: np.ndarray) -> np.uint64:
-    """Returns 64 bits that stand for the bits of a float32 array, to be kept in its stead."""
-    digest = hashlib.blake2b(values.astype("<f4", copy=False).tobytes(), digest_size=8).digest()
+    """Returns 64 bits that stand for the bits of an array, to be kept in its stead."""
+    # The same bytes on every platform; bfloat16 is no type of NumPy's, and has no such form.
+    if values.dtype.isbuiltin:
+        values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    digest = hashlib.blake2b(np.ascontiguousarray(values).view("uint8"), digest_size=8).digest()
     return np.uint64(int.from_bytes(digest, "little"))
 
 

@@ -92,14 +92,20 @@ def CIFARResNet(
     inputs, x = image_input(
         input_shape, include_preprocessing, mean, std, augmentation, seed, data_format
     )
-    build = Builder(spatial, kernel_size, seed, data_format)
-    x = build.spatial_conv(x, width, 1, "stem_conv")
-    x = build.batch_norm(x, "stem_bn")
-    x = keras.layers.ReLU(name="stem_relu")(x)
-    for stage in range(_STAGES):
-        for block in range(blocks):
-            strides = 2 if stage > 0 and block == 0 else 1
-            x = build.basic_block(x, width * 2**stage, strides, f"stage{stage + 1}_block{block}")
+
+    def topology(x, spatial):
+        build = Builder(spatial, kernel_size, seed, data_format)
+        x = build.spatial_conv(x, width, 1, "stem_conv")
+        x = build.batch_norm(x, "stem_bn")
+        x = keras.layers.ReLU(name="stem_relu")(x)
+        for stage in range(_STAGES):
+            for block in range(blocks):
+                strides = 2 if stage > 0 and block == 0 else 1
+                name = f"stage{stage + 1}_block{block}"
+                x = build.basic_block(x, width * 2**stage, strides, name)
+        return x
+
+    x = topology(x, spatial.for_network(topology, x, seed))
     outputs = classifier_head(x, classes, classifier_activation, seed, data_format)
     return Classifier(inputs, outputs, seed=seed, name=name or _model_name(depth, width, spatial))
 
@@ -112,6 +118,7 @@ def ResNetLC(
     frozen=True,
     compact=False,
     between=None,
+    shared_basis=False,
     input_shape=(32, 32, 3),
     classes=10,
     seed=None,
@@ -129,6 +136,8 @@ def ResNetLC(
             `keras_lc.LCConv2D`.
         between: `None`, `"relu"`, `"bn"` or `"bn_relu"`: what stands between the random filters
             and their combination (Appendix C).
+        shared_basis: Boolean, whether all layers take their random filters from one tensor, as
+            large as the largest layer needs; see `keras_lc.layers.SharedBasis`.
         input_shape: Tuple of 3 integers or None, without the batch.
         classes: Integer.
         seed: Integer that determines all that is random. `None` draws one.
@@ -151,7 +160,11 @@ def ResNetLC(
         depth=depth,
         width=width,
         spatial=spatial_operators.LC(
-            expansion=expansion, frozen=frozen, compact=compact, between=between
+            expansion=expansion,
+            frozen=frozen,
+            compact=compact,
+            between=between,
+            shared=shared_basis,
         ),
         kernel_size=kernel_size,
         input_shape=input_shape,

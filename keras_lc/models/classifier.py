@@ -277,7 +277,7 @@ def _warn_of_other_optimizers(model):
     linear = isinstance(optimizer, keras.optimizers.SGD) and not (
         optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue
     )
-    if not linear and any(getattr(layer, "compact", False) for layer in model.layers):
+    if not linear and any(getattr(layer, "is_factored", False) for layer in model.layers):
         # Python shows a warning of one text and place once.
         warnings.warn(
             f"{type(optimizer).__name__} is not linear in the gradient (or clips it), so that "

@@ -43,6 +43,8 @@ def to_compact(model: keras.Model) -> keras.Model:
         for axis, channels in layer.input_spec.axes.items():
             shape[axis] = channels
         twin.build(tuple(shape))
+        if not twin.is_factored:
+            return None
         twin.combination.assign(twin.compact_combination(layer.combination))
         if layer.bias is not None:
             twin.bias.assign(to_numpy(layer.bias))

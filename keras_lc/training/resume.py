@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import keras
+import numpy as np
 
 _KEPT = 2
 _NAME = "checkpoint-{epoch:04d}.keras"
@@ -15,9 +16,10 @@ _PATTERN = re.compile(r"checkpoint-(\d{4,})\.keras")
 class ResumableRun(keras.callbacks.Callback):
     """Writes a checkpoint and the history after every epoch, so that a run can be resumed.
 
-    A checkpoint is a whole `.keras` file: model, optimizer, learning-rate schedule and the state
-    of the augmentation. It is written to a temporary name and renamed, and the last two are
-    kept, so that whenever the process is killed a complete one is there.
+    A checkpoint is a whole `.keras` file (model, optimizer, learning-rate schedule) and, in a
+    `.seeds.json` beside it, the state of the random numbers of dropout and augmentation, which
+    Keras writes to no file. Each is written to a temporary name and renamed, and the last two
+    are kept, so that whenever the process is killed a complete one is there.
 
     Args:
         folder: Path of the folder of checkpoints and of `history.json`; made if missing.
@@ -38,6 +40,7 @@ class ResumableRun(keras.callbacks.Callback):
         super().__init__()
         self.folder = pathlib.Path(folder)
         self.history: dict[str, list[float]] = {}
+        self._torch_state = None
 
     def restore(self) -> tuple[keras.Model, int] | None:
         """Loads the newest checkpoint and the history up to it.
@@ -51,9 +54,19 @@ class ResumableRun(keras.callbacks.Callback):
             return None
         epoch, path = checkpoints[-1]
         model = keras.saving.load_model(path)
+        state = json.loads(_seeds_of(path).read_text())
+        for variable, value in zip(_seed_variables(model), state["seed_generators"], strict=True):
+            variable.assign(np.array(value).astype(variable.dtype))
+        self._torch_state = state["torch"]
         history = json.loads((self.folder / "history.json").read_text())
         self.history = {name: values[:epoch] for name, values in history.items()}
         return model, epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Not before: what `fit` does first draws from PyTorch's generator.
+        if self._torch_state is not None:
+            _set_torch_state(self._torch_state)
+            self._torch_state = None
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():
@@ -62,19 +75,22 @@ class ResumableRun(keras.callbacks.Callback):
         # The history first: it may be an epoch ahead of the checkpoint, never behind.
         write_json(self.folder / "history.json", self.history)
         path = self.folder / _NAME.format(epoch=epoch + 1)
+        write_json(_seeds_of(path), _random_state(self.model))
         # Keras goes by the ending; the leading dot hides the file from `_checkpoints`.
         temporary = path.with_name(f".{path.name}.tmp.keras")
         self.model.save(temporary)
         rename(temporary, path)
         for _, path in self._checkpoints()[:-_KEPT]:
-            path.unlink()
+            _delete(path)
 
     def finish(self, path: str | os.PathLike) -> None:
         """Makes the newest checkpoint the finished model at `path`, and deletes the others."""
         *others, (_, newest) = self._checkpoints()
-        os.replace(newest, path)
         for _, checkpoint in others:
-            checkpoint.unlink()
+            _delete(checkpoint)
+        # Last: whoever finds the finished model finds nothing left to tidy up, but these states.
+        os.replace(newest, path)
+        _seeds_of(newest).unlink(missing_ok=True)
 
     def _checkpoints(self):
         found = []
@@ -82,6 +98,46 @@ class ResumableRun(keras.callbacks.Callback):
             if match := _PATTERN.fullmatch(path.name):
                 found.append((int(match[1]), path))
         return sorted(found)
+
+
+def _seeds_of(checkpoint):
+    return checkpoint.with_suffix(".seeds.json")
+
+
+def _delete(checkpoint):
+    # In this order: a checkpoint without its states could not be restored.
+    checkpoint.unlink()
+    _seeds_of(checkpoint).unlink(missing_ok=True)
+
+
+def _seed_variables(model):
+    return [v for v in model.variables if v.name == "seed_generator_state"]
+
+
+def _random_state(model):
+    states = [keras.ops.convert_to_numpy(v.value).tolist() for v in _seed_variables(model)]
+    return {"seed_generators": states, "torch": _torch_state()}
+
+
+# Under PyTorch, Keras' dropout draws from PyTorch's own generators, past its seed generators.
+def _torch_state():
+    if keras.backend.backend() != "torch":
+        return None
+    import torch
+
+    states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    return [state.tolist() for state in states]
+
+
+def _set_torch_state(states):
+    if keras.backend.backend() != "torch":
+        return
+    import torch
+
+    cpu, *gpus = (torch.tensor(state, dtype=torch.uint8, device="cpu") for state in states)
+    torch.set_rng_state(cpu)
+    if len(gpus) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(gpus)
 
 
 def write_json(path: pathlib.Path, content: object) -> None:

@@ -1,5 +1,6 @@
 """SGD as PyTorch defines it."""
 
+import contextlib
 import re
 
 import keras
@@ -68,6 +69,10 @@ class SGD(_BackendSGD):
         return self.weight_decay if self._use_weight_decay(variable) else 0
 
     def update_step(self, gradient, variable, learning_rate):
+        with _after(gradient):
+            self._update(gradient, variable, learning_rate)
+
+    def _update(self, gradient, variable, learning_rate):
         dtype = variable.dtype
         update = ops.cast(gradient, dtype)
         if self.weight_decay and self._decay_of(variable):
@@ -112,3 +117,16 @@ class SGD(_BackendSGD):
         if self._no_decay_on:
             config["no_decay_on"] = self._no_decay_on
         return config
+
+
+def _after(gradient):
+    """Returns a context whose operations wait for the gradient.
+
+    TensorFlow would compute all that does not depend on it, such as `velocity * momentum`, at the
+    beginning of a step, and hold it while memory is shortest. Other backends need no such order.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.control_dependencies([gradient])

@@ -397,6 +397,41 @@ class TestFiles:
         model.save(path) if name.endswith(".keras") else model.save_weights(path)
         assert stored_names(path) == {"combination", "bias", "seed", "basis_fingerprint"}
 
+    @pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+    def test_of_model_checkpoint_hold_the_seed_too(self, name, tmp_path):
+        model, _ = one_layer_model(expansion=4)
+        model.compile("sgd", "mse")
+        callback = keras.callbacks.ModelCheckpoint(
+            tmp_path / name, save_weights_only=name.endswith("h5")
+        )
+        model.fit(oracles.images(*SHAPE), np.zeros((2, 7, 6, 6)), callbacks=[callback], verbose=0)
+        names = stored_names(tmp_path / name)
+        assert "basis_fingerprint" in names and "basis" not in names
+
+    def test_of_backup_and_restore_bring_the_basis_back(self, tmp_path):
+        def fit(seed, *callbacks):
+            model, layer = one_layer_model(seed=seed, expansion=4)
+            model.compile("sgd", "mse")
+            backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+            data = oracles.images(*SHAPE), np.zeros((2, 7, 6, 6))
+            callbacks = [backup, *callbacks]
+            # In order: the sum over a batch rounds as its images are ordered.
+            model.fit(*data, epochs=3, callbacks=callbacks, shuffle=False, verbose=0)
+            return layer
+
+        def stop(epoch, logs):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+        whole = fit(3)
+        for path in tmp_path.iterdir():
+            path.unlink()
+        with pytest.raises(KeyboardInterrupt):
+            fit(3, keras.callbacks.LambdaCallback(on_epoch_end=stop))
+        resumed = fit(4)
+        assert resumed.seed == 3
+        np.testing.assert_array_equal(oracles.numpy(resumed.kernel), oracles.numpy(whole.kernel))
+
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
     def test_in_half_precision_hold_the_seed_too(self, dtype, tmp_path):
         model, layer = one_layer_model(expansion=2, dtype=dtype)

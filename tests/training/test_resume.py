@@ -61,6 +61,40 @@ def test_stopped_and_resumed_run_ends_as_the_uninterrupted_one(arrays, uninterru
     assert run.history == uninterrupted[1].history
 
 
+def model_with_dropout():
+    """Random numbers from Keras' own layers, one of them in a nested model."""
+    inner = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.RandomTranslation(0.2, 0.2)])
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            inner,
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(10, kernel_initializer="zeros"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(1e-2), "mse")
+    return model
+
+
+def test_dropout_and_augmentation_of_keras_go_on_where_they_were(arrays, tmp_path):
+    images, labels = arrays
+    fit = dict(x=images, y=np.eye(10)[labels], batch_size=16, shuffle=False, verbose=0)
+    keras.utils.set_random_seed(5)
+    whole = model_with_dropout()
+    whole.fit(**fit, epochs=2)
+
+    keras.utils.set_random_seed(5)
+    model_with_dropout().fit(**fit, epochs=1, callbacks=[ResumableRun(tmp_path)])
+    keras.utils.set_random_seed(6)  # another process
+    run = ResumableRun(tmp_path)
+    resumed, epoch = run.restore()
+    resumed.fit(**fit, initial_epoch=epoch, epochs=2, callbacks=[run])
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_history_has_one_value_an_epoch(uninterrupted):
     run = uninterrupted[1]
     assert {name: len(values) for name, values in run.history.items()} == {
@@ -72,7 +106,13 @@ def test_history_has_one_value_an_epoch(uninterrupted):
 
 def test_the_last_two_checkpoints_are_kept(uninterrupted):
     names = sorted(path.name for path in uninterrupted[1].folder.iterdir())
-    assert names == ["checkpoint-0003.keras", "checkpoint-0004.keras", "history.json"]
+    assert names == [
+        "checkpoint-0003.keras",
+        "checkpoint-0003.seeds.json",
+        "checkpoint-0004.keras",
+        "checkpoint-0004.seeds.json",
+        "history.json",
+    ]
 
 
 def test_nothing_to_restore_in_a_new_folder(tmp_path):

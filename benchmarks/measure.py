@@ -1,0 +1,99 @@
+"""How the benchmarks measure: in turns, by the clock; in processes of their own, by the bytes."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+import keras_lc
+from keras_lc.training.resume import write_json
+from recipes.run import environment
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def take_turns(steps: dict[str, Callable], rounds: int) -> dict[str, dict[str, float]]:
+    """Times functions in turns, so that a slower spell of the machine meets all of them.
+
+    Args:
+        steps: Functions by name, each of which returns when the device has done its work. The
+            first is what the others are compared with.
+        rounds: Integer, how often each is called and timed, after two calls that compile it.
+
+    Returns:
+        For each name the median of its seconds, and the median, smallest and largest of its
+        ratios to the first, taken round by round.
+    """
+    for step in steps.values():
+        step()
+        step()
+    seconds = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            begin = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - begin)
+    first = next(iter(seconds.values()))
+    rows = {}
+    for name, times in seconds.items():
+        ratios = [t / f for t, f in zip(times, first, strict=True)]
+        rows[name] = {
+            "seconds": statistics.median(times),
+            "ratio": statistics.median(ratios),
+            "ratio_min": min(ratios),
+            "ratio_max": max(ratios),
+        }
+    return rows
+
+
+def images_and_labels(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, shape, dtype="uint8")
+    return images, generator.integers(0, 10, shape[0])
+
+
+def training_step(model: keras.Model, batch_size: int, **compile_arguments) -> Callable[[], float]:
+    """Returns a function that trains one step of the recipe and waits for the device."""
+    keras_lc.training.CIFAR.compile(model, steps=1000, **compile_arguments)
+    images, labels = images_and_labels((batch_size, *model.input_shape[1:]))
+    return lambda: float(model.train_on_batch(images, labels)[0])
+
+
+def in_child(module: str, *arguments: str, **environment_variables: str) -> dict:
+    """Runs `python -m module arguments` and returns the JSON of its last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=pathlib.Path(__file__).parents[1],
+        env=os.environ | environment_variables,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def write(module: str, arguments, rows: dict, folder: pathlib.Path = RESULTS) -> pathlib.Path:
+    """Writes the JSON of one benchmark, named after it, the device and the backend."""
+    about = environment()
+    device = about["device"] if "CPU" not in about["device"] else platform.machine()
+    device = re.sub(r"[^a-z0-9]+", "_", device.lower()).strip("_")
+    path = folder / f"{module.rpartition('.')[2]}-{device}-{about['backend']}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {
+        name: str(value) if isinstance(value, pathlib.Path) else value
+        for name, value in dataclasses.asdict(arguments).items()
+    }
+    command = " ".join([f"KERAS_BACKEND={about['backend']} python -m {module}", *sys.argv[1:]])
+    write_json(path, {"command": command, "arguments": values, **about, "rows": rows})
+    return path

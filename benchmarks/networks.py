@@ -1,0 +1,56 @@
+"""The networks that the benchmarks compare, each by a name that a child process can be given."""
+
+import dataclasses
+import re
+
+import keras
+
+import keras_lc
+
+_NAME = re.compile(r"(plain|full|compact|learnable|two-layer|folded|folded\+bn)(?:-x(\d+))?")
+
+
+def make(name: str, depth: int = 20, width: int = 16, image_size: int = 32) -> keras.Model:
+    """Returns a network.
+
+    Args:
+        name: `"plain"`; `"full-x128"`, `"compact-x128"` and `"learnable-x128"`, the forms of an
+            LC network at an expansion; `"two-layer-x8"`, as users would write it with stock
+            layers; `"folded-x128"` and `"folded+bn-x128"`.
+        depth, width: Integers.
+        image_size: Integer, in pixels.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or (match[1] == "plain") != (match[2] is None):
+        raise ValueError(f"`name` must be 'plain' or such as 'full-x128'. Received: name={name!r}")
+    form, expansion = match[1], int(match[2] or 1)
+    size = dict(depth=depth, width=width, input_shape=(image_size, image_size, 3), seed=0)
+    if form == "plain":
+        return keras_lc.CIFARResNet(**size)
+    if form == "two-layer":
+        return keras_lc.CIFARResNet(spatial=_TwoLayers(expansion), **size)
+    model = keras_lc.ResNetLC(
+        expansion=expansion, compact=form == "compact", frozen=form != "learnable", **size
+    )
+    if form.startswith("folded"):
+        return keras_lc.fold(model, batch_norm=form == "folded+bn")
+    return model
+
+
+@dataclasses.dataclass(frozen=True)
+class _TwoLayers(keras_lc.spatial.SpatialOperator):
+    """A wide frozen convolution, then a 1×1: feature maps `expansion` times as large."""
+
+    expansion: int
+
+    def layer(self, filters, seed, **geometry):
+        name = geometry.pop("name")
+        basis = keras.layers.Conv2D(
+            filters * self.expansion,
+            use_bias=False,
+            trainable=False,
+            name=f"{name}_basis",
+            **geometry,
+        )
+        combination = keras.layers.Conv2D(filters, 1, use_bias=False, name=name)
+        return lambda x: combination(basis(x))

@@ -1,0 +1,143 @@
+"""Files of layers whose basis comes from a seed: the seed and a fingerprint, not the numbers."""
+
+import numpy as np
+from keras import ops
+
+from keras_lc.layers.random_basis import fingerprint
+
+_STORED_SEED = "seed"
+_STORED_FINGERPRINT = "basis_fingerprint"
+
+
+class SeededBasis:
+    """Mixin of layers that own a basis variable which `seed` determines.
+
+    The basis is saved as its seed and a fingerprint, and drawn anew when a file is loaded; only
+    a basis that is not what the seed gives (learned, or set by hand) is written out.
+
+    A layer has a `seed`, and says in `_basis_variable` and `_draw` what the seed determines.
+    """
+
+    @property
+    def _basis_seed(self):
+        """The seed of the basis: that of the layer, unless the layer says otherwise."""
+        return self.seed
+
+    @_basis_seed.setter
+    def _basis_seed(self, seed):
+        self.seed = seed
+
+    @property
+    def _basis_variable(self):
+        """The variable to save as its seed; `None` where another layer owns it."""
+        raise NotImplementedError
+
+    def _draw(self, seed):
+        """Returns the random numbers of a seed: a float32 array, of which the fingerprint is."""
+        raise NotImplementedError
+
+    def _basis_of(self, numbers, seed):
+        """Returns the basis that the random numbers of a seed give, as an array."""
+        return numbers
+
+    def _is_from_seed(self):
+        """Returns whether the seed was to determine the basis when the layer was built."""
+        return True
+
+    def _other_variables(self):
+        """Returns the variables that are always written to a file, by name."""
+        return {}
+
+    def has_seeded_basis(self) -> bool:
+        """Returns whether the basis is what `seed` gives, and so need not be stored."""
+        return self._fingerprint_if_seeded() is not None
+
+    def _seeded_basis(self, dtype):
+        """Returns the basis that the seed gives, as a tensor, with which to build the variable."""
+        numbers = self._draw(self._basis_seed)
+        basis = self._basis_of(numbers, self._basis_seed)
+        if dtype == "float32":
+            self._remember(basis.astype(dtype, copy=False), numbers)
+        return ops.convert_to_tensor(basis, dtype)
+
+    # Drawing takes longer than comparing, and a checkpoint may be written after every epoch.
+    def _remember(self, held, numbers):
+        self._fingerprints = (self._basis_seed, fingerprint(held), fingerprint(numbers))
+
+    #: A seed, the fingerprint of the variable that it gave, and that of the random numbers.
+    _fingerprints = ()
+
+    def _fingerprint_if_seeded(self):
+        """Returns the fingerprint of the random numbers, or `None` if they are not the basis."""
+        if not self._is_from_seed():
+            return None
+        held = ops.convert_to_numpy(self._basis_variable.value)
+        if self._fingerprints[:2] != (self._basis_seed, fingerprint(held)):
+            numbers = self._draw(self._basis_seed)
+            if not self._holds(self._basis_of(numbers, self._basis_seed)):
+                return None
+            self._remember(held, numbers)
+        return self._fingerprints[2]
+
+    def _holds(self, basis):
+        as_stored = ops.cast(ops.convert_to_tensor(basis), self._basis_variable.dtype)
+        return np.array_equal(
+            ops.convert_to_numpy(as_stored), ops.convert_to_numpy(self._basis_variable.value)
+        )
+
+    def save_own_variables(self, store):
+        if not self.built:
+            return
+        for name, variable in self._other_variables().items():
+            store[name] = variable
+        if self._basis_variable is None:
+            return
+        stored = self._fingerprint_if_seeded()
+        if stored is None:
+            store["basis"] = self._basis_variable
+        else:
+            store[_STORED_SEED] = np.array(self._basis_seed, "int64")
+            store[_STORED_FINGERPRINT] = np.array(stored)
+
+    def load_own_variables(self, store):
+        if not self.built:
+            return
+        expected = self._other_variables()
+        self._check_names(set(store.keys()), set(expected))
+        if "basis" in store.keys():
+            self._basis_variable.assign(store["basis"])
+        elif self._basis_variable is not None:
+            self._regenerate_basis(store)
+        for name, variable in expected.items():
+            variable.assign(store[name])
+
+    def _check_names(self, found, expected):
+        if self._basis_variable is None:
+            allowed, and_basis = [expected], ""
+        else:
+            allowed = [expected | {"basis"}, expected | {_STORED_SEED, _STORED_FINGERPRINT}]
+            and_basis = (
+                f" and its basis (as 'basis', or as '{_STORED_SEED}' with '{_STORED_FINGERPRINT}')"
+            )
+        if found not in allowed:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) expects the variables "
+                f"{sorted(expected)}{and_basis}, but the file holds {sorted(found)}."
+            )
+
+    def _regenerate_basis(self, store):
+        seed = int(np.array(store[_STORED_SEED]))
+        written = np.array(store[_STORED_FINGERPRINT]).astype("uint64")
+        if seed == self._basis_seed and self._fingerprint_if_seeded() == written:
+            return
+        numbers = self._draw(seed)
+        if fingerprint(numbers) != written:
+            raise ValueError(
+                f"The basis of layer '{self.name}' cannot be regenerated: seed {seed} and shape "
+                f"{numbers.shape} give filters with fingerprint {fingerprint(numbers):016x}, but "
+                f"the file was written with {int(written):016x}. Was the layer built with other "
+                "arguments (filters, expansion, kernel_size, groups) or input channels?"
+            )
+        self._basis_seed = seed
+        basis = self._basis_of(numbers, seed)
+        self._basis_variable.assign(ops.convert_to_tensor(basis, self._basis_variable.dtype))

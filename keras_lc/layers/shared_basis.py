@@ -1,0 +1,137 @@
+"""One tensor of random numbers, of which the bases of all layers of a network are slices."""
+
+import math
+import operator
+import weakref
+
+import keras
+from keras import ops
+
+from keras_lc.layers.random_basis import resolve_seed, symmetric_uniform
+from keras_lc.layers.seeded_basis import SeededBasis
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class SharedBasis:
+    """Random numbers that serve several layers as their basis.
+
+    The weight sharing of the LC paper's first version: one tensor, drawn from `U[-1, 1]`. Each
+    layer takes as many of its first numbers as it needs, scaled by `1/√(channels · k²)`, which
+    gives its filters PyTorch's default distribution. A network so needs as many random numbers
+    as its largest layer, and not the sum of all.
+
+    Layers share a basis if they were given the same object. In a copy of a Functional or
+    Sequential model (loaded, cloned, from a config) the layers share one again that shared one
+    before.
+
+    Args:
+        size: Integer, the numbers it holds: at least those of the largest layer,
+            `k² · channels/groups · filters · expansion`.
+        seed: Integer that determines the numbers. `None` draws one, once.
+
+    Raises:
+        ValueError: If `size` is less than 1.
+
+    Example:
+
+    >>> shared = keras_lc.layers.SharedBasis(size=9 * 16 * 128, seed=0)
+    >>> model = keras.Sequential([
+    ...     keras.Input((32, 32, 3)),
+    ...     keras_lc.LCConv2D(16, 3, expansion=8, shared_basis=shared),
+    ...     keras_lc.LCConv2D(16, 3, expansion=8, shared_basis=shared),
+    ... ])
+    >>> [tuple(weight.shape) for weight in model.non_trainable_weights]
+    [(18432,)]
+
+    Reference:
+
+    - [Rethinking 1x1 Convolutions](https://arxiv.org/abs/2301.11360v1), Appendix B
+    """
+
+    def __init__(self, size: int, seed: int | None = None):
+        self.size = operator.index(size)
+        if self.size < 1:
+            raise ValueError(f"`size` must be at least 1. Received: size={size}")
+        self.seed = resolve_seed(seed)
+        self._layers = {}
+
+    def layer(self, dtype: str) -> keras.layers.Layer:
+        """Returns the layer that owns the variable of that dtype."""
+        if dtype not in self._layers:
+            self._layers[dtype] = SharedNumbers(self, dtype=dtype)
+        return self._layers[dtype]
+
+    def in_graph_of(self, tensor: keras.KerasTensor) -> "SharedBasis":
+        """Returns the equal basis that this tensor's graph has already, or itself.
+
+        A copied layer comes with a basis of its own. That all copies descend from the same
+        inputs tells that they belong together.
+        """
+        inputs = _inputs_of(tensor)
+        known = [_BASES_OF_INPUT.setdefault(layer, {}) for layer in inputs]
+        key = (self.size, self.seed)
+        shared = next((bases[key] for bases in known if key in bases), self)
+        for bases in known:
+            bases.setdefault(key, shared)
+        return shared
+
+    def get_config(self):
+        return {"size": self.size, "seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+# InputLayer → {(size, seed): SharedBasis}
+_BASES_OF_INPUT = weakref.WeakKeyDictionary()
+
+
+def _inputs_of(tensor):
+    """The input layers from which a symbolic tensor is computed."""
+    inputs, seen, left = [], set(), [tensor]
+    while left:
+        history = getattr(left.pop(), "_keras_history", None)
+        if history is None or (history.operation, history.node_index) in seen:
+            continue
+        seen.add((history.operation, history.node_index))
+        parents = history.operation._inbound_nodes[history.node_index].input_tensors
+        left.extend(parents)
+        if not parents:
+            inputs.append(history.operation)
+    return inputs
+
+
+class SharedNumbers(SeededBasis, keras.layers.Layer):
+    """The owner of a `SharedBasis`' variable: saved once, with the first layer that shares it."""
+
+    def __init__(self, shared, dtype):
+        super().__init__(name="shared_basis", dtype=dtype)
+        self.shared = shared
+        self.numbers = self.add_weight(
+            name="numbers",
+            shape=(shared.size,),
+            initializer=lambda shape, dtype: self._seeded_basis(dtype),
+            trainable=False,
+            autocast=False,
+        )
+        self.built = True
+
+    def first(self, shape):
+        """Returns the first numbers, in that shape."""
+        return ops.reshape(self.numbers[: math.prod(shape)], shape)
+
+    @property
+    def _basis_seed(self):
+        return self.shared.seed
+
+    @_basis_seed.setter
+    def _basis_seed(self, seed):
+        self.shared.seed = seed
+
+    @property
+    def _basis_variable(self):
+        return self.numbers
+
+    def _draw(self, seed):
+        return symmetric_uniform(seed, (self.shared.size,))

@@ -1,0 +1,117 @@
+"""What the benchmarks compare and write; their figures are no matter of tests."""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tyro
+
+import keras_lc
+from benchmarks import gpu, measure, networks
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("plain", keras.layers.Conv2D),
+        ("full-x2", keras_lc.LCConv2D),
+        ("compact-x16", keras_lc.LCConv2D),
+        ("learnable-x2", keras_lc.LCConv2D),
+        ("two-layer-x2", keras.layers.Conv2D),
+        ("folded-x2", keras.layers.Conv2D),
+        ("folded+bn-x2", keras.layers.Conv2D),
+    ],
+)
+def test_networks_are_what_their_names_say(name, layer):
+    model = networks.make(name, depth=8, width=4)
+    conv = model.get_layer("stage1_block0_conv1")
+    assert type(conv) is layer
+    if layer is keras_lc.LCConv2D:
+        assert (conv.compact, conv.frozen) == ("compact" in name, "learnable" not in name)
+    normalizations = [x for x in model.layers if type(x) is keras.layers.BatchNormalization]
+    assert bool(normalizations) == (name != "folded+bn-x2")
+
+
+@pytest.mark.parametrize("name", ["plane", "full", "plain-x2", "full-x"])
+def test_unknown_networks_are_refused(name):
+    with pytest.raises(ValueError, match=name):
+        networks.make(name)
+
+
+def test_two_layer_form_computes_what_the_lc_network_is_defined_by():
+    two = networks.make("two-layer-x2", depth=8, width=4)
+    lc = networks.make("full-x2", depth=8, width=4)
+    for layer in lc.layers:
+        if isinstance(layer, keras_lc.LCConv2D):
+            # As arrays: JAX variables assigned from one another share a buffer, and free it.
+            basis = keras.ops.convert_to_numpy(layer.basis)
+            combination = keras.ops.convert_to_numpy(layer.combination)
+            two.get_layer(f"{layer.name}_basis").kernel.assign(basis)
+            two.get_layer(layer.name).kernel.assign(combination[None, None])
+    x = measure.images_and_labels((4, 32, 32, 3))[0]
+    expected = lc.predict(x, verbose=0)
+    np.testing.assert_allclose(two.predict(x, verbose=0), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_functions_take_turns_and_the_first_is_the_measure():
+    calls = []
+    rows = measure.take_turns({n: lambda n=n: calls.append(n) for n in "ab"}, rounds=3)
+    assert calls[4:] == ["a", "b"] * 3
+    assert rows["a"]["ratio"] == 1.0 and rows["b"]["ratio_min"] <= rows["b"]["ratio_max"]
+
+
+def test_results_name_command_backend_and_versions(tmp_path):
+    @dataclasses.dataclass
+    class Arguments:
+        folder: pathlib.Path = tmp_path
+
+    path = measure.write("benchmarks.some", Arguments(), {"row": {"seconds": 1.0}}, tmp_path)
+    written = json.loads(path.read_text())
+    backend = keras.backend.backend()
+    assert path.name.startswith("some-") and path.name.endswith(f"-{backend}.json")
+    assert written["command"].startswith(f"KERAS_BACKEND={backend} python -m benchmarks.some")
+    assert written["rows"] == {"row": {"seconds": 1.0}}
+    assert {"backend", "device", "versions", "git_commit"} <= written.keys()
+
+
+def gpu_arguments(tmp_path, **kwargs):
+    return gpu.Arguments(data_dir=tmp_path, output=tmp_path / "out", **kwargs)
+
+
+def test_every_part_of_the_gpu_suite_is_a_command_that_exists(tmp_path):
+    names = set()
+    for name, backend, (module, *options) in gpu.commands(gpu_arguments(tmp_path)):
+        names.add(name)
+        assert backend in gpu.Arguments.backends
+        if module == "pytest":
+            assert all((gpu._ROOT / path).exists() for path in options if path[0] != "-")
+        else:
+            tyro.cli(importlib.import_module(module).Arguments, args=options)
+    for backend in gpu.Arguments.backends:
+        assert {f"{form}-{backend}-0" for form in gpu.Arguments.forms} <= names
+        assert {f"train_step-{backend}", f"memory-{backend}", f"tests-{backend}"} <= names
+
+
+def test_gpu_suite_reports_what_failed_and_does_not_repeat_what_is_done(tmp_path, monkeypatch):
+    marks = tmp_path / "marks"
+    parts = {"good": f"open({str(marks)!r}, 'a').write('x')", "bad": "raise SystemExit(3)"}
+    for name, code in parts.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(gpu, "commands", lambda _: [(name, "jax", [name]) for name in parts])
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=r"Not finished: bad\."):
+            gpu.main(gpu_arguments(tmp_path))
+    report = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    assert {name: row["returncode"] for name, row in report.items()} == {"good": 0, "bad": 3}
+    assert marks.read_text() == "x"
+
+
+def test_gpu_suite_begins_nothing_after_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "commands", lambda _: [("late", "jax", ["late"])])
+    with pytest.raises(SystemExit, match="Not finished: late"):
+        gpu.main(gpu_arguments(tmp_path, seconds=0))
