@@ -60,7 +60,7 @@ def test_two_layer_form_computes_what_the_lc_network_is_defined_by():
 def test_functions_take_turns_and_the_first_is_the_measure():
     calls = []
     rows = measure.take_turns({n: lambda n=n: calls.append(n) for n in "ab"}, rounds=3)
-    assert calls[4:] == ["a", "b"] * 3
+    assert calls[4:] == ["a", "b", "b", "a", "a", "b"]
     assert rows["a"]["ratio"] == 1.0 and rows["b"]["ratio_min"] <= rows["b"]["ratio_max"]
 
 
