@@ -3,7 +3,8 @@
     KERAS_BACKEND=jax python -m benchmarks.memory
 
 On a CPU it is the process' largest resident size less what it was before the network was built;
-on a GPU what the framework's allocator reports. Writes JSON to benchmarks/results/.
+on a GPU what the framework's allocator reports. Under JAX also what XLA plans for a step: exact,
+where the resident size varies by tens of MiB. Writes JSON to benchmarks/results/.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ import tyro
 
 import keras_lc
 from benchmarks import networks
-from benchmarks.measure import RESULTS, in_child, training_step, write
+from benchmarks.measure import RESULTS, images_and_labels, in_child, training_step, write
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +57,11 @@ def main(arguments):
         rows[name] = found[0] | {"peak": int(statistics.median(row["peak"] for row in found))}
         rows[name]["peaks"] = [row["peak"] for row in found]
         ratio = rows[name]["peak"] / next(iter(rows.values()))["peak"]
+        planned = rows[name]["planned"]
         print(
             f"{name:20} {rows[name]['peak'] / 2**20:9.1f} MiB  {ratio:6.2f} x, of which weights "
-            f"and optimizer {rows[name]['variables'] / 2**20:7.1f} MiB",
+            f"and optimizer {rows[name]['variables'] / 2**20:7.1f} MiB"
+            + (f"; planned {planned / 2**20:9.1f} MiB" if planned else ""),
             flush=True,
         )
     print(write("benchmarks.memory", arguments, rows, arguments.output))
@@ -66,22 +69,26 @@ def main(arguments):
 
 def measure(arguments):
     (name,) = arguments.names
-    # The framework's own start-up, and its thread pools, before counting.
+    # Start-up and thread pools of the framework and of NumPy's BLAS, before counting.
+    square = np.eye(1024)
+    np.linalg.cholesky(square @ square)
     training_step(networks.make("plain", depth=8, width=4), batch_size=8)()
     gc.collect()
     keras.utils.clear_session()
     before = _resident()
     if name.startswith("layer-"):
-        model, step = _layer(name.removeprefix("layer-"), arguments.batch_size)
+        model, data = _layer(name.removeprefix("layer-"), arguments.batch_size)
     else:
         model = networks.make(name, arguments.depth, arguments.width)
-        step = training_step(model, arguments.batch_size)
+        keras_lc.training.CIFAR.compile(model, steps=1000)
+        data = images_and_labels((arguments.batch_size, *model.input_shape[1:]))
     for _ in range(arguments.steps):
-        step()
+        float(np.ravel(model.train_on_batch(*data))[0])
     state = [*model.weights, *model.optimizer.variables]
     return {
         "peak": _gpu_peak() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before,
         "variables": sum(int(np.prod(v.shape)) * np.dtype("float32").itemsize for v in state),
+        "planned": _planned(model, data),
     }
 
 
@@ -110,7 +117,25 @@ def _layer(form, batch_size):
     model = keras.Sequential([keras.Input((7, 7, 512)), *layers])
     model.compile(keras_lc.training.CIFAR.optimizer(steps=1000), "mse")
     x = np.random.default_rng(0).normal(size=(batch_size, 7, 7, 512)).astype("float32")
-    return model, lambda: float(np.ravel(model.train_on_batch(x, x))[0])
+    return model, (x, x)
+
+
+def _planned(model, data):
+    """Bytes of a step's arguments and of all that XLA keeps while it runs; `None` without JAX."""
+    if keras.backend.backend() != "jax":
+        return None
+    import jax
+
+    owners = [
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    ]
+    state = tuple([variable.value for variable in variables] for variables in owners)
+    step = jax.jit(model.train_step, donate_argnums=0).lower(state, data).compile()
+    plan = step.memory_analysis()
+    return plan.argument_size_in_bytes + plan.temp_size_in_bytes
 
 
 def _resident():

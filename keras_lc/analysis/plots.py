@@ -1,13 +1,39 @@
-"""Pictures of a training run and of what a network learned. Need matplotlib."""
+"""Pictures of a training run, of sweeps and of what a network learned. Need matplotlib."""
 
 import os
 import pathlib
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_TRAINING, _TEST, _RATE = "#0072B2", "#D55E00", "#009E73"
+from keras_lc.analysis.runs import is_number, summarize
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; markers for prints in grey.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_TRAINING, _TEST = _COLOURS[:2]
+
+# The width of a column of a paper, in inches, and the size of text there.
+_COLUMN = 3.4
+_STYLE = {"font.size": 8, "legend.fontsize": 7.5, "axes.titlesize": 8}
+
+# Of what is measured or set: the label of its axis, and the factor to its unit.
+_AXES = {
+    "expansion": ("expansion E", 1),
+    "width": ("width (channels of the first stage)", 1),
+    "depth": ("depth (layers)", 1),
+    "kernel_size": ("kernel size (pixels)", 1),
+    "epochs": ("training (epochs)", 1),
+    "trained_parameters": ("trained parameters", 1),
+    "test_accuracy": ("test accuracy (%)", 100),
+    "robust_accuracy": ("accuracy under attack (%)", 100),
+    "sparsity": ("filters that are off (%)", 100),
+    "combination_sparsity": ("combination weights that are off (%)", 100),
+    "variance_entropy": ("variance entropy", 1),
+    "variance_entropy_normalized": ("variance entropy (random = 1)", 1),
+    "effective_rank": ("effective rank", 1),
+}
 
 
 def plot_curves(history: dict, path: str | os.PathLike, title: str = "") -> pathlib.Path:
@@ -25,7 +51,7 @@ def plot_curves(history: dict, path: str | os.PathLike, title: str = "") -> path
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     epochs = np.arange(1, len(history["loss"]) + 1)
     # A single epoch has a point and no line.
@@ -45,6 +71,89 @@ def plot_curves(history: dict, path: str | os.PathLike, title: str = "") -> path
         axis.legend(frameon=False)
     figure.suptitle(title)
     return _save(figure, path)
+
+
+def plot_sweep(
+    rows: Iterable[dict],
+    path: str | os.PathLike,
+    x: str,
+    y: str,
+    group: str | Sequence[str] | None = None,
+    x_label: str | None = None,
+    y_label: str | None = None,
+    title: str = "",
+) -> pathlib.Path:
+    """Draws what many runs measured over one of their settings, a line for each kind of run.
+
+    Points are means over the seeds, error bars the sample standard deviation. Runs to which the
+    setting does not apply (`None`), as the plain network has no expansion, are a horizontal line.
+
+    Args:
+        rows: List of dicts, one a run, with its settings, its `seed` and its measurements.
+        path: Path of the PNG.
+        x: Key of a number on the horizontal axis: `"expansion"`, `"width"`, `"depth"`,
+            `"kernel_size"`, `"trained_parameters"`, … Its axis is logarithmic where the numbers
+            span a factor of 8 or more.
+        y: Key of a number on the vertical axis, such as `"test_accuracy"`, or the `"…_gap"` of
+            `gap`. Accuracies are shares in `rows`, and drawn in percent.
+        group: Key, or list of keys, of the settings that make a line. Defaults to one line.
+        x_label, y_label: Strings. Default to a label with the unit for the keys that keras_lc
+            writes, and else to the key.
+        title: String above the picture.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If there is nothing to draw, or two runs of one point have the same seed, and
+            so differ in something that is neither `x` nor in `group`.
+
+    Example:
+
+    ```python
+    keras_lc.analysis.plot_sweep(
+        rows, "accuracy.png", x="expansion", y="test_accuracy", group="operator"
+    )
+    ```
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Figures 4, 5, 6, 8a
+    """
+    group = [] if group is None else [group] if isinstance(group, str) else list(group)
+    points = summarize(rows, y, by=[*group, x])
+    values = {point[x] for point in points} - {None}
+    if not values or not all(map(is_number, values)):
+        raise ValueError(
+            "`x` must be the key of a number. "
+            f"Received: x={x!r}, with the values {sorted(map(repr, values))}"
+        )
+    places = sorted(values)
+    default_x, _ = _axis_of(x)
+    default_y, scale = _axis_of(y)
+    lines = {}
+    for point in points:
+        lines.setdefault(tuple(point[key] for key in group), []).append(point)
+
+    plt = pyplot()
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(_COLUMN, 2.6), layout="constrained")
+        handles = {
+            _name_of(group, settings): _draw_line(axis, line, x, scale, number)
+            for number, (settings, line) in enumerate(lines.items())
+        }
+        _mark_reference(axis, y)
+        _set_scale(axis, places)
+        axis.set_xlabel(x_label or default_x)
+        axis.set_ylabel(y_label or default_y)
+        axis.set_title(title)
+        axis.grid(alpha=0.3, linewidth=0.5)
+        if group:
+            # On white, for where a line runs behind it.
+            axis.legend(handles.values(), handles, framealpha=0.85, edgecolor="none")
+        figure.supxlabel(_note_on_seeds(points), fontsize=6.5, color="0.35")
+        return _save(figure, path, dpi=240)
 
 
 def plot_filters(
@@ -73,36 +182,268 @@ def plot_filters(
             f"Received: layer={layer!r}"
         )
     chosen = combining[layer] if layer else next(iter(combining.values()))
-    plt = _pyplot()
-    figure = plt.figure(figsize=(9, 4.9), layout="constrained")
     kind = "random, frozen" if chosen.frozen else "learned"
-    halves = figure.subfigures(1, 2, wspace=0.06)
-    for half, values, title in (
-        (halves[0], chosen.random_filters(), f"{kind} basis ({chosen.basis_filters} filters)"),
-        (halves[1], chosen.kernel, f"trained combinations ({chosen.filters} filters)"),
-    ):
-        values = keras.ops.convert_to_numpy(values)
-        tiles = min(count, values.shape[-1])
-        side = int(np.ceil(np.sqrt(tiles)))
-        half.suptitle(title, fontsize=11)
-        for place, axis in enumerate(half.subplots(side, side).flat):
-            axis.set_axis_off()
-            if place < tiles:
-                _draw_filter(axis, values[..., place])
-    figure.suptitle(f"{model.name}, layer {chosen.name}", fontsize=9, y=-0.01, va="top")
-    return _save(figure, path)
+    kernels = {
+        f"{kind} basis\n{chosen.basis_filters} filters": chosen.random_filters(),
+        f"trained combinations\n{chosen.filters} filters": chosen.kernel,
+    }
+    return plot_kernels(kernels, path, count, title=f"{model.name}, layer {chosen.name}")
 
 
-def _draw_filter(axis, values):
-    limit = np.abs(values).max() or 1.0
-    if values.shape[-1] == 3:
-        # Grey is zero in each colour.
-        axis.imshow(0.5 + 0.5 * values / limit)
-    else:
-        axis.imshow(values[..., 0], cmap="PuOr", vmin=-limit, vmax=limit)
+def plot_kernels(
+    kernels: dict, path: str | os.PathLike, count: int = 16, title: str = ""
+) -> pathlib.Path:
+    """Draws filters of several kernels side by side.
+
+    Filters of 3 channels are drawn in colour, with grey for 0; of all others the first channel,
+    with white for 0, purple above and orange below. Each filter has its own scale.
+
+    Args:
+        kernels: Dict from titles to kernels `(height, width, channels, filters)`, drawn in a row;
+            or a dict from the titles of several rows to such dicts.
+        path: Path of the PNG.
+        count: Integer, the number of filters of each kernel at the most.
+        title: String below the picture.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If there are no kernels, or one does not have 4 axes.
+
+    Example:
+
+    Random filters, and combinations of more and more of them (Figure 7 of the paper):
+
+    ```python
+    stems = [model.get_layer("stem_conv") for model in models]
+    kernels = {"random": stems[0].random_filters()}
+    kernels |= {f"E = {stem.expansion}": stem.kernel for stem in stems}
+    keras_lc.analysis.plot_kernels(kernels, "filters.png")
+    ```
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Figures 7 and 10
+    """
+    plt = pyplot()
+    figure, panels = _panels(plt, kernels, "kernels", axes=4, panel=2.2)
+    for axis, kernel in panels:
+        axis.imshow(filter_mosaic(kernel, count), interpolation="nearest")
+        axis.set_axis_off()
+    figure.supxlabel(title, fontsize=8, color="0.35")
+    return _save(figure, path, dpi=240)
 
 
-def _pyplot():
+def plot_spatial_variance(heatmaps: dict, path: str | os.PathLike, title: str = "") -> pathlib.Path:
+    """Draws how much weights vary at each place of the filters, on one scale for all.
+
+    Args:
+        heatmaps: Dict from titles to arrays `(height, width)` of `spatial_variance`, drawn in a
+            row; or a dict from the titles of several rows to such dicts.
+        path: Path of the PNG.
+        title: String below the picture.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If there are no heatmaps, or one does not have 2 axes.
+
+    Example:
+
+    ```python
+    kernels = keras_lc.analysis.spatial_kernels(model).values()
+    keras_lc.analysis.plot_spatial_variance(
+        {"frozen, E = 128": keras_lc.analysis.spatial_variance(kernels)}, "variance.png"
+    )
+    ```
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Figure 8b
+    """
+    plt = pyplot()
+    figure, panels = _panels(plt, heatmaps, "heatmaps", axes=2, panel=1.5)
+    highest = max(values.max() for _, values in panels)
+    for axis, values in panels:
+        image = axis.imshow(values, cmap="cividis", vmin=0, vmax=highest)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        if max(values.shape) <= 5:
+            _write_values(axis, values, highest)
+    figure.colorbar(
+        image,
+        ax=[axis for axis, _ in panels],
+        label="variance (layer's = 1)",
+        shrink=0.85,
+        pad=0.02,
+    )
+    figure.supxlabel(title, fontsize=8, color="0.35")
+    return _save(figure, path, dpi=240)
+
+
+def filter_mosaic(kernel, count: int) -> np.ndarray:
+    """Returns a picture of the first filters of a kernel, in a square with white gaps.
+
+    Args:
+        kernel: Array of shape `(height, width, channels, filters)`.
+        count: Integer, the number of filters at the most.
+
+    Returns:
+        An array of shape `(rows, columns, 3)` with values from 0 to 1.
+    """
+    pyplot()
+    from matplotlib import colormaps
+
+    kernel = keras.ops.convert_to_numpy(kernel).astype("float64")
+    tiles = min(count, kernel.shape[-1])
+    side = int(np.ceil(np.sqrt(tiles)))
+    # Several points a weight, so that the gap can be thinner than one.
+    points = max(1, 48 // max(kernel.shape[:2]))
+    gap = 4
+    height, width = (points * size + gap for size in kernel.shape[:2])
+    mosaic = np.ones((-(-tiles // side) * height - gap, side * width - gap, 3))
+    for place in range(tiles):
+        values = kernel[..., place] if kernel.shape[2] == 3 else kernel[:, :, 0, place]
+        tile = 0.5 + 0.5 * values / (np.abs(values).max() or 1.0)
+        if tile.ndim == 2:
+            tile = colormaps["PuOr"](tile)[..., :3]
+        tile = tile.repeat(points, axis=0).repeat(points, axis=1)
+        row, column = divmod(place, side)
+        top, left = row * height, column * width
+        mosaic[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return mosaic
+
+
+def _panels(plt, arrays, name, axes, panel):
+    """Returns a figure, and its axes with the arrays to draw there."""
+    rows = arrays if any(isinstance(row, dict) for row in arrays.values()) else {"": arrays}
+    if not arrays or not all(isinstance(row, dict) and row for row in rows.values()):
+        raise ValueError(
+            f"`{name}` must be a dict from titles to arrays, or from titles of rows to such dicts. "
+            f"Received: {name}={arrays!r}"
+        )
+    columns = max(map(len, rows.values()))
+    figure, grid = plt.subplots(
+        len(rows),
+        columns,
+        figsize=(panel * columns, panel * len(rows) + 0.3),
+        layout="constrained",
+        squeeze=False,
+    )
+    panels = []
+    for (row_title, row), axes_of_row in zip(rows.items(), grid, strict=True):
+        for axis in axes_of_row[len(row) :]:
+            axis.remove()
+        for axis, (title, values) in zip(axes_of_row, row.items(), strict=False):
+            values = keras.ops.convert_to_numpy(values)
+            if values.ndim != axes:
+                plt.close(figure)
+                raise ValueError(
+                    f"Each of `{name}` must have {axes} axes. "
+                    f"Received: shape {values.shape} for {title!r}"
+                )
+            axis.set_title(title, fontsize=9)
+            panels.append((axis, values))
+        # Not the axis' own label, which goes where the axis is switched off.
+        axes_of_row[0].annotate(
+            row_title,
+            (-0.08, 0.5),
+            xycoords="axes fraction",
+            rotation=90,
+            ha="right",
+            va="center",
+            fontsize=9,
+        )
+    return figure, panels
+
+
+def _write_values(axis, values, highest):
+    for (row, column), value in np.ndenumerate(values):
+        # Dark on the light end of the scale.
+        colour = "black" if value > 0.6 * highest else "white"
+        axis.text(column, row, f"{value:.2f}", color=colour, ha="center", va="center", fontsize=7)
+
+
+def _axis_of(key):
+    if key.endswith("_gap"):
+        label, scale = _axis_of(key.removesuffix("_gap"))
+        return f"gap in {label.replace('(%)', '(% points)')}", scale
+    return _AXES.get(key, (key.replace("_", " "), 1))
+
+
+def _name_of(group, settings):
+    """The label of a line: what it is, and which setting where the value alone does not say."""
+    names = []
+    for key, value in zip(group, settings, strict=True):
+        name = key.replace("_", " ")
+        if isinstance(value, bool):
+            names.append(name if value else f"not {name}")
+        else:
+            names.append(f"{name} {value:g}" if is_number(value) else str(value))
+    return ", ".join(names)
+
+
+def _draw_line(axis, line, x, scale, number):
+    """Draws one line and returns what stands for it in the legend."""
+    colour = _COLOURS[number % len(_COLOURS)]
+    placed = sorted((point for point in line if point[x] is not None), key=lambda point: point[x])
+    for point in line:
+        if point[x] is None:
+            mean, deviation = scale * point["mean"], scale * (point["deviation"] or 0)
+            handle = axis.axhline(mean, color=colour, linestyle="--", linewidth=1.2)
+            axis.axhspan(mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
+    if placed:
+        deviations = [scale * (point["deviation"] or 0) for point in placed]
+        handle = axis.errorbar(
+            [point[x] for point in placed],
+            [scale * point["mean"] for point in placed],
+            yerr=deviations if any(deviations) else None,
+            color=colour,
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=4,
+            linewidth=1.2,
+            capsize=2.5,
+        )
+    return handle
+
+
+def _mark_reference(axis, y):
+    if y.endswith("_gap"):
+        axis.axhline(0, color="0.35", linewidth=0.8)
+    elif y == "variance_entropy_normalized":
+        axis.axhline(1, color="0.35", linewidth=0.8, linestyle=":")
+
+
+def _set_scale(axis, places):
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
+
+    logarithmic = places[0] > 0 and places[-1] / places[0] >= 8
+    if logarithmic:
+        axis.set_xscale("log")
+    if len(places) <= 9 and places[-1] < 10_000:
+        axis.set_xticks(places, [f"{place:g}" for place in places])
+        axis.xaxis.set_minor_locator(NullLocator())
+    elif places[-1] >= 10_000:
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if logarithmic:
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _note_on_seeds(points):
+    runs = sorted({point["runs"] for point in points})
+    if runs == [1]:
+        return "one run a point"
+    several = str(runs[-1]) if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
+    return f"mean and standard deviation of {several} runs"
+
+
+def pyplot():
+    """Imports matplotlib when a picture needs it, without a window."""
     try:
         import matplotlib
     except ImportError:
@@ -113,10 +454,10 @@ def _pyplot():
     return matplotlib.pyplot
 
 
-def _save(figure, path):
+def _save(figure, path, dpi=120):
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
-    _pyplot().close(figure)
+    figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight")
+    pyplot().close(figure)
     os.replace(temporary, path)
     return path

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from keras_lc.layers.random_basis import fan_in_uniform, resolve_seed
 from keras_lc.layers.seeded_basis import SeededBasis
 
 
@@ -47,39 +48,15 @@ class FrozenDepthwiseConv2D(SeededBasis, keras.layers.DepthwiseConv2D):
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
     """
 
-    _kernel_prefix = "depthwise"
     _instead_of_kernel_arguments = "Use `basis_initializer`: the filters are not trained."
 
     frozen = True
 
-    def __init__(
-        self,
-        kernel_size,
-        strides=(1, 1),
-        padding="valid",
-        depth_multiplier=1,
-        data_format=None,
-        dilation_rate=(1, 1),
-        activation=None,
-        use_bias=True,
-        *,
-        basis_initializer=None,
-        seed=None,
-        **kwargs,
-    ):
-        super().__init__(
-            kernel_size,
-            strides=strides,
-            padding=padding,
-            depth_multiplier=depth_multiplier,
-            data_format=data_format,
-            dilation_rate=dilation_rate,
-            activation=activation,
-            use_bias=use_bias,
-            basis_initializer=basis_initializer,
-            seed=seed,
-            **kwargs,
-        )
+    def __init__(self, kernel_size, *args, basis_initializer=None, seed=None, **kwargs):
+        self._refuse_kernel_arguments(kwargs, ("depthwise_",))
+        super().__init__(kernel_size, *args, **kwargs)
+        self.seed = resolve_seed(seed)
+        self.basis_initializer = keras.initializers.get(basis_initializer)
 
     def build(self, input_shape):
         # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
@@ -87,19 +64,53 @@ class FrozenDepthwiseConv2D(SeededBasis, keras.layers.DepthwiseConv2D):
         channels = input_shape[channel_axis]
         self.input_spec = keras.InputSpec(min_ndim=4, axes={channel_axis: channels})
         self.compute_output_shape(input_shape)
-        self._add_basis(self._filters_shape(channels))
-        self._add_bias(channels * self.depth_multiplier)
+        self._filters_shape = (*self.kernel_size, channels, self.depth_multiplier)
+        self.basis = self.add_weight(
+            name="basis",
+            shape=self._filters_shape,
+            initializer=self._make_basis,
+            # A flag set later would be undone by `model.trainable = True`.
+            trainable=False,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(channels * self.depth_multiplier,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
         self.built = True
 
-    @property
-    def _fan_in(self):
-        return math.prod(self.kernel_size)
-
-    def _filters_shape(self, channels):
-        return (*self.kernel_size, channels, self.depth_multiplier)
+    def _make_basis(self, shape, dtype):
+        if self.basis_initializer:
+            return self.basis_initializer(shape, dtype=dtype)
+        return self._seeded_basis(dtype)
 
     @property
     def kernel(self):
         if not self.built:
             raise AttributeError("You must build the layer before accessing `kernel`.")
         return self.basis
+
+    @property
+    def _basis_variable(self):
+        return self.basis
+
+    def _other_variables(self):
+        return {} if self.bias is None else {"bias": self.bias}
+
+    def _is_from_seed(self):
+        return self.basis_initializer is None
+
+    def _draw(self, seed):
+        return fan_in_uniform(seed, self._filters_shape, fan_in=math.prod(self.kernel_size))
+
+    def get_config(self):
+        config = super().get_config()
+        for name in ("initializer", "regularizer", "constraint"):
+            del config[f"depthwise_{name}"]
+        config["seed"] = self.seed
+        config["basis_initializer"] = keras.initializers.serialize(self.basis_initializer)
+        return config

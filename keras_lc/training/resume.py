@@ -79,7 +79,7 @@ class ResumableRun(keras.callbacks.Callback):
         # Keras goes by the ending; the leading dot hides the file from `_checkpoints`.
         temporary = path.with_name(f".{path.name}.tmp.keras")
         self.model.save(temporary)
-        _rename(temporary, path)
+        rename(temporary, path)
         for _, path in self._checkpoints()[:-_KEPT]:
             _delete(path)
 
@@ -144,10 +144,11 @@ def write_json(path: pathlib.Path, content: object) -> None:
     """Writes JSON so that `path` never holds half a file."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(content, indent=1) + "\n")
-    _rename(temporary, path)
+    rename(temporary, path)
 
 
-def _rename(temporary, path):
+def rename(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Gives a file that is written its name, so that `path` never holds half a file."""
     # On disk before it has its name, or a power cut could leave the name without the content.
     with open(temporary, "rb+") as file:
         os.fsync(file.fileno())

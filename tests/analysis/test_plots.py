@@ -3,7 +3,14 @@ import pytest
 from PIL import Image
 
 import keras_lc
-from keras_lc.analysis import plot_curves, plot_filters
+from keras_lc.analysis import (
+    plot_curves,
+    plot_filters,
+    plot_kernels,
+    plot_spatial_variance,
+    plot_sweep,
+)
+from keras_lc.analysis.plots import filter_mosaic
 
 
 def pixels(path):
@@ -54,3 +61,97 @@ def test_layer_must_be_an_lc_layer(layer, model, tmp_path):
 def test_model_must_have_lc_layers(tmp_path):
     with pytest.raises(ValueError, match=r"which has \[\]"):
         plot_filters(keras_lc.CIFARResNet(depth=8), tmp_path / "no.png")
+
+
+# --- sweeps ---
+
+ROWS = [
+    {"operator": operator, "expansion": expansion, "seed": seed, "test_accuracy": accuracy}
+    for operator, expansion, accuracy in (
+        ("LC frozen", 1, 0.6),
+        ("LC frozen", 8, 0.7),
+        ("LC frozen", 128, 0.8),
+        ("learned", None, 0.75),
+    )
+    for seed, accuracy in ((0, accuracy - 0.02), (1, accuracy + 0.02))
+]
+
+
+def axis_of_sweep(monkeypatch, *args, **options):
+    """Draws a sweep and returns its axis, which is closed only when the picture is saved."""
+    kept = []
+
+    def keep(figure, path, dpi):
+        kept.append(figure.axes[0])
+        return path
+
+    monkeypatch.setattr("keras_lc.analysis.plots._save", keep)
+    plot_sweep(*args, **options)
+    return kept[0]
+
+
+def test_sweep_draws_means_over_seeds_in_percent_with_deviations(monkeypatch):
+    axis = axis_of_sweep(monkeypatch, ROWS, "", "expansion", "test_accuracy", group="operator")
+    line, reference = axis.lines[0], axis.lines[-1]
+    np.testing.assert_array_equal(line.get_xdata(), [1, 8, 128])
+    np.testing.assert_allclose(list(line.get_ydata()), [60, 70, 80])
+    bars = axis.containers[0].lines[2][0].get_segments()
+    # The sample standard deviation of two values 4 apart.
+    np.testing.assert_allclose([np.ptp(bar[:, 1]) for bar in bars], 2 * 4 / np.sqrt(2))
+    np.testing.assert_allclose(reference.get_ydata(), [75, 75])
+    assert axis.get_xscale() == "log"
+    assert axis.get_ylabel() == "test accuracy (%)"
+    assert [text.get_text() for text in axis.get_legend().texts] == ["LC frozen", "learned"]
+
+
+def test_sweep_does_not_average_over_what_is_not_named():
+    mixed = [row | {"seed": 0} for row in ROWS]
+    with pytest.raises(ValueError, match="seed 0, so they differ in something else"):
+        plot_sweep(mixed, "no.png", "expansion", "test_accuracy", group="operator")
+
+
+def test_sweep_needs_a_number_to_draw_over():
+    with pytest.raises(ValueError, match=r"`x` must be the key of a number.*x='operator'"):
+        plot_sweep(ROWS, "no.png", "operator", "test_accuracy", group="expansion")
+
+
+def test_sweep_is_a_picture(tmp_path):
+    path = plot_sweep(ROWS, tmp_path / "sweep.png", "expansion", "test_accuracy", group="operator")
+    assert (pixels(path) == (0x00, 0x72, 0xB2)).all(axis=-1).any()
+
+
+# --- kernels and heatmaps ---
+
+
+def test_mosaic_shows_each_filter_on_its_own_scale():
+    kernel = np.zeros((3, 3, 3, 4))
+    kernel[0, 0, 0] = [1, -1, 0.001, 0]
+    mosaic = filter_mosaic(kernel, count=4)
+    tile = (mosaic.shape[0] + 4) // 2
+    corners = mosaic[::tile, ::tile].reshape(4, 3)
+    np.testing.assert_allclose(corners, [[1, 0.5, 0.5], [0, 0.5, 0.5], [1, 0.5, 0.5], [0.5] * 3])
+
+
+def test_kernels_are_drawn_in_rows_of_any_length(tmp_path):
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 8, 8))
+    rows = {"frozen": {"E = 1": kernel, "E = 8": kernel}, "learned": {"plain": kernel}}
+    two = pixels(plot_kernels(rows, tmp_path / "two.png"))
+    one = pixels(plot_kernels(rows["frozen"], tmp_path / "one.png"))
+    assert two.shape[0] > 1.6 * one.shape[0]
+
+
+@pytest.mark.parametrize("draw", [plot_kernels, plot_spatial_variance])
+def test_nothing_to_draw_is_refused(draw, tmp_path):
+    with pytest.raises(ValueError, match="must be a dict from titles to arrays"):
+        draw({}, tmp_path / "no.png")
+    with pytest.raises(ValueError, match=r"axes\. Received: shape \(3,\) for 'a'"):
+        draw({"a": np.zeros(3)}, tmp_path / "no.png")
+
+
+def test_heatmaps_share_one_scale(tmp_path):
+    low, high = np.full((3, 3), 0.5), np.full((3, 3), 2.0)
+    picture = pixels(plot_spatial_variance({"low": low, "high": high}, tmp_path / "heat.png"))
+    # The lighter end of the colours is the larger variance; 0.5 is far from it.
+    brightest = (picture[:, :, 0] > 240) & (picture[:, :, 2] < 120)
+    places = np.flatnonzero(brightest.any(axis=0))
+    assert places.min() > picture.shape[1] / 3

@@ -73,6 +73,8 @@ class ResNetLC(nn.Module):
                 layer = model.get_layer(keras_name)
                 _set(module.weight, _array(layer.gamma))
                 _set(module.bias, _array(layer.beta))
+                _set(module.running_mean, _array(layer.moving_mean))
+                _set(module.running_var, _array(layer.moving_variance))
             elif isinstance(module, nn.Linear):
                 layer = model.get_layer(keras_name)
                 _set(module.weight, _array(layer.kernel).T)

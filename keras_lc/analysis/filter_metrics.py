@@ -1,0 +1,317 @@
+"""Numbers that say what a convolution's filters are like.
+
+Kernels are in Keras' layout `(height, width, channels/groups, filters)`: arrays, or tensors of any
+backend. All is computed in float64.
+"""
+
+import math
+import numbers
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+
+# The fit of CNN Filter DB to the entropy of random 3×3 filters.
+_LIMIT, _MIDPOINT, _SLOPE, _OFFSET = 1.2618047, 2.30436435, 0.88767525, -0.31050834
+
+# A filter whose weights all lie below this share of the layer's largest counts as off.
+_OFF = 0.01
+
+
+def variance_entropy(kernel, normalize: bool = False) -> float:
+    """Returns how many different patterns the 2-D filters of a kernel show.
+
+    The kernel's `n = channels/groups · filters` 2-D filters are the rows of a matrix, from which
+    its mean row is subtracted; with its singular values `s` and `p = s² / Σs²`, the entropy is
+    `-Σ p · log10 p`. It is 0 where all filters are multiples of one pattern (or equal), and at
+    most `log10 k²`, where they vary equally in every direction.
+
+    Args:
+        kernel: Array of shape `(height, width, channels/groups, filters)`.
+        normalize: Boolean, whether to divide by `randomness_threshold(n)`, so that 1 or more is
+            what random filters have. Defined for 3×3 only.
+
+    Returns:
+        The entropy; 0 where the filters do not vary by more than rounding.
+
+    Raises:
+        ValueError: If `kernel` has another number of axes, is empty or not finite, or, with
+            `normalize`, is not 3×3.
+
+    Example:
+
+    >>> edge = np.array([[1.0, 0, -1]] * 3)
+    >>> variance_entropy(edge[:, :, None, None] * np.ones((3, 3, 4, 8)))
+    0.0
+
+    Reference:
+
+    - [CNN Filter DB](https://arxiv.org/abs/2203.15331)
+    """
+    array = _checked(kernel, "kernel")
+    if normalize and array.shape[:2] != (3, 3):
+        raise ValueError(
+            "The randomness threshold was fitted to 3x3 filters and says nothing of others; use "
+            f"`normalize=False`. Received: a kernel of shape {array.shape}"
+        )
+    # Of a size whose squares neither overflow nor vanish.
+    filters = _filters_2d(array) / (np.abs(array).max() or 1.0)
+    # From the first filter, so that equal filters differ by exact zeros.
+    varying = filters - filters[0]
+    varying -= varying.mean(axis=0)
+    if np.linalg.norm(varying) <= _precision(kernel) * np.linalg.norm(filters):
+        return 0.0
+    entropy = _entropy(np.linalg.svd(varying, compute_uv=False) ** 2) / math.log(10)
+    # Two filters vary in one direction; the threshold is not positive there.
+    if normalize and len(filters) > 2:
+        entropy /= randomness_threshold(len(filters))
+    return entropy
+
+
+def randomness_threshold(n: int) -> float:
+    """Returns the variance entropy from which on `n` 3×3 filters count as random.
+
+    `T(n) = L / (1 + exp(-κ · (log2 n - x0))) + b`, a curve fitted to the entropy of random 3×3
+    filters. It says nothing of other sizes.
+
+    Args:
+        n: Integer, the number of 2-D filters, at least 1.
+
+    Returns:
+        The threshold. It is not positive for one and for two filters.
+
+    Raises:
+        ValueError: If `n` is not an integer of at least 1.
+
+    Example:
+
+    >>> round(randomness_threshold(4096), 4)
+    0.9511
+
+    Reference:
+
+    - [CNN Filter DB](https://arxiv.org/abs/2203.15331)
+    """
+    if not isinstance(n, numbers.Integral) or n < 1:
+        raise ValueError(f"`n` must be an integer of at least 1. Received: n={n!r}")
+    return _LIMIT / (1 + math.exp(-_SLOPE * (math.log2(n) - _MIDPOINT))) + _OFFSET
+
+
+def sparsity(kernel) -> float:
+    """Returns the share of 2-D filters that are off.
+
+    A filter is off if its largest |weight| is below 1 % of the kernel's largest |weight|; in a
+    kernel of zeros, all are.
+
+    Args:
+        kernel: Array of shape `(height, width, channels/groups, filters)`.
+
+    Returns:
+        A number from 0 to 1.
+
+    Raises:
+        ValueError: If `kernel` has another number of axes, is empty or not finite.
+
+    Reference:
+
+    - [CNN Filter DB](https://arxiv.org/abs/2203.15331)
+    """
+    return _share_off(np.abs(_filters_2d(_checked(kernel, "kernel"))).max(axis=1))
+
+
+def combination_sparsity(combination) -> float:
+    """Returns the share of weights of a combination that are off.
+
+    A weight is off if it is below 1 % of the largest |weight|: that filter of the basis hardly
+    takes part in that kernel.
+
+    Args:
+        combination: Array of shape `(basis filters of a group, filters)`, or the kernel
+            `(1, 1, basis filters of a group, filters)` of a 1×1 convolution.
+
+    Returns:
+        A number from 0 to 1.
+
+    Raises:
+        ValueError: If `combination` has another shape, is empty or not finite.
+    """
+    array = _checked(combination, "combination", axes=(2, 4))
+    if array.ndim == 4 and array.shape[:2] != (1, 1):
+        raise ValueError(
+            f"`combination` must be of a 1x1 convolution. Received: shape {array.shape}"
+        )
+    return _share_off(np.abs(array).ravel())
+
+
+def spatial_variance(kernels: Iterable) -> np.ndarray:
+    """Returns how much the weights of a model vary at each place of its filters.
+
+    Each layer's kernel is divided by its standard deviation; then the variance is taken over all
+    2-D filters of all layers. Values are near 1; random filters have equal ones everywhere.
+
+    Args:
+        kernels: List of arrays of shape `(height, width, channels/groups, filters)` with equal
+            heights and widths, such as `spatial_kernels(model).values()`.
+
+    Returns:
+        An array of shape `(height, width)`.
+
+    Raises:
+        ValueError: If there are no kernels, if they differ in size, or if one of them is constant,
+            empty, not finite or has another number of axes.
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4.3
+    """
+    arrays = [_checked(kernel, f"kernels[{i}]") for i, kernel in enumerate(kernels)]
+    sizes = sorted({array.shape[:2] for array in arrays})
+    if len(sizes) != 1:
+        raise ValueError(
+            "`kernels` must be at least one kernel, and all of one height and width. "
+            f"Received: {len(arrays)} kernels of the sizes {sizes}"
+        )
+    stacked = []
+    for i, array in enumerate(arrays):
+        deviation = array.std()
+        if deviation == 0:
+            raise ValueError(
+                f"`kernels[{i}]` is constant, and so has no standard deviation to be divided by."
+            )
+        stacked.append(_filters_2d(array / deviation))
+    return np.concatenate(stacked).var(axis=0).reshape(sizes[0])
+
+
+def orthogonality(kernel) -> float:
+    """Returns 1 minus the mean |cosine| between two different filters of a kernel.
+
+    A filter is all that makes one output channel, `height · width · channels/groups` numbers. The
+    value is 1 where they are pairwise orthogonal (and for a single one), 0 where they all are
+    multiples of each other. A filter of zeros counts as orthogonal to all.
+
+    Args:
+        kernel: Array of shape `(height, width, channels/groups, filters)`. Filters of different
+            groups are compared as if they saw the same channels.
+
+    Returns:
+        A number from 0 to 1.
+
+    Raises:
+        ValueError: If `kernel` has another number of axes, is empty or not finite.
+
+    Reference:
+
+    - [Adversarial Robustness through the Lens of Convolutional
+      Filters](https://arxiv.org/abs/2204.02481)
+    """
+    columns = _matrix(_checked(kernel, "kernel"))
+    filters = columns.shape[1]
+    if filters == 1:
+        return 1.0
+    lengths = np.linalg.norm(columns, axis=0)
+    directions = columns / np.where(lengths > 0, lengths, 1)
+    cosines = np.abs(directions.T @ directions)
+    # Each filter's cosine with itself is left out.
+    others = cosines.sum() - np.trace(cosines)
+    return max(0.0, 1 - float(others) / (filters * (filters - 1)))
+
+
+def norms(kernel) -> dict[str, float]:
+    """Returns norms of the matrix `(height · width · channels/groups, filters)` of a kernel.
+
+    Args:
+        kernel: Array of shape `(height, width, channels/groups, filters)`.
+
+    Returns:
+        A dict: `frobenius`, the root of the sum of squares; `spectral`, the largest singular
+        value of the matrix (not of the convolution, whose overlaps make it larger);
+        `smallest_filter` and `largest_filter`, of the filters' Euclidean norms.
+
+    Raises:
+        ValueError: If `kernel` has another number of axes, is empty or not finite.
+    """
+    columns = _matrix(_checked(kernel, "kernel"))
+    lengths = np.linalg.norm(columns, axis=0)
+    return {
+        "frobenius": float(np.linalg.norm(columns)),
+        "spectral": float(np.linalg.norm(columns, 2)),
+        "smallest_filter": float(lengths.min()),
+        "largest_filter": float(lengths.max()),
+    }
+
+
+def effective_rank(kernel) -> float:
+    """Returns the effective rank of the matrix `(height · width · channels/groups, filters)`.
+
+    `exp(-Σ p · ln p)` with the singular values `s` and `p = s / Σs`: `r` where `r` of them are
+    equal and the others 0, less where they are unequal.
+
+    Args:
+        kernel: Array of shape `(height, width, channels/groups, filters)`.
+
+    Returns:
+        A number from 1 to the smaller side of the matrix; 0 for a kernel of zeros.
+
+    Raises:
+        ValueError: If `kernel` has another number of axes, is empty or not finite.
+
+    Example:
+
+    >>> round(effective_rank(np.eye(9).reshape(3, 3, 1, 9)), 12)
+    9.0
+
+    Reference:
+
+    - Roy & Vetterli, *The effective rank: a measure of effective dimensionality*, 2007
+    """
+    columns = _matrix(_checked(kernel, "kernel"))
+    if not columns.any():
+        return 0.0
+    return math.exp(_entropy(np.linalg.svd(columns, compute_uv=False)))
+
+
+def _checked(values, name, axes=(4,)):
+    """Returns a float64 array, or raises `ValueError`."""
+    array = keras.ops.convert_to_numpy(values)
+    if array.ndim not in axes or 0 in array.shape:
+        shape = " or ".join(
+            {2: "(basis filters, filters)", 4: "(height, width, channels/groups, filters)"}[n]
+            for n in axes
+        )
+        raise ValueError(
+            f"`{name}` must have the shape {shape}, without empty axes. "
+            f"Received: shape {array.shape}"
+        )
+    array = array.astype("float64")
+    if not np.isfinite(array).all():
+        raise ValueError(f"`{name}` must be finite. Received: values with NaN or infinity")
+    return array
+
+
+def _filters_2d(array):
+    """One row for each 2-D filter."""
+    return array.reshape(-1, array.shape[2] * array.shape[3]).T
+
+
+def _matrix(array):
+    """One column for each filter, that is for each output channel."""
+    return array.reshape(-1, array.shape[3])
+
+
+def _precision(values):
+    dtype = keras.backend.standardize_dtype(getattr(values, "dtype", "float64"))
+    return {"float16": 2**-10, "bfloat16": 2**-7, "float32": 2**-23}.get(dtype, 2**-52)
+
+
+def _entropy(weights):
+    """Shannon's, in nats, of non-negative numbers that are made to sum to 1."""
+    shares = weights / weights.sum()
+    shares = shares[shares > 0]
+    # A single share would give -0.0.
+    return max(0.0, -float(shares @ np.log(shares)))
+
+
+def _share_off(largest):
+    if not largest.any():
+        return 1.0
+    return float(np.mean(largest < _OFF * largest.max()))

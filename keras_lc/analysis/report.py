@@ -1,0 +1,157 @@
+"""The filter metrics of a whole model."""
+
+import keras
+import numpy as np
+
+from keras_lc.analysis.filter_metrics import (
+    combination_sparsity,
+    effective_rank,
+    norms,
+    orthogonality,
+    sparsity,
+    variance_entropy,
+)
+from keras_lc.layers import LCBlock, LCConv2D
+from keras_lc.surgery.replace import layers_within
+
+
+def filter_report(model: keras.Model) -> list[dict]:
+    """Returns the filter metrics of each spatial convolution of a model.
+
+    Those are the layers whose filters see more than one pixel: `Conv2D`, `LCConv2D`,
+    `FrozenConv2D`, `DepthwiseConv2D`, `SeparableConv2D` (its depthwise part) and
+    `Conv2DTranspose`, in nested models and within other layers too. Of an `LCBlock`, it is the
+    basis. The numbers of an LC layer are those of its combined kernel: they do not change when
+    the model is folded.
+
+    Args:
+        model: A Keras model that is built.
+
+    Returns:
+        A list of dicts with equal keys, in the order of the layers; `pandas.DataFrame(report)`
+        makes a table of it.
+
+        - `layer`: Path of the layer, `"nested/conv"` within others.
+        - `type`: Name of its class.
+        - `kernel_size`: Such as `"3x3"`.
+        - `channels`: Input channels that one filter sees; 1 for a depthwise convolution.
+        - `filters`: Output channels.
+        - `variance_entropy`, `variance_entropy_normalized` (`None` but for 3×3), `sparsity`,
+          `orthogonality`, `effective_rank`: See the functions of these names.
+        - `frobenius_norm`, `spectral_norm`: See `norms`.
+        - `combination_sparsity`: See the function; `None` where there is no combination of the
+          random filters themselves (a plain or compact layer).
+
+    Raises:
+        ValueError: If a layer is not built, or its weights are not finite.
+
+    Example:
+
+    >>> report = filter_report(keras_lc.ResNetLC(depth=8, expansion=2, seed=0))
+    >>> report[0]["layer"], report[0]["kernel_size"], report[0]["filters"]
+    ('stem_conv', '3x3', 16)
+    """
+    combinations = {
+        id(block.basis_conv): block.combination_conv.kernel
+        for _, block in layers_within(model)
+        if isinstance(block, LCBlock)
+    }
+    rows = []
+    for path, layer in spatial_layers(model).items():
+        combination = combinations.get(id(layer))
+        if isinstance(layer, LCConv2D) and layer.basis.shape[-1] == layer.basis_filters:
+            combination = layer.combination
+        try:
+            metrics = _metrics(kernel_of(layer), combination)
+        except ValueError as error:
+            raise ValueError(f"Layer '{path}': {error}") from error
+        rows.append({"layer": path, "type": type(layer).__name__, **metrics})
+    return rows
+
+
+def spatial_kernels(model: keras.Model) -> dict[str, np.ndarray]:
+    """Returns the kernels of the spatial convolutions of a model.
+
+    Args:
+        model: A Keras model that is built.
+
+    Returns:
+        A dict from the paths of the layers, as in `filter_report`, to arrays of shape
+        `(height, width, channels/groups, filters)`; of LC layers, the combined kernels.
+
+    Raises:
+        ValueError: If a layer is not built.
+
+    Example:
+
+    >>> kernels = spatial_kernels(keras_lc.ResNetLC(depth=8, expansion=2, seed=0))
+    >>> kernels["stem_conv"].shape
+    (3, 3, 3, 16)
+    """
+    return {path: kernel_of(layer) for path, layer in spatial_layers(model).items()}
+
+
+def kernel_of(layer: keras.layers.Layer) -> np.ndarray:
+    """Returns the kernel of a convolution in Conv2D's layout, as an array."""
+    if isinstance(layer, keras.layers.Conv2DTranspose):
+        # Stored as (height, width, filters, channels).
+        return keras.ops.convert_to_numpy(layer.kernel).swapaxes(2, 3)
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        return _depthwise(layer.depthwise_kernel)
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return _depthwise(layer.kernel)
+    return keras.ops.convert_to_numpy(layer.kernel)
+
+
+def _depthwise(kernel):
+    array = keras.ops.convert_to_numpy(kernel)
+    return array.reshape(*array.shape[:2], 1, -1)
+
+
+_CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+    keras.layers.Conv2DTranspose,
+)
+
+
+def spatial_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Returns the spatial convolutions of a model by path, each once."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a Keras model. Received: model={model!r}")
+    found = {}
+    for path, layer in layers_within(model):
+        if not isinstance(layer, _CONVOLUTIONS) or max(layer.kernel_size) == 1:
+            continue
+        if not layer.built:
+            raise ValueError(
+                f"Layer '{path}' of model '{model.name}' has no weights yet. Call the model on "
+                "data, or `model.build(input_shape)`, first."
+            )
+        if any(layer is other for other in found.values()):
+            continue
+        # A layer may hold two others of one name.
+        twins = [other for other in found if other.partition("#")[0] == path]
+        found[f"{path}#{len(twins) + 1}" if twins else path] = layer
+    return found
+
+
+def _metrics(kernel, combination):
+    height, width, channels, filters = kernel.shape
+    norm = norms(kernel)
+    return {
+        "kernel_size": f"{height}x{width}",
+        "channels": channels,
+        "filters": filters,
+        "variance_entropy": variance_entropy(kernel),
+        "variance_entropy_normalized": (
+            variance_entropy(kernel, normalize=True) if (height, width) == (3, 3) else None
+        ),
+        "sparsity": sparsity(kernel),
+        "orthogonality": orthogonality(kernel),
+        "effective_rank": effective_rank(kernel),
+        "frobenius_norm": norm["frobenius"],
+        "spectral_norm": norm["spectral"],
+        "combination_sparsity": None if combination is None else combination_sparsity(combination),
+    }

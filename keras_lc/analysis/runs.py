@@ -1,0 +1,131 @@
+"""Results of many runs: one dict for each, with its settings, its seed and what was measured."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+
+
+def summarize(rows: Iterable[dict], value: str, by: Sequence[str]) -> list[dict]:
+    """Returns mean and standard deviation over the seeds, for each combination of settings.
+
+    Args:
+        rows: List of dicts, one a run. Rows without `value` (or `None`), as of a run that failed,
+            are left out.
+        value: Key of what was measured, such as `"test_accuracy"`.
+        by: List of keys of the settings to tell apart, such as `["operator", "expansion"]`. A row
+            without one of them has `None` there.
+
+    Returns:
+        A list of dicts in the order of the rows, with the keys of `by` and
+
+        - `mean`.
+        - `deviation`: The sample standard deviation, `None` for a single run.
+        - `runs`: The number of runs.
+
+    Raises:
+        ValueError: If no row has `value`, or two runs with equal settings have the same `seed`:
+            then they differ in something else, and have no mean.
+
+    Example:
+
+    >>> rows = [{"expansion": 8, "seed": seed, "accuracy": 0.7 + seed / 100} for seed in (0, 2)]
+    >>> summarize(rows, "accuracy", by=["expansion"])[0]["runs"]
+    2
+    """
+    groups = {}
+    for row in rows:
+        if row.get(value) is not None:
+            groups.setdefault(tuple(row.get(key) for key in by), []).append(row)
+    if not groups:
+        raise ValueError(f"No row has a value for {value!r}.")
+    summary = []
+    for settings, runs in groups.items():
+        _check_seeds(runs, dict(zip(by, settings, strict=True)))
+        values = [float(run[value]) for run in runs]
+        summary.append(
+            dict(
+                zip(by, settings, strict=True),
+                mean=statistics.fmean(values),
+                deviation=statistics.stdev(values) if len(values) > 1 else None,
+                runs=len(values),
+            )
+        )
+    return summary
+
+
+def gap(
+    rows: Iterable[dict],
+    value: str,
+    between: tuple[str, object, object],
+    match: Sequence[str] = ("expansion", "kernel_size", "seed"),
+) -> list[dict]:
+    """Returns by how much one kind of run is above another, run by run.
+
+    Args:
+        rows: List of dicts, one a run.
+        value: Key of what was measured, such as `"test_accuracy"`.
+        between: Tuple of a key and two of its values: `("frozen", True, False)` gives frozen minus
+            learned.
+        match: List of keys in which the two runs of a pair must agree.
+
+    Returns:
+        A list of dicts with the keys of `match` and `"{value}_gap"`, one a pair. Runs without a
+        counterpart are left out.
+
+    Raises:
+        ValueError: If there is no pair, or a run has two counterparts.
+
+    Example:
+
+    >>> rows = [
+    ...     {"frozen": frozen, "expansion": 8, "seed": 0, "accuracy": accuracy}
+    ...     for frozen, accuracy in ((True, 0.75), (False, 0.5))
+    ... ]
+    >>> gap(rows, "accuracy", ("frozen", True, False), match=["expansion", "seed"])
+    [{'expansion': 8, 'seed': 0, 'accuracy_gap': 0.25}]
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Figure 8a
+    """
+    key, *kinds = between
+    measured = {kind: {} for kind in kinds}
+    for row in rows:
+        if row.get(key) not in measured or row.get(value) is None:
+            continue
+        settings = tuple(row.get(name) for name in match)
+        runs = measured[row[key]]
+        if settings in runs:
+            raise ValueError(
+                f"Two runs with {key}={row[key]!r} have equal "
+                f"{dict(zip(match, settings, strict=True))}. Leave one out, or name in `match` "
+                "what they differ in."
+            )
+        runs[settings] = float(row[value])
+    first, second = (measured[kind] for kind in kinds)
+    pairs = [
+        {**dict(zip(match, settings, strict=True)), f"{value}_gap": first[settings] - other}
+        for settings, other in second.items()
+        if settings in first
+    ]
+    if not pairs:
+        raise ValueError(
+            f"No run with {key}={kinds[0]!r} agrees with one with {key}={kinds[1]!r} in "
+            f"{list(match)}. Received: {len(first)} and {len(second)} runs"
+        )
+    return pairs
+
+
+def _check_seeds(runs, settings):
+    seeds = [run["seed"] for run in runs if run.get("seed") is not None]
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if twice:
+        raise ValueError(
+            f"Several runs with {settings} have the seed {twice[0]}, so they differ in something "
+            "else. Leave some out, or name what they differ in."
+        )
+
+
+def is_number(value) -> bool:
+    """Returns whether a setting can stand on an axis: a number, and no boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
