@@ -12,6 +12,8 @@ from keras_lc.models import CIFARResNet as CIFARResNet
 from keras_lc.models import ResNetLC as ResNetLC
 from keras_lc.surgery import export as export
 from keras_lc.surgery import fold as fold
+from keras_lc.surgery import freeze_spatial as freeze_spatial
 from keras_lc.surgery import to_compact as to_compact
+from keras_lc.surgery import to_lc as to_lc
 
 __version__ = "0.1.0"

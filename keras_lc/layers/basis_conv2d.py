@@ -25,18 +25,8 @@ class BasisConv2D(SeededBasis, keras.layers.Conv2D):
     A subclass sets `basis_filters` and `frozen` before `build`, and gives the layer its `kernel`.
     """
 
-    #: What to pass in place of Conv2D's `kernel_*` arguments; said when one is refused.
-    _instead_of_kernel_arguments = ""
-
     def __init__(self, filters, kernel_size, *, basis_initializer=None, seed=None, **kwargs):
-        refused = sorted(name for name in kwargs if name.startswith(("kernel_", "lora_")))
-        if refused:
-            raise ValueError(
-                f"{type(self).__name__} has no kernel variable, so it takes no "
-                f"{', '.join(f'`{name}`' for name in refused)}. "
-                f"{self._instead_of_kernel_arguments} Received: "
-                + ", ".join(f"{name}={kwargs[name]!r}" for name in refused)
-            )
+        self._refuse_kernel_arguments(kwargs, ("kernel_", "lora_"))
         super().__init__(filters, kernel_size, **kwargs)
         self.seed = resolve_seed(seed)
         self.basis_initializer = keras.initializers.get(basis_initializer)

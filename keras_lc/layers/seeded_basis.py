@@ -18,6 +18,20 @@ class SeededBasis:
     A layer has a `seed`, and says in `_basis_variable` and `_draw` what the seed determines.
     """
 
+    #: What to pass in place of a Keras layer's kernel arguments; said when one is refused.
+    _instead_of_kernel_arguments = ""
+
+    def _refuse_kernel_arguments(self, arguments, prefixes):
+        """Raises `ValueError` for arguments that speak of a kernel variable."""
+        refused = sorted(name for name in arguments if name.startswith(prefixes))
+        if refused:
+            raise ValueError(
+                f"{type(self).__name__} has no kernel variable, so it takes no "
+                f"{', '.join(f'`{name}`' for name in refused)}. "
+                f"{self._instead_of_kernel_arguments} Received: "
+                + ", ".join(f"{name}={arguments[name]!r}" for name in refused)
+            )
+
     @property
     def _basis_seed(self):
         """The seed of the basis: that of the layer, unless the layer says otherwise."""

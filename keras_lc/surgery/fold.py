@@ -5,7 +5,13 @@ import collections
 import keras
 import numpy as np
 
-from keras_lc.layers import FrozenConv2D, LCBlock, LCConv2D, RandomCropFlip
+from keras_lc.layers import (
+    FrozenConv2D,
+    FrozenDepthwiseConv2D,
+    LCBlock,
+    LCConv2D,
+    RandomCropFlip,
+)
 from keras_lc.surgery.replace import graph_of, graphs_within, layers_within, replace, to_numpy
 
 
@@ -13,9 +19,10 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
     """Copies a model, with each LC layer replaced by the Conv2D it is equal to at inference.
 
     `LCConv2D` and `FrozenConv2D` become `keras.layers.Conv2D` of the same name, whose kernel is
-    the combined kernel; `RandomCropFlip`, which does nothing at inference, is left out. The
-    result consists of Keras' own layers (and of yours): a file of it loads where `keras_lc` is
-    not installed. Its outputs equal the model's to float32 rounding.
+    the combined kernel, and `FrozenDepthwiseConv2D` becomes `keras.layers.DepthwiseConv2D`;
+    `RandomCropFlip`, which does nothing at inference, is left out. The result consists of Keras'
+    own layers (and of yours): a file of it loads where `keras_lc` is not installed. Its outputs
+    equal the model's to float32 rounding.
 
     Args:
         model: A Functional or Sequential model. It stays as it is.
@@ -57,6 +64,9 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
         exact_type = type(layer)
         if exact_type in (LCConv2D, FrozenConv2D):
             return [_conv2d(layer, layer.kernel, layer.bias)]
+        if exact_type is FrozenDepthwiseConv2D:
+            config = keras.layers.DepthwiseConv2D.get_config(layer)
+            return [_built(keras.layers.DepthwiseConv2D, config, layer.kernel, layer.bias)]
         if exact_type is RandomCropFlip and layer not in in_training_mode:
             return []
         if exact_type is LCBlock:

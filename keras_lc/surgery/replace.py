@@ -43,11 +43,7 @@ def replace(model: keras.Model, substitute: Substitute) -> keras.Model:
     >>> replace(model, swish_for_relu).get_layer("act").activation.__name__
     'silu'
     """
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            "`model` must be a Keras model; put a single layer into a `keras.Sequential`. "
-            f"Received: model={model!r}"
-        )
+    _check_is_model(model)
     if graph_of(model) is None:
         hidden = _replaceable_within(model, model.name, substitute)
         raise ValueError(
@@ -93,6 +89,15 @@ def layers_within(
         yield from layers_within(inner, inner_path)
 
 
+def paths_within(model: keras.Model) -> dict[keras.layers.Layer, str]:
+    """Returns the path of each layer below a model, hidden ones too; of a shared one, the first."""
+    _check_is_model(model)
+    paths = {}
+    for path, layer in layers_within(model):
+        paths.setdefault(layer, path)
+    return paths
+
+
 def to_numpy(value) -> np.ndarray:
     """Returns the array to assign, so that no two variables share a buffer.
 
@@ -101,6 +106,14 @@ def to_numpy(value) -> np.ndarray:
     new variable to a device.
     """
     return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(value))
+
+
+def _check_is_model(model):
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "`model` must be a Keras model; put a single layer into a `keras.Sequential`. "
+            f"Received: model={model!r}"
+        )
 
 
 def _replaceable_within(layer, path, substitute):

@@ -8,7 +8,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_lc.layers import FanInUniform, FrozenConv2D, LCBlock, LCConv2D, RandomCropFlip
+from keras_lc.layers import (
+    FanInUniform,
+    FrozenConv2D,
+    FrozenDepthwiseConv2D,
+    LCBlock,
+    LCConv2D,
+    RandomCropFlip,
+)
 from keras_lc.surgery import fold
 
 LAYERS = {"lc": LCConv2D, "frozen": FrozenConv2D}
@@ -119,6 +126,44 @@ class TestConvolution:
     def test_the_kernel_is_trainable(self, cls):
         folded = fold(sequential(cls(6, 3, seed=0)))
         assert [weight.name for weight in folded.trainable_weights] == ["kernel", "bias"]
+
+
+DEPTHWISE_OPTIONS = {
+    "valid": {},
+    "same": dict(padding="same"),
+    "strides": dict(strides=2, padding="same"),
+    "dilation": dict(dilation_rate=2),
+    "depth_multiplier": dict(depth_multiplier=3),
+    "no_bias": dict(use_bias=False),
+    "relu": dict(activation="relu"),
+    "kernel_1x3": dict(kernel_size=(1, 3)),
+    "mixed_bfloat16": dict(dtype="mixed_bfloat16"),
+}
+
+
+class TestDepthwiseConvolution:
+    @pytest.mark.parametrize("options", DEPTHWISE_OPTIONS.values(), ids=DEPTHWISE_OPTIONS)
+    def test_it_becomes_a_depthwise_conv2d_of_the_same_outputs_and_options(self, options):
+        layer = FrozenDepthwiseConv2D(**{"kernel_size": 3, "seed": 0, "name": "conv"} | options)
+        model = sequential(layer)
+        folded = fold(model)
+        plain = folded.get_layer("conv")
+        assert type(plain) is keras.layers.DepthwiseConv2D
+        np.testing.assert_array_equal(values(plain)[0], values(layer)[-1])
+        np.testing.assert_array_equal(outputs(folded, images()), outputs(model, images()))
+        config = layer.get_config()
+        for key in config.keys() & plain.get_config().keys():
+            assert plain.get_config()[key] == config[key], key
+
+    def test_channels_first(self):
+        layer = FrozenDepthwiseConv2D(3, depth_multiplier=2, seed=0, data_format="channels_first")
+        model = sequential(layer, shape=(4, 8, 8))
+        assert_folds(model, np.moveaxis(images(), -1, 1))
+
+    def test_the_batch_norm_behind_it_is_fused(self):
+        layer = FrozenDepthwiseConv2D(3, depth_multiplier=2, use_bias=False, seed=0)
+        folded = assert_folds(sequential(layer, batch_norm()), batch_norm=True)
+        assert types(folded) == ["DepthwiseConv2D"]
 
 
 def deep_model():

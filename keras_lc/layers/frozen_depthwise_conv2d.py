@@ -1,0 +1,116 @@
+"""DepthwiseConv2D with random filters that are never trained."""
+
+import math
+
+import keras
+
+from keras_lc.layers.random_basis import fan_in_uniform, resolve_seed
+from keras_lc.layers.seeded_basis import SeededBasis
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class FrozenDepthwiseConv2D(SeededBasis, keras.layers.DepthwiseConv2D):
+    """2D depthwise convolution with random filters that are never trained.
+
+    A `keras.layers.DepthwiseConv2D` whose kernel is a non-trainable variable drawn from `seed`.
+    It stays frozen under `layer.trainable = True`, which sets only variables that were created
+    trainable, and a file holds the seed in the kernel's stead. The bias, if any, is trained.
+
+    Args:
+        kernel_size: Integer or tuple of 2 integers, in pixels.
+        depth_multiplier: Integer, the number of output channels per input channel.
+        strides, padding, data_format, dilation_rate, activation, use_bias, bias_initializer,
+        bias_regularizer, bias_constraint, activity_regularizer: As in
+            `keras.layers.DepthwiseConv2D`.
+        basis_initializer: Keras initializer of the filters. Defaults to `None`: PyTorch's
+            default distribution, `U[-a, a]` with `a = 1/√(kernel area)`, drawn from `seed` with
+            the same bits under every backend. Filters of any other initializer are written to
+            checkpoints.
+        seed: Integer that determines the filters. `None` draws one, once.
+
+    Attributes:
+        basis: Variable of shape `(height, width, channels, depth_multiplier)`, also called
+            `kernel`.
+
+    Raises:
+        ValueError: For `depthwise_*` arguments, which have no meaning here.
+
+    Example:
+
+    >>> layer = keras_lc.layers.FrozenDepthwiseConv2D(3, padding="same", seed=0)
+    >>> layer(np.zeros((1, 32, 32, 8))).shape
+    (1, 32, 32, 8)
+    >>> [variable.name for variable in layer.trainable_variables]
+    ['bias']
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
+    """
+
+    _instead_of_kernel_arguments = "Use `basis_initializer`: the filters are not trained."
+
+    frozen = True
+
+    def __init__(self, kernel_size, *args, basis_initializer=None, seed=None, **kwargs):
+        self._refuse_kernel_arguments(kwargs, ("depthwise_",))
+        super().__init__(kernel_size, *args, **kwargs)
+        self.seed = resolve_seed(seed)
+        self.basis_initializer = keras.initializers.get(basis_initializer)
+
+    def build(self, input_shape):
+        # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
+        channel_axis = -1 if self.data_format == "channels_last" else 1
+        channels = input_shape[channel_axis]
+        self.input_spec = keras.InputSpec(min_ndim=4, axes={channel_axis: channels})
+        self.compute_output_shape(input_shape)
+        self._filters_shape = (*self.kernel_size, channels, self.depth_multiplier)
+        self.basis = self.add_weight(
+            name="basis",
+            shape=self._filters_shape,
+            initializer=self._make_basis,
+            # A flag set later would be undone by `model.trainable = True`.
+            trainable=False,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(channels * self.depth_multiplier,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        self.built = True
+
+    def _make_basis(self, shape, dtype):
+        if self.basis_initializer:
+            return self.basis_initializer(shape, dtype=dtype)
+        return self._seeded_basis(dtype)
+
+    @property
+    def kernel(self):
+        if not self.built:
+            raise AttributeError("You must build the layer before accessing `kernel`.")
+        return self.basis
+
+    @property
+    def _basis_variable(self):
+        return self.basis
+
+    def _other_variables(self):
+        return {} if self.bias is None else {"bias": self.bias}
+
+    def _is_from_seed(self):
+        return self.basis_initializer is None
+
+    def _draw(self, seed):
+        return fan_in_uniform(seed, self._filters_shape, fan_in=math.prod(self.kernel_size))
+
+    def get_config(self):
+        config = super().get_config()
+        for name in ("initializer", "regularizer", "constraint"):
+            del config[f"depthwise_{name}"]
+        config["seed"] = self.seed
+        config["basis_initializer"] = keras.initializers.serialize(self.basis_initializer)
+        return config

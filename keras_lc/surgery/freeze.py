@@ -1,0 +1,148 @@
+"""Any model with random spatial convolutions that are never trained."""
+
+import keras
+
+from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D, LCBlock, LCConv2D
+from keras_lc.layers.random_basis import derive_seed, resolve_seed
+from keras_lc.surgery.replace import paths_within, replace, to_numpy
+from keras_lc.surgery.spatial_convolutions import (
+    build_like,
+    is_spatial,
+    without_kernel_arguments,
+)
+
+
+def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
+    """Copies a model, with random spatial convolutions that are never trained.
+
+    The LC paper's experiment of Section 3, for any Keras model. Each 2D convolution with a kernel
+    larger than 1×1 gets new filters, of PyTorch's default distribution, which no training changes:
+
+    - `Conv2D` becomes `keras_lc.FrozenConv2D`,
+    - `DepthwiseConv2D` becomes `keras_lc.layers.FrozenDepthwiseConv2D`,
+    - `SeparableConv2D` becomes two layers: a `FrozenDepthwiseConv2D` named `{name}_depthwise`, and
+      a trained 1×1 `Conv2D` of the layer's own name, with its pointwise weights.
+
+    All else stays as it is and is trained as before: 1×1 convolutions, normalization, dense
+    layers, and the biases of the frozen layers. What is frozen already (frozen layers, frozen LC
+    layers) stays too, so that freezing twice is freezing once. Regularizers and constraints of
+    the frozen kernels are left out. One- and three-dimensional convolutions are not spatial here:
+    they stay trained.
+
+    `keras_lc.analysis.lc_rate(model)` tells whether such training can work.
+
+    Args:
+        model: A Functional or Sequential model that is built. It stays as it is.
+        seed: Integer that determines all filters. Those of one layer follow from it and from the
+            layer's path of names, so that they do not depend on the other layers; name the layers
+            of your own models, since `conv2d_7` is another name where more was built before.
+            `None` draws one.
+
+    Returns:
+        The copy, not compiled.
+
+    Raises:
+        ValueError: If the model has a spatial convolution without a frozen form: a
+            `Conv2DTranspose` or `ConvLSTM2D`, of which the papers say nothing, a subclass of a
+            convolution, whose `call` is its own, or an LC layer with a learned basis. Or if a
+            layer or subclassed model hides a convolution.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((32, 32, 3)), keras.layers.Conv2D(8, 3), keras.layers.Conv2D(4, 1)]
+    ... )
+    >>> frozen = keras_lc.freeze_spatial(model, seed=0)
+    >>> [variable.name for variable in frozen.trainable_variables]
+    ['bias', 'kernel', 'bias']
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
+    """
+    seed = resolve_seed(seed)
+    paths = paths_within(model)
+    _refuse_others(model, paths)
+
+    def frozen(layer):
+        if not _is_replaced(layer):
+            return None
+        return _FROZEN[type(layer)](layer, derive_seed(seed, paths[layer]))
+
+    return replace(model, frozen)
+
+
+def _frozen_conv2d(layer, seed):
+    config = without_kernel_arguments(layer.get_config())
+    twin = FrozenConv2D.from_config(config | {"seed": seed})
+    build_like(twin, layer)
+    return [twin]
+
+
+def _frozen_depthwise(layer, seed):
+    config = without_kernel_arguments(layer.get_config(), prefix="depthwise")
+    twin = FrozenDepthwiseConv2D.from_config(config | {"seed": seed})
+    build_like(twin, layer)
+    return [twin]
+
+
+def _frozen_separable(layer, seed):
+    config = layer.get_config()
+    shared = {key: config[key] for key in ("trainable", "dtype", "data_format")}
+    geometry = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
+    depthwise = FrozenDepthwiseConv2D.from_config(
+        {key: config[key] for key in geometry}
+        | shared
+        | {"name": f"{layer.name}_depthwise", "use_bias": False, "seed": seed}
+    )
+    own = ("name", "filters", "activation", "use_bias", "activity_regularizer")
+    pointwise = keras.layers.Conv2D.from_config(
+        {key: value for key, value in config.items() if key in own or key.startswith("bias_")}
+        | {f"kernel_{key}": config[f"pointwise_{key}"] for key in _KERNEL_ARGUMENTS}
+        | shared
+        | {"kernel_size": 1}
+    )
+    if layer.built:
+        shape = layer.get_build_config()["input_shape"]
+        depthwise.build(shape)
+        pointwise.build(depthwise.compute_output_shape(shape))
+        pointwise.kernel.assign(to_numpy(layer.pointwise_kernel))
+        if layer.use_bias:
+            pointwise.bias.assign(to_numpy(layer.bias))
+    return [depthwise, pointwise]
+
+
+_KERNEL_ARGUMENTS = ("initializer", "regularizer", "constraint")
+
+# By exact type: a subclass may compute something else.
+_FROZEN = {
+    keras.layers.Conv2D: _frozen_conv2d,
+    keras.layers.DepthwiseConv2D: _frozen_depthwise,
+    keras.layers.SeparableConv2D: _frozen_separable,
+}
+
+
+def _is_replaced(layer):
+    return type(layer) in _FROZEN and is_spatial(layer)
+
+
+def _is_frozen(layer):
+    return type(layer) in (FrozenConv2D, FrozenDepthwiseConv2D) or (
+        type(layer) in (LCConv2D, LCBlock) and layer.frozen
+    )
+
+
+def _refuse_others(model, paths):
+    others = [
+        f"{path} ({type(layer).__name__})"
+        for layer, path in paths.items()
+        if (is_spatial(layer) or isinstance(layer, LCBlock))
+        and not (_is_replaced(layer) or _is_frozen(layer))
+    ]
+    if others:
+        raise ValueError(
+            f"These spatial convolutions of model '{model.name}' have no frozen form: "
+            f"{', '.join(others)}. Conv2D, DepthwiseConv2D and SeparableConv2D have, but not "
+            "subclasses of them. Instead of a Conv2DTranspose, use UpSampling2D and Conv2D; build "
+            "LC layers with `frozen=True`."
+        )

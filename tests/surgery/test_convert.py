@@ -1,0 +1,103 @@
+"""`to_lc`: linear combinations of random filters in the place of spatial convolutions."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_lc
+from keras_lc.layers import LCConv2D
+from tests import oracles
+
+
+def conv(filters, kernel_size=3, **options):
+    return keras.layers.Conv2D(filters, kernel_size, **options)
+
+
+def model_of(*layers):
+    return keras.Sequential([keras.Input((8, 8, 4)), *layers])
+
+
+def test_spatial_convolutions_become_lc_layers_with_their_options_and_bias():
+    plain = conv(6, strides=2, padding="same", groups=2, activation="relu", name="conv")
+    model = model_of(plain, conv(3, 1, name="pointwise"))
+    plain.bias.assign(oracles.images(6))
+    converted = keras_lc.to_lc(model, expansion=5, seed=0)
+    layer = converted.get_layer("conv")
+    assert type(layer) is LCConv2D and layer.expansion == 5 and layer.frozen
+    assert (layer.strides, layer.padding, layer.groups) == ((2, 2), "same", 2)
+    assert layer.activation is keras.activations.relu
+    np.testing.assert_array_equal(oracles.numpy(layer.bias), oracles.numpy(plain.bias))
+    assert type(converted.get_layer("pointwise")) is keras.layers.Conv2D
+    np.testing.assert_array_equal(
+        oracles.numpy(converted.get_layer("pointwise").kernel),
+        oracles.numpy(model.get_layer("pointwise").kernel),
+    )
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_keep_kernels_starts_from_the_function_of_the_model(groups, compact):
+    model = model_of(conv(8, groups=groups), conv(6, groups=groups, use_bias=False))
+    converted = keras_lc.to_lc(model, expansion=14, compact=compact, seed=0, keep_kernels=True)
+    x = oracles.images(2, 8, 8, 4)
+    assert all(type(layer) is LCConv2D for layer in converted.layers)
+    np.testing.assert_allclose(
+        oracles.numpy(converted(x)), oracles.numpy(model(x)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_combination_is_the_least_squares_one():
+    model = model_of(conv(8, use_bias=False, name="conv"))
+    layer = keras_lc.to_lc(model, expansion=7, seed=0, keep_kernels=True).get_layer("conv")
+    basis = oracles.numpy(layer.basis).reshape(36, 56).astype("float64")
+    kernel = oracles.numpy(model.get_layer("conv").kernel).reshape(36, 8)
+    expected = np.linalg.lstsq(basis, kernel, rcond=None)[0]
+    np.testing.assert_allclose(oracles.numpy(layer.combination), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_too_few_filters_to_keep_kernels_are_refused_with_the_number_that_suffices():
+    model = model_of(conv(8, name="first"), conv(6, name="second"))
+    with pytest.raises(
+        ValueError, match=r"first \(needs 5\), second \(needs 12\).*all of them is 12"
+    ):
+        keras_lc.to_lc(model, expansion=4, seed=0, keep_kernels=True)
+
+
+def test_regularizer_of_the_kernel_becomes_that_of_the_combination():
+    model = model_of(conv(4, kernel_regularizer=keras.regularizers.L2(0.1), name="conv"))
+    layer = keras_lc.to_lc(model, expansion=2, seed=0).get_layer("conv")
+    assert layer.combination_regularizer.l2 == pytest.approx(0.1)
+
+
+def test_a_learned_basis_is_trained():
+    converted = keras_lc.to_lc(model_of(conv(4, use_bias=False)), 2, frozen=False, seed=0)
+    assert [v.name for v in converted.trainable_variables] == ["basis", "combination"]
+
+
+def test_converted_models_train_save_and_fold(tmp_path):
+    converted = keras_lc.to_lc(
+        model_of(conv(4), keras.layers.GlobalAveragePooling2D()), expansion=3, seed=0
+    )
+    converted.compile("sgd", "mse")
+    x = oracles.images(4, 8, 8, 4)
+    converted.fit(x, np.ones((4, 4), "float32"), verbose=0)
+    converted.save(tmp_path / "lc.keras")
+    loaded = keras.saving.load_model(tmp_path / "lc.keras")
+    np.testing.assert_array_equal(oracles.numpy(loaded(x)), oracles.numpy(converted(x)))
+    oracles.assert_close(keras_lc.fold(converted)(x), oracles.numpy(converted(x)))
+
+
+def test_constraints_and_subclasses_are_refused():
+    class Own(keras.layers.Conv2D):
+        pass
+
+    with pytest.raises(ValueError, match=r"conv: a `kernel_constraint` has no meaning"):
+        keras_lc.to_lc(model_of(conv(4, kernel_constraint="non_neg", name="conv")), 2)
+    with pytest.raises(ValueError, match=r"own \(Own\): a subclass of Conv2D"):
+        keras_lc.to_lc(model_of(Own(4, 3, name="own")), 2)
+
+
+@pytest.mark.parametrize("expansion", [0, 1.5, True])
+def test_expansion_is_checked(expansion):
+    with pytest.raises(ValueError, match="`expansion` must be an integer of at least 1"):
+        keras_lc.to_lc(model_of(conv(4)), expansion)

@@ -1,0 +1,161 @@
+"""`freeze_spatial`: random spatial filters that stay, and all else as it was."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_lc
+from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D, LCConv2D
+from keras_lc.surgery.spatial_convolutions import is_spatial
+from tests import oracles
+
+SPATIAL = {
+    "Conv2D": (keras.layers.Conv2D, dict(filters=6, kernel_size=3, padding="same")),
+    "DepthwiseConv2D": (keras.layers.DepthwiseConv2D, dict(kernel_size=(1, 3), strides=1)),
+    "SeparableConv2D": (
+        keras.layers.SeparableConv2D,
+        dict(filters=5, kernel_size=3, strides=2, depth_multiplier=2, activation="relu"),
+    ),
+}
+
+
+def sequential(*layers):
+    return keras.Sequential([keras.Input((8, 8, 4)), *layers])
+
+
+def spatial_layers(model):
+    return [layer for layer in model._flatten_layers() if is_spatial(layer)]
+
+
+@pytest.mark.parametrize("kind", SPATIAL)
+def test_a_spatial_convolution_keeps_geometry_and_bias_and_gets_frozen_filters(kind):
+    layer_type, arguments = SPATIAL[kind]
+    layer = layer_type(**arguments, name="conv")
+    model = sequential(layer)
+    layer.bias.assign(oracles.images(*layer.bias.shape))
+    frozen = keras_lc.freeze_spatial(model, seed=0)
+    assert frozen.output_shape == model.output_shape
+    assert [type(x) for x in spatial_layers(frozen)] == [
+        FrozenConv2D if kind == "Conv2D" else FrozenDepthwiseConv2D
+    ]
+    np.testing.assert_array_equal(
+        oracles.numpy(frozen.get_layer("conv").bias), oracles.numpy(layer.bias)
+    )
+    # The same computation, once the copy has the filters of the original.
+    random = spatial_layers(frozen)[0].basis
+    kernel = getattr(layer, "depthwise_kernel", None)
+    kernel = layer.kernel if kernel is None else kernel
+    assert (oracles.numpy(random) != oracles.numpy(kernel)).all()
+    random.assign(oracles.numpy(kernel))
+    x = oracles.images(2, 8, 8, 4)
+    oracles.assert_close(frozen(x), oracles.numpy(model(x)))
+
+
+def test_pointwise_convolutions_normalization_and_dense_layers_stay_trained():
+    model = sequential(
+        keras.layers.Conv2D(4, 1, name="pointwise"),
+        keras.layers.BatchNormalization(name="bn"),
+        keras.layers.DepthwiseConv2D(3, use_bias=False),
+        keras.layers.Flatten(),
+        keras.layers.Dense(3, name="dense"),
+    )
+    frozen = keras_lc.freeze_spatial(model, seed=0)
+    assert len(frozen.trainable_variables) == len(model.trainable_variables) - 1
+    for name in ("pointwise", "bn", "dense"):
+        for old, new in zip(
+            model.get_layer(name).get_weights(), frozen.get_layer(name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(old, new)
+
+
+def test_a_step_of_training_changes_no_spatial_filter():
+    frozen = keras_lc.freeze_spatial(
+        sequential(
+            keras.layers.Conv2D(4, 3),
+            keras.layers.SeparableConv2D(4, 3),
+            keras.layers.GlobalAveragePooling2D(),
+        ),
+        seed=0,
+    )
+    before = [oracles.numpy(layer.basis).copy() for layer in spatial_layers(frozen)]
+    trained = [oracles.numpy(v).copy() for v in frozen.trainable_variables]
+    frozen.compile(keras.optimizers.SGD(0.1, weight_decay=0.1), "mse")
+    frozen.fit(oracles.images(4, 8, 8, 4), np.ones((4, 4), "float32"), verbose=0)
+    for layer, basis in zip(spatial_layers(frozen), before, strict=True):
+        np.testing.assert_array_equal(oracles.numpy(layer.basis), basis)
+    for variable, value in zip(frozen.trainable_variables, trained, strict=True):
+        assert (oracles.numpy(variable) != value).any()
+
+
+def test_the_seed_and_the_path_determine_the_filters():
+    def bases(seed):
+        model = sequential(
+            keras.layers.Conv2D(4, 3, name="a", padding="same"),
+            keras.layers.Conv2D(4, 3, name="b", padding="same"),
+        )
+        frozen = keras_lc.freeze_spatial(model, seed=seed)
+        return [oracles.numpy(layer.basis) for layer in spatial_layers(frozen)]
+
+    (a, b), again, other = bases(1), bases(1), bases(2)
+    np.testing.assert_array_equal(a, again[0])
+    assert (a != b).any() and (a != other[0]).any()
+
+
+def test_nested_models_are_entered_and_shared_layers_stay_shared():
+    shared = keras.layers.Conv2D(4, 3, padding="same", name="shared")
+    inner_inputs = keras.Input((8, 8, 4))
+    inner = keras.Model(inner_inputs, shared(shared(inner_inputs)), name="inner")
+    inputs = keras.Input((8, 8, 4))
+    frozen = keras_lc.freeze_spatial(keras.Model(inputs, inner(inputs)), seed=0)
+    convolution = frozen.get_layer("inner").get_layer("shared")
+    assert type(convolution) is FrozenConv2D
+    assert len(frozen.non_trainable_variables) == 1
+
+
+def test_freezing_twice_is_freezing_once():
+    once = keras_lc.freeze_spatial(sequential(keras.layers.Conv2D(4, 3)), seed=0)
+    twice = keras_lc.freeze_spatial(once, seed=1)
+    for old, new in zip(once.get_weights(), twice.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_frozen_models_are_saved_with_seeds_and_folded_to_keras_layers(tmp_path):
+    model = sequential(keras.layers.Conv2D(4, 3), keras.layers.SeparableConv2D(4, 3))
+    frozen = keras_lc.freeze_spatial(model, seed=0)
+    x = oracles.images(2, 8, 8, 4)
+    frozen.save(tmp_path / "frozen.keras")
+    loaded = keras.saving.load_model(tmp_path / "frozen.keras")
+    np.testing.assert_array_equal(oracles.numpy(loaded(x)), oracles.numpy(frozen(x)))
+    folded = keras_lc.fold(frozen)
+    assert {type(layer).__module__.split(".")[0] for layer in folded.layers} == {"keras"}
+    oracles.assert_close(folded(x), oracles.numpy(frozen(x)))
+
+
+class Own(keras.layers.Conv2D):
+    pass
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Conv2DTranspose(4, 3, name="conv"),
+        Own(4, 3, name="conv"),
+        LCConv2D(4, 3, frozen=False, name="conv"),
+    ],
+)
+def test_what_has_no_frozen_form_is_named(layer):
+    with pytest.raises(ValueError, match=rf"no frozen form: conv \({type(layer).__name__}\)"):
+        keras_lc.freeze_spatial(sequential(layer), seed=0)
+
+
+def test_a_subclassed_model_is_refused():
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv = keras.layers.Conv2D(4, 3)
+
+        def call(self, x):
+            return self.conv(x)
+
+    with pytest.raises(ValueError, match="has no graph of layers"):
+        keras_lc.freeze_spatial(Subclassed(), seed=0)
