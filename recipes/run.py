@@ -129,6 +129,7 @@ def _build(arguments, dataset):
             between=None if arguments.between == "none" else arguments.between,
             shared=arguments.shared_basis,
         ),
+        "gram_limit": keras_lc.spatial.GramLimit(expansion=arguments.expansion),
     }[arguments.spatial]
     return keras_lc.CIFARResNet(
         depth=arguments.depth,
