@@ -1,5 +1,10 @@
-"""Runs the tests under each backend: `python -m tests [BACKEND …] [pytest arguments …]`."""
+"""Runs the tests under each backend: `python -m tests [BACKEND …] [pytest arguments …]`.
 
+Several backends run side by side, as many as there are cores. One alone has the terminal to
+itself, for `--pdb`.
+"""
+
+import concurrent.futures
 import os
 import pathlib
 import subprocess
@@ -11,21 +16,35 @@ BACKENDS = ("tensorflow", "jax", "torch")
 def main():
     chosen = [word for word in sys.argv[1:] if word in BACKENDS] or BACKENDS
     arguments = [word for word in sys.argv[1:] if word not in BACKENDS]
-    root = pathlib.Path(__file__).parents[1]
-    failed = []
-    for backend in chosen:
-        print(f"\n=== KERAS_BACKEND={backend}", flush=True)
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", *arguments],
-            cwd=root,
-            env=os.environ | {"KERAS_BACKEND": backend},
-        )
-        if done.returncode:
-            failed.append(backend)
+    run = run_alone if len(chosen) == 1 else run_beside_others
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        codes = list(pool.map(lambda backend: run(backend, arguments), chosen))
+    failed = [backend for backend, code in zip(chosen, codes, strict=True) if code]
     print(
         f"\nFailed under: {', '.join(failed)}" if failed else f"\nAll passed: {', '.join(chosen)}"
     )
     sys.exit(bool(failed))
+
+
+def run_alone(backend, arguments):
+    return subprocess.run(**pytest(backend, arguments)).returncode
+
+
+def run_beside_others(backend, arguments):
+    process = subprocess.Popen(
+        **pytest(backend, arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    for line in process.stdout:
+        print(f"{backend:>10} | {line}", end="", flush=True)
+    return process.wait()
+
+
+def pytest(backend, arguments):
+    return {
+        "args": [sys.executable, "-m", "pytest", "-q", *arguments],
+        "cwd": pathlib.Path(__file__).parents[1],
+        "env": os.environ | {"KERAS_BACKEND": backend},
+    }
 
 
 if __name__ == "__main__":
