@@ -13,6 +13,7 @@ from recipes.render import (
     beside_paper,
     break_even,
     draw_beside_paper,
+    draw_series,
     markdown_table,
     means,
     pivot,
@@ -22,20 +23,20 @@ from recipes.render import (
 _FROZEN, _LEARNABLE, _PLAIN = paper.LC_FROZEN, paper.LC_LEARNABLE, paper.LEARNED
 
 
-def table(runs: Runs, row: str, names: dict, numbers: dict, title: str) -> str:
+def table(runs: Runs, row: str, names: dict, numbers: dict) -> str:
     """Tables 1 and 3: accuracy by a setting and the operator, beside the paper's."""
     rows = [{**found, "line": names.get(found[row], found[row])} for found in runs.rows]
     found = means(rows, "test_accuracy", "line", "kind")
-    draw_beside_paper(found, numbers, runs.picture(""), title)
+    draw_beside_paper(found, numbers, runs.picture(""), "mean and standard deviation")
     return beside_paper(found, numbers)
 
 
 def table_1(runs: Runs) -> str:
-    return table(runs, "dataset", paper.DATASETS, paper.TABLE_1, "mean and standard deviation")
+    return table(runs, "dataset", paper.DATASETS, paper.TABLE_1)
 
 
 def table_3(runs: Runs) -> str:
-    return table(runs, "between", paper.BETWEEN, paper.TABLE_3, "mean and standard deviation")
+    return table(runs, "between", paper.BETWEEN, paper.TABLE_3)
 
 
 def figure_1(runs: Runs) -> str:
@@ -43,7 +44,7 @@ def figure_1(runs: Runs) -> str:
         {**row, "line": paper.NETWORKS.get(row["network"], row["network"])} for row in runs.rows
     ]
     found = means(rows, "test_accuracy", "line", "kind")
-    draw_beside_paper(found, {}, runs.picture(""), "mean and standard deviation")
+    draw_series(found, runs.picture(""), "mean and standard deviation")
     drops = []
     for line in dict.fromkeys(line for line, _ in found):
         pair = [found.get((line, kind)) for kind in (paper.LEARNED, paper.FROZEN)]
@@ -68,24 +69,24 @@ def figure_4(runs: Runs) -> str:
         label = "trained parameters, without the compact form" if suffix == "b" else None
         plot_sweep(runs.rows, runs.picture(suffix), x, y, group="kind", x_label=label)
 
-    def even(y, second):
-        return break_even(runs.rows, "expansion", y, _FROZEN, second)
+    def even(y, first, second):
+        return break_even(runs.rows, "expansion", y, first, second)
 
+    clean, attacked = "test_accuracy", "robust_accuracy"
     return "\n\n".join(
         [
-            pivot(runs.rows, "test_accuracy", "expansion", "kind", "accuracy (%), E"),
-            pivot(runs.rows, "robust_accuracy", "expansion", "kind", "under attack (%), E"),
+            beside_paper(
+                means(runs.rows, clean, "expansion", "kind"), paper.FIGURE_4, "accuracy (%), E"
+            ),
+            pivot(runs.rows, attacked, "expansion", "kind", "under attack (%), E"),
             _claims(
-                ("LC frozen is better than LC learnable from E = 8 on",
-                 even("test_accuracy", _LEARNABLE)),
-                ("LC frozen is better than the plain network at E = 128",
-                 even("test_accuracy", _PLAIN)),
-                ("under attack, LC frozen eventually is better than LC learnable",
-                 even("robust_accuracy", _LEARNABLE)),
-                ("under attack, LC frozen eventually is better than the plain network",
-                 even("robust_accuracy", _PLAIN)),
-                ("LC learnable is no better than the plain network at any E",
-                 break_even(runs.rows, "expansion", "test_accuracy", _LEARNABLE, _PLAIN)),
+                ("LC frozen above LC learnable", "from E = 8 on", even(clean, _FROZEN, _LEARNABLE)),
+                ("LC frozen above learned", "E = 128", even(clean, _FROZEN, _PLAIN)),
+                ("LC learnable above learned", "nowhere", even(clean, _LEARNABLE, _PLAIN)),
+                ("LC frozen above LC learnable, under attack", "eventually",
+                 even(attacked, _FROZEN, _LEARNABLE)),
+                ("LC frozen above learned, under attack", "eventually",
+                 even(attacked, _FROZEN, _PLAIN)),
             ),
         ]
     )  # fmt: skip
@@ -102,9 +103,10 @@ def figure_5(runs: Runs) -> str:
         [
             *tables,
             _claims(
-                ("first layer: LC frozen comes down to slightly below the plain network, and "
-                 "stays above LC learnable", _at_largest(runs.rows, "first")),
-                ("last layer: LC frozen comes down, and stays above both",
+                ("first layer, largest E",
+                 "LC frozen slightly below learned, well above LC learnable",
+                 _at_largest(runs.rows, "first")),
+                ("last layer, largest E", "LC frozen above learned, which is above LC learnable",
                  _at_largest(runs.rows, "last")),
             ),
         ]
@@ -121,7 +123,7 @@ def figure_6(runs: Runs) -> str:
         plot_sweep(rows, runs.picture(suffix), part, "test_accuracy", group="kind")
         parts.append(pivot(rows, "test_accuracy", part, "kind", f"accuracy (%), {label}"))
         even = break_even(rows, part, "test_accuracy", _FROZEN, _LEARNABLE)
-        parts.append(_claims((f"break-even of frozen and learnable near {label} = {place}", even)))
+        parts.append(_claims(("LC frozen above LC learnable", f"near {label} = {place}", even)))
     return "\n\n".join(parts)
 
 
@@ -152,7 +154,7 @@ def figure_8(runs: Runs) -> str:
     for size in sorted({row["kernel_size"] for row in runs.rows}):
         rows = [row for row in runs.rows if row["kernel_size"] == size]
         claims.append(
-            (f"{size}x{size}: the gap closes with the expansion",
+            (f"{size}x{size}: LC frozen above LC learnable", "eventually",
              break_even(rows, "expansion", "test_accuracy", _FROZEN, _LEARNABLE))
         )  # fmt: skip
     maps = _heatmaps(runs)
@@ -209,8 +211,8 @@ RENDERERS = {
 }  # fmt: skip
 
 
-def _claims(*pairs):
-    return markdown_table(["the paper says", "here"], pairs)
+def _claims(*rows):
+    return markdown_table(["", "paper", "here"], rows)
 
 
 def _at_largest(rows, place):

@@ -29,10 +29,12 @@ _PERCENT = (
     "test_accuracy", "top5_accuracy", "clean_accuracy", "robust_accuracy", "pgd_accuracy",
     "sparsity", "combination_sparsity",
 )  # fmt: skip
-_SHOWN_OF_A_SWEEP = (
+_MAIN = (
     "test_accuracy", "robust_accuracy", "pgd_accuracy", "variance_entropy", "sparsity",
     "trained_parameters", "frozen_parameters", "seconds",
 )  # fmt: skip
+# Of how a run was called, what says nothing about its result.
+_NO_SETTINGS = ("output", "resume", "download", "export", "export_format", "backend")
 
 
 def run_page(folder: pathlib.Path) -> str:
@@ -49,7 +51,7 @@ def run_page(folder: pathlib.Path) -> str:
     evaluation = read_json(folder / "evaluation.json")
     numbers = {**config["results"], **(evaluation or {}).get("results", {})}
     pictures = [
-        picture("Training", lambda path: plot_curves(history, path)),
+        picture("Training", lambda path: plot_curves(history, path), "wide"),
         picture("Filters of the first layer", lambda path: _draw_filters(model, path)),
     ]
     if heatmaps := (evaluation or {}).get("spatial_variance"):
@@ -60,12 +62,20 @@ def run_page(folder: pathlib.Path) -> str:
         title=f"{model.name}, {config['arguments']['dataset']}",
         subtitle=str(folder),
         missing=None if evaluation else f"python -m recipes.evaluate {folder}",
-        facts=_facts(numbers),
+        facts=named(numbers, _MAIN),
         pictures=pictures,
         tables=[
             table("Filters of each layer", layers),
             *([attack_table(evaluation)] if evaluation else []),
-            pairs("Settings", config["arguments"]),
+        ],
+        lists=[
+            pairs("Settings", {
+                name: value for name, value in config["arguments"].items()
+                if value is not None and name not in _NO_SETTINGS
+            }),
+            pairs("All numbers", {
+                name: numbers[name] for name in MEASURED if numbers.get(name) is not None
+            }),
             pairs("Data", config.get("data", {})),
             pairs("Made with", {
                 "backend": config["backend"], "device": config["device"],
@@ -91,10 +101,12 @@ def sweep_page(
     rows = collect(folder)
     if not rows:
         raise SystemExit(f"{folder} holds no finished run of recipes.train, and no sweep.")
-    varying = [name for name in SETTINGS if len({row[name] for row in rows}) > 1]
+    # A setting that some runs do not have does not vary by that.
+    values = {name: {row[name] for row in rows} - {None} for name in SETTINGS}
+    varying = [name for name in SETTINGS if len(values[name]) > 1]
     pictures = _sweep_pictures(rows, varying, x, group)
-    constant = {name: rows[0][name] for name in SETTINGS if name not in varying}
-    measured = [name for name in _SHOWN_OF_A_SWEEP if any(row[name] is not None for row in rows)]
+    constant = {name: min(values[name]) for name in SETTINGS if len(values[name]) == 1}
+    measured = [name for name in _MAIN if any(row[name] is not None for row in rows)]
     best = max(rows, key=lambda row: row["test_accuracy"])
     asked = (read_json(folder / "sweep.json") or {}).get("runs", [])
     missing = sorted(set(asked) - {row["run"] for row in rows})
@@ -112,12 +124,12 @@ def sweep_page(
         tables=[
             table("Runs", [{name: row[name] for name in (*varying, *measured)} for row in rows]),
             *([table("Not finished", [{"run": name} for name in missing])] if missing else []),
-            pairs("Equal in all runs", {k: v for k, v in constant.items() if v is not None}),
             table(
                 "Made with",
                 _counted(rows, ("backend", "keras", "device", "data_source", "git_commit")),
             ),
         ],
+        lists=[pairs("Equal in all runs that have it", constant)],
     )
 
 
@@ -152,12 +164,13 @@ def _is_number(value):
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def picture(title: str, draw: Callable[[pathlib.Path], object]) -> dict:
+def picture(title: str, draw: Callable[[pathlib.Path], object], size: str = "medium") -> dict:
     """Returns a picture as it stands in the page: with its bytes.
 
     Args:
         title: String.
         draw: Function that writes a PNG to the path that it is given.
+        size: `"small"`, `"medium"` or `"wide"`.
     """
     folder = pathlib.Path(tempfile.mkdtemp())
     try:
@@ -165,7 +178,7 @@ def picture(title: str, draw: Callable[[pathlib.Path], object]) -> dict:
         content = base64.b64encode((folder / "picture.png").read_bytes()).decode()
     finally:
         shutil.rmtree(folder)
-    return {"title": title, "uri": f"data:image/png;base64,{content}"}
+    return {"title": title, "uri": f"data:image/png;base64,{content}", "size": size}
 
 
 def _draw_filters(model, path):
@@ -175,8 +188,9 @@ def _draw_filters(model, path):
     return plot_kernels({name: kernel}, path, title=model.name)
 
 
-def _facts(numbers):
-    shown = {name: numbers[name] for name in MEASURED if numbers.get(name) is not None}
+def named(numbers: dict, names) -> dict:
+    """Returns those of some numbers that there are, as one reads them."""
+    shown = {name: numbers[name] for name in names if numbers.get(name) is not None}
     return {name.replace("_", " "): value_of(name, value) for name, value in shown.items()}
 
 
@@ -218,7 +232,7 @@ def table(title: str, rows: list[dict]) -> dict:
 def pairs(title: str, values: dict) -> dict:
     """Returns a table of names and values for the page."""
     rows = [[name.replace("_", " "), value_of(name, value)] for name, value in values.items()]
-    return {"title": title, "header": [], "rows": rows, "numeric": [False, False]}
+    return {"title": title, "rows": rows}
 
 
 def value_of(name: str, value) -> str:

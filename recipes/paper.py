@@ -76,3 +76,10 @@ TABLE_3 = {
     ("BatchNorm + ReLU", LC_FROZEN): (93.26, 0.18),
     ("BatchNorm + ReLU", LC_LEARNABLE): (94.72, 0.16),
 }
+
+#: Of Figure 4a, the points that the tables have: expansion (the plain network has none), operator.
+FIGURE_4 = {
+    (None, LEARNED): TABLE_1["CIFAR-10", LEARNED],
+    **{(64, kind): TABLE_3["none", kind] for kind in (LC_FROZEN, LC_LEARNABLE)},
+    **{(128, kind): TABLE_1["CIFAR-10", kind] for kind in (LC_FROZEN, LC_LEARNABLE)},
+}

@@ -116,7 +116,7 @@ def pivot(rows: list[dict], value: str, row: str, column: str, corner: str, form
     return markdown_table(
         [corner, *columns],
         [
-            ["-" if line is None else str(line)]
+            ["-" if line is None else line]
             + [
                 form(*(found[line, name][key] for key in ("mean", "deviation", "runs")))
                 if (line, name) in found
@@ -128,17 +128,16 @@ def pivot(rows: list[dict], value: str, row: str, column: str, corner: str, form
     )
 
 
-def beside_paper(found: dict[tuple, dict], paper: dict[tuple, tuple]) -> str:
-    """Returns a Markdown table with ours and the paper's numbers in each column."""
-    keys = list(dict.fromkeys([*paper, *found]))
-    columns = list(dict.fromkeys(column for _, column in keys))
-    lines = [line for line in dict.fromkeys(line for line, _ in keys)]
-    # Only what was run: a table of nothing but the paper's numbers would say nothing.
-    lines = [line for line in lines if any(key[0] == line for key in found)]
-    header = [""] + [f"{column}{which}" for column in columns for which in (", here", ", paper")]
+def beside_paper(found: dict[tuple, dict], paper: dict[tuple, tuple], corner: str = "") -> str:
+    """Returns a Markdown table of what was run, with the paper's numbers beside ours."""
+    columns = list(dict.fromkeys(column for _, column in [*paper, *found]))
+    lines = list(dict.fromkeys(line for line, _ in found))
+    header = [corner] + [
+        f"{column}{which}" for column in columns for which in (", here", ", paper")
+    ]
     table = []
     for line in lines:
-        cells = [str(line)]
+        cells = ["-" if line is None else line]
         for column in columns:
             ours, theirs = found.get((line, column)), paper.get((line, column))
             cells.append(percent(ours["mean"], ours["deviation"], ours["runs"]) if ours else "-")
@@ -157,7 +156,7 @@ def _paper_number(number):
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Returns a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def draw_beside_paper(
@@ -170,27 +169,45 @@ def draw_beside_paper(
         figure = Figure(figsize=(2.1 * len(lines) + 0.8, 2.8), layout="constrained")
         axes = figure.subplots(1, len(lines), squeeze=False)[0]
         for axis, line in zip(axes, lines, strict=True):
-            for shift, label, colour, marker, points in (
-                (-0.12, "here", "#0072B2", "o", _ours(found, line)),
-                (0.12, "paper", "#D55E00", "s", _theirs(paper, line)),
-            ):
-                if points:
-                    axis.errorbar(
-                        [columns.index(column) + shift for column in points],
-                        [mean for mean, _ in points.values()],
-                        yerr=[error or 0 for _, error in points.values()],
-                        fmt=marker, color=colour, label=label, markersize=4, capsize=2.5,
-                    )  # fmt: skip
+            series = {"here": _ours(found, line), "paper": _theirs(paper, line)}
+            _draw_points(axis, series, columns)
             axis.set_title(line)
-            axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right")
-            axis.set_xlim(-0.5, len(columns) - 0.5)
-            axis.grid(alpha=0.3, linewidth=0.5)
-        axes[0].set_ylabel("accuracy (%)")
-        axes[0].legend(framealpha=0.85, edgecolor="none")
-        figure.supxlabel(title, fontsize=7, color="0.35")
-        temporary = path.with_name(f".{path.name}.tmp")
-        figure.savefig(temporary, format="png", dpi=240, bbox_inches="tight")
-        temporary.replace(path)
+        _finish(figure, axes[0], path, title)
+
+
+def draw_series(found: dict[tuple, dict], path: pathlib.Path, title: str) -> None:
+    """Draws ours with their errors in one panel, a series for each column of the table."""
+    lines, columns = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    by_column = {(column, line): point for (line, column), point in found.items()}
+    with matplotlib.rc_context({"font.size": 8}):
+        figure = Figure(figsize=(0.6 * len(lines) + 1.4, 2.8), layout="constrained")
+        axis = figure.subplots()
+        _draw_points(axis, {column: _ours(by_column, column) for column in columns}, lines)
+        _finish(figure, axis, path, title)
+
+
+def _draw_points(axis, series, places):
+    styles = zip(("#0072B2", "#D55E00"), ("o", "s"), (-0.12, 0.12), strict=True)
+    for (label, points), (colour, marker, shift) in zip(series.items(), styles, strict=False):
+        if points:
+            axis.errorbar(
+                [places.index(place) + shift for place in points],
+                [mean for mean, _ in points.values()],
+                yerr=[error or 0 for _, error in points.values()],
+                fmt=marker, color=colour, label=label, markersize=4, capsize=2.5,
+            )  # fmt: skip
+    axis.set_xticks(range(len(places)), places, rotation=35, ha="right")
+    axis.set_xlim(-0.5, len(places) - 0.5)
+    axis.grid(alpha=0.3, linewidth=0.5)
+
+
+def _finish(figure, axis, path, title):
+    axis.set_ylabel("accuracy (%)")
+    axis.legend(framealpha=0.85, edgecolor="none")
+    figure.supxlabel(title, fontsize=7, color="0.35")
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=240, bbox_inches="tight")
+    temporary.replace(path)
 
 
 def _ours(found, line):
@@ -226,5 +243,5 @@ def break_even(rows: list[dict], x: str, y: str, first: str, second: str) -> str
         return "not run"
     for place in leads:
         if all(lead >= 0 for other, lead in leads.items() if other >= place):
-            return f"from {place} on" if place > min(leads) else f"everywhere, from {place} on"
-    return f"not up to {max(leads)}"
+            return f"from {place} on" if place > min(leads) else f"everywhere (from {place} on)"
+    return f"nowhere (up to {max(leads)})"
