@@ -12,6 +12,7 @@ import keras
 
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
+from keras_lc.layers.gram_limit_conv2d import GramLimitConv2D
 from keras_lc.layers.lc_block import BETWEEN, LCBlock
 from keras_lc.layers.lc_conv2d import LCConv2D
 from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
@@ -172,6 +173,28 @@ class LC(SpatialOperator):
 
 
 @dataclasses.dataclass(frozen=True)
+class GramLimit(SpatialOperator):
+    """Trained convolutions that learn as frozen `LC` does in the limit of many random filters.
+
+    The control to the LC paper's experiments: no random filters, but the learning rates and the
+    initial variance that they bring; see `keras_lc.layers.GramLimitConv2D`.
+
+    Args:
+        expansion: Integer, that of the `LC` to compare with.
+    """
+
+    expansion: int = 1
+
+    def __post_init__(self):
+        check_expansion(self.expansion)
+
+    def layer(self, filters, seed, **geometry):
+        return GramLimitConv2D(
+            filters, use_bias=False, expansion=self.expansion, seed=seed, **geometry
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class _Sizes(SpatialOperator):
     """Finds the sizes of the bases of a network, without building its spatial layers."""
 
@@ -195,7 +218,7 @@ def _check_seed(seed):
         resolve_seed(seed)
 
 
-_BY_NAME = {"learned": Learned, "frozen": Frozen, "lc": LC}
+_BY_NAME = {"learned": Learned, "frozen": Frozen, "lc": LC, "gram_limit": GramLimit}
 
 
 def get(identifier) -> SpatialOperator:

@@ -6,7 +6,7 @@ import pathlib
 import re
 from typing import Literal
 
-Operator = Literal["learned", "frozen", "lc_frozen", "lc_learnable"]
+Operator = Literal["learned", "frozen", "lc_frozen", "lc_learnable", "gram_limit"]
 Between = Literal["none", "relu", "bn", "bn_relu"]
 
 
@@ -44,8 +44,9 @@ class Cell:
             )
         apply = object.__setattr__
         if not self.operator.startswith("lc_"):
-            apply(self, "expansion", None)
             apply(self, "between", "none")
+        if self.operator in ("learned", "frozen"):
+            apply(self, "expansion", None)
         if self.operator != "lc_frozen" or self.between != "none":
             apply(self, "compact", False)
             apply(self, "shared_basis", False)
@@ -115,7 +116,7 @@ class Grid:
     """learned: plain convolutions. frozen: random filters alone. lc_frozen, lc_learnable: linear
     combinations of random filters, and of filters that are trained too."""
     expansions: tuple[int, ...] = (1,)
-    """Random filters per output channel (lc_frozen, lc_learnable)."""
+    """Random filters per output channel (lc_frozen, lc_learnable, gram_limit)."""
     kernel_sizes: tuple[int, ...] = (3,)
     compact: tuple[bool, ...] = (False,)
     """The same network at the price of a plain one (lc_frozen; others are run as they are)."""

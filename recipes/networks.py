@@ -48,6 +48,8 @@ def _operator(arguments):
             between=None if arguments.between == "none" else arguments.between,
             shared=arguments.shared_basis,
         )
+    if arguments.spatial == "gram_limit":
+        return keras_lc.spatial.GramLimit(expansion=arguments.expansion)
     return keras_lc.spatial.get(arguments.spatial)
 
 

@@ -9,6 +9,8 @@ OPERATORS = {
     "frozen": FROZEN,
     "lc_learnable": LC_LEARNABLE,
     "lc_frozen": LC_FROZEN,
+    # Not in the paper.
+    "gram_limit": "plain, LC's learning rates",
 }
 DATASETS = {
     "cifar10": "CIFAR-10",

@@ -19,7 +19,7 @@ import tyro
 
 from recipes.experiments import EXPERIMENTS, cells_of, differences, scale
 from recipes.files import write_text
-from recipes.grid import Evaluation, Machine
+from recipes.grid import Evaluation, Machine, Operator
 from recipes.jobs import training_job
 from recipes.results import collect
 from recipes.sweep import share_cores, sweep
@@ -47,8 +47,8 @@ class Arguments:
     networks: tuple[str, ...] = ()
     depths: tuple[int, ...] = ()
     widths: tuple[int, ...] = ()
-    operators: tuple[str, ...] = ()
-    """Only these of the paper's."""
+    operators: tuple[Operator, ...] = ()
+    """Only these of the paper's; gram_limit adds a control to what has frozen LC."""
     expansions: tuple[int, ...] = ()
     kernel_sizes: tuple[int, ...] = ()
     batch_size: int | None = None
@@ -113,6 +113,8 @@ def scaled(name: str, arguments: Arguments) -> dict:
             grid = dataclasses.replace(grid, seeds=tuple(range(arguments.seeds)))
         if arguments.operators:
             kept = tuple(o for o in grid.operators if o in arguments.operators)
+            if "gram_limit" in arguments.operators and "lc_frozen" in grid.operators:
+                kept += ("gram_limit",)
             grid = dataclasses.replace(grid, operators=kept)
         if grid.operators:
             grids[part] = grid

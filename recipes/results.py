@@ -62,15 +62,17 @@ def row_of(folder: pathlib.Path) -> dict | None:
 
 
 def _operator(arguments):
-    spatial = arguments.get("spatial")
+    spatial = arguments["spatial"]
     if spatial != "lc":
         return spatial
     return "lc_frozen" if arguments["frozen"] else "lc_learnable"
 
 
 def _not_applicable(row):
-    if not (row["operator"] or "").startswith("lc_"):
-        yield from ("expansion", "compact", "between", "shared_basis")
+    if not row["operator"].startswith("lc_"):
+        yield from ("compact", "between", "shared_basis")
+    if row["operator"] in ("learned", "frozen"):
+        yield "expansion"
     if row["network"] != "cifar_resnet":
         yield from ("depth", "width", "kernel_size")
 

@@ -42,10 +42,11 @@ class Arguments:
     """6n + 2: 8, 14, 20, 26, 32, … (cifar_resnet)"""
     width: int = 16
     """Channels of the first stage (cifar_resnet)."""
-    spatial: Literal["lc", "learned", "frozen"] = "lc"
-    """Linear combinations of random filters, plain convolutions, or random filters alone."""
+    spatial: Literal["lc", "learned", "frozen", "gram_limit"] = "lc"
+    """Linear combinations of random filters, plain convolutions, random filters alone, or plain
+    convolutions with the learning rates that lc has at many random filters."""
     expansion: int = 1
-    """Random filters per output channel (lc)."""
+    """Random filters per output channel (lc, gram_limit)."""
     frozen: bool = True
     """Whether the random filters stay as they were drawn (lc)."""
     compact: bool = False

@@ -18,6 +18,7 @@ def layer_of(operator, strides=1, seed=3, name="conv"):
         ("learned", spatial.Learned(), keras.layers.Conv2D),
         ("frozen", spatial.Frozen(), keras_lc.FrozenConv2D),
         ("lc", spatial.LC(), keras_lc.LCConv2D),
+        ("gram_limit", spatial.GramLimit(), keras_lc.layers.GramLimitConv2D),
     ],
 )
 def test_operators_have_names_and_layers(name, operator, layer):
@@ -63,6 +64,7 @@ def test_lc_passes_its_options_on():
     ("make", "message"),
     [
         (lambda: spatial.LC(expansion=0), r"`expansion` must be .*expansion=0"),
+        (lambda: spatial.GramLimit(expansion=1.5), r"`expansion` must be .*expansion=1.5"),
         (lambda: spatial.LC(between="gelu"), r"`between` must be None or one of .*'gelu'"),
         (lambda: spatial.Frozen(seed=-2), r"`seed` must be at least 0.*seed=-2"),
         (lambda: spatial.get("lcs"), r"`spatial` must be one of .*'lcs'"),

@@ -8,6 +8,7 @@ import numpy as np
 from keras_lc.layers import (
     FrozenConv2D,
     FrozenDepthwiseConv2D,
+    GramLimitConv2D,
     LCBlock,
     LCConv2D,
     RandomCropFlip,
@@ -62,7 +63,7 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
 
     def plain(layer):
         exact_type = type(layer)
-        if exact_type in (LCConv2D, FrozenConv2D):
+        if exact_type in (LCConv2D, FrozenConv2D, GramLimitConv2D):
             return [_conv2d(layer, layer.kernel, layer.bias)]
         if exact_type is FrozenDepthwiseConv2D:
             config = keras.layers.DepthwiseConv2D.get_config(layer)

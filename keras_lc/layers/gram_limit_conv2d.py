@@ -1,0 +1,94 @@
+"""Conv2D that learns as a frozen LC layer does in the limit of many random filters."""
+
+import math
+
+import keras
+
+from keras_lc.layers.basis_conv2d import check_expansion
+from keras_lc.layers.random_basis import FanInUniform, resolve_seed
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class GramLimitConv2D(keras.layers.Conv2D):
+    """Conv2D that learns as a frozen LC layer does in the limit of many random filters.
+
+    The kernel of a frozen LC layer follows gradient descent preconditioned by the Gram matrix of
+    its basis, which tends to `f = filters · expansion / (3 · channels · k²)` times the identity
+    as the expansion grows. This layer has the limit in place of the matrix: its kernel is `√f`
+    times the variable that is trained, so a gradient step moves it `f` times as far as a
+    Conv2D's, weight decay acts as on any weight, and it starts with an LC layer's variance,
+    `1 / (9 · channels · k²)`. There is no randomness in it but the initial values: what it
+    reaches is what frozen LC owes to its learning rates and initialisation alone.
+
+    Args:
+        filters: Integer, the number of output channels.
+        kernel_size: Integer or tuple of 2 integers, in pixels.
+        expansion: Integer, that of the LC layer in whose place this one stands.
+        seed: Integer that determines the initial kernel. `None` draws one, once.
+        **kwargs: As in `keras.layers.Conv2D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.GramLimitConv2D(16, 3, expansion=128)
+    >>> layer(np.zeros((1, 8, 8, 16))).shape
+    (1, 6, 6, 16)
+    >>> round(layer.learning_rate_factor, 2)
+    4.74
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4
+    """
+
+    def __init__(self, filters, kernel_size, *, expansion=1, seed=None, **kwargs):
+        if kwargs.get("lora_rank"):
+            raise ValueError(
+                "GramLimitConv2D takes no `lora_rank`: fold the model to plain Conv2D layers "
+                f"first. Received: lora_rank={kwargs['lora_rank']!r}"
+            )
+        self.expansion = check_expansion(expansion)
+        self.seed = resolve_seed(seed)
+        super().__init__(filters, kernel_size, **{"kernel_initializer": None, **kwargs})
+        if self.kernel_initializer is None:
+            # What the limit of the combination is drawn from, and so gives the variance above.
+            self.kernel_initializer = FanInUniform(self.seed, fan_in=self._basis_filters)
+
+    @property
+    def _basis_filters(self):
+        return self.filters * self.expansion // self.groups
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        numbers_of_a_filter = math.prod(self._kernel.shape[:-1])
+        self.learning_rate_factor = self._basis_filters / (3 * numbers_of_a_filter)
+
+    @property
+    def kernel(self):
+        if not self.built:
+            raise AttributeError("You must build the layer before accessing `kernel`.")
+        return self._kernel * math.sqrt(self.learning_rate_factor)
+
+    def save_own_variables(self, store):
+        # Keras would store `kernel`, and load it into the variable.
+        if self.built:
+            for index, variable in enumerate(self._trained_variables):
+                store[str(index)] = variable
+
+    def load_own_variables(self, store):
+        self._check_load_own_variables(store)
+        if self.built:
+            for index, variable in enumerate(self._trained_variables):
+                variable.assign(store[str(index)])
+
+    @property
+    def _trained_variables(self):
+        return [self._kernel] if self.bias is None else [self._kernel, self.bias]
+
+    def enable_lora(self, *args, **kwargs):
+        raise NotImplementedError(
+            f"GramLimitConv2D (layer '{self.name}') has no LoRA. `keras_lc.fold(model)` returns a "
+            "model of plain Conv2D layers, on which `enable_lora` works."
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "expansion": self.expansion, "seed": self.seed}
