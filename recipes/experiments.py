@@ -3,7 +3,8 @@
 import dataclasses
 
 from recipes.grid import Cell, Grid
-from recipes.paper import NETWORKS
+from recipes.imagenet_grid import ImageNetCell, ImageNetGrid
+from recipes.paper import IMAGENET_NETWORKS, NETWORKS
 
 _EXPANSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BOTH = ("lc_frozen", "lc_learnable")
@@ -20,7 +21,7 @@ class Experiment:
     """
 
     title: str
-    grids: dict[str, Grid]
+    grids: dict[str, Grid | ImageNetGrid]
 
 
 _EXPANSION_GRIDS = {
@@ -43,13 +44,27 @@ EXPERIMENTS = {
             )
         },
     ),
+    "table2": Experiment(
+        "ResNet-18d on ImageNet, frozen and learnable",
+        {
+            "ImageNet": ImageNetGrid(
+                (
+                    *("r18d-frozen", "r18d-lcx1", "r18d-lcx8", "r18d-lcx64", "r18d-lcx128"),
+                    *("r18d", "r18d-learnable-x1", "r18d-learnable-x8", "r18d-learnable-x64"),
+                )
+            )
+        },
+    ),
     "table3": Experiment(
         "What stands between random filters and their combination, ResNet-LC-20-16x64, CIFAR-10",
         {"LC": Grid(operators=_BOTH, expansions=(64,), between=("none", "relu", "bn", "bn_relu"))},
     ),
     "figure1": Experiment(
         "Off-the-shelf networks with frozen random and learned spatial filters",
-        {"networks": Grid(networks=tuple(NETWORKS), operators=("learned", "frozen"))},
+        {
+            "CIFAR-10": Grid(networks=tuple(NETWORKS), operators=("learned", "frozen")),
+            "ImageNet": ImageNetGrid(tuple(IMAGENET_NETWORKS), spatials=("learned", "frozen")),
+        },
     ),
     "figure4": Experiment("Accuracy over the expansion, CIFAR-10", _EXPANSION_GRIDS),
     "figure5": Experiment(
@@ -82,30 +97,32 @@ EXPERIMENTS = {
 }
 
 
-def scale(grid: Grid, **settings) -> Grid:
+def scale(grid: Grid | ImageNetGrid, **settings) -> Grid | ImageNetGrid:
     """Returns a grid with other values of some settings, to fit a machine.
 
     Where the paper varies a setting, all given values take their place, and else only the first:
     `depths=(8, 14)` gives a sweep over depths two depths, and a sweep over widths the depth 8.
 
     Args:
-        grid: The paper's `Grid`.
-        **settings: Tuples of values, or `None` for the paper's.
+        grid: The paper's grid.
+        **settings: Tuples of values, or `None` for the paper's. Those that a grid does not have
+            do not change it.
     """
-    given = {name: values for name, values in settings.items() if values}
+    given = {name: tuple(values) for name, values in settings.items() if values}
     return dataclasses.replace(
         grid,
         **{
-            name: tuple(values) if len(getattr(grid, name)) > 1 else tuple(values)[:1]
+            name: values if len(getattr(grid, name)) > 1 else values[:1]
             for name, values in given.items()
+            if hasattr(grid, name)
         },
     )
 
 
-def differences(paper: Grid, grid: Grid) -> list[str]:
+def differences(paper: Grid | ImageNetGrid, grid: Grid | ImageNetGrid) -> list[str]:
     """Returns in which settings a grid is not the paper's, in words."""
     found = []
-    for field in dataclasses.fields(Grid):
+    for field in dataclasses.fields(grid):
         # The compact form is the same network, trained the same way.
         if field.name == "compact":
             continue
@@ -118,7 +135,7 @@ def differences(paper: Grid, grid: Grid) -> list[str]:
     return found
 
 
-def cells_of(grids: dict[str, Grid]) -> dict[str, list[Cell]]:
+def cells_of(grids: dict[str, Grid | ImageNetGrid]) -> dict[str, list[Cell | ImageNetCell]]:
     """Returns the runs of each part."""
     return {part: grid.cells() for part, grid in grids.items()}
 

@@ -39,25 +39,45 @@ def table_3(runs: Runs) -> str:
     return table(runs, "between", paper.BETWEEN, paper.TABLE_3)
 
 
-def figure_1(runs: Runs) -> str:
+def table_2(runs: Runs) -> str:
+    found = {}
     rows = [
-        {**row, "line": paper.NETWORKS.get(row["network"], row["network"])} for row in runs.rows
+        {
+            **row,
+            "line": "ResNet-18d" if row["expansion"] is None else f"LCx{row['expansion']}",
+            "trained": "frozen" if row["operator"] in ("frozen", "lc_frozen") else "learnable",
+        }
+        for row in runs.rows
     ]
-    found = means(rows, "test_accuracy", "line", "kind")
-    draw_series(found, runs.picture(""), "mean and standard deviation")
-    drops = []
-    for line in dict.fromkeys(line for line, _ in found):
-        pair = [found.get((line, kind)) for kind in (paper.LEARNED, paper.FROZEN)]
-        drop = f"{100 * (pair[0]['mean'] - pair[1]['mean']):.2f}" if all(pair) else "-"
-        combining = line in ("ResNet-50", "ResNet-101", "Wide-ResNet-50x2", "MobileNet v2")
-        drops.append([line, "1.6 to 1.9" if combining else "at least 16", drop])
-    return "\n\n".join(
-        [
-            pivot(rows, "test_accuracy", "line", "kind", "network"),
-            "What freezing the random filters costs, in percentage points:",
-            markdown_table(["network", "paper", "here"], drops),
+    for value, top in (("test_accuracy", "top-1"), ("top5_accuracy", "top-5")):
+        for (line, trained), point in means(rows, value, "line", "trained").items():
+            found[line, f"{trained}, {top}"] = point
+    draw_beside_paper(found, paper.TABLE_2, runs.picture(""), "the best checkpoint of each run")
+    return beside_paper(found, paper.TABLE_2)
+
+
+def figure_1(runs: Runs) -> str:
+    parts = []
+    for suffix, part, names in (
+        ("a", "CIFAR-10", paper.NETWORKS),
+        ("b", "ImageNet", paper.IMAGENET_NETWORKS),
+    ):
+        rows = [{**row, "line": names.get(row["network"])} for row in runs.parts[part]]
+        if not rows:
+            continue
+        found = means(rows, "test_accuracy", "line", "kind")
+        draw_series(found, runs.picture(suffix), f"{part}: mean and standard deviation")
+        drops = []
+        for line in dict.fromkeys(line for line, _ in found):
+            pair = [found.get((line, kind)) for kind in (_PLAIN, paper.FROZEN)]
+            drop = f"{100 * (pair[0]['mean'] - pair[1]['mean']):.2f}" if all(pair) else "-"
+            drops.append([line, paper.FIGURE_1_DROPS.get((rows[0]["dataset"], line), "-"), drop])
+        parts += [
+            pivot(rows, "test_accuracy", "line", "kind", f"{part}, accuracy (%)"),
+            "What freezing costs, in percentage points:",
+            markdown_table([part, "paper", "here"], drops),
         ]
-    )
+    return "\n\n".join(parts)
 
 
 def figure_4(runs: Runs) -> str:
@@ -205,8 +225,8 @@ def _entropy_by_size(runs, place):
 
 
 RENDERERS = {
-    "table1": table_1, "table3": table_3, "figure1": figure_1, "figure4": figure_4,
-    "figure5": figure_5, "figure6": figure_6, "figure7": figure_7, "figure8": figure_8,
+    "table1": table_1, "table2": table_2, "table3": table_3, "figure1": figure_1,
+    "figure4": figure_4, "figure5": figure_5, "figure6": figure_6, "figure7": figure_7, "figure8": figure_8,
     "figure10": figure_10, "figure11": figure_11, "figure12": figure_12,
 }  # fmt: skip
 

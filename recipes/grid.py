@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import pathlib
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 Operator = Literal["learned", "frozen", "lc_frozen", "lc_learnable", "gram_limit"]
 Between = Literal["none", "relu", "bn", "bn_relu"]
@@ -35,6 +35,10 @@ class Cell:
     augmentation: str = "auto"
     precision: str = "float32"
     seed: int = 0
+
+    module: ClassVar[str] = "recipes.train"
+    evaluated: ClassVar[bool] = True
+    downloads: ClassVar[bool] = True
 
     def __post_init__(self):
         if not re.fullmatch(r"\w[\w.]*", self.dataset):

@@ -14,6 +14,7 @@ import time
 
 from recipes.files import read_json
 from recipes.grid import Cell, Evaluation, Machine
+from recipes.imagenet_grid import ImageNetCell
 
 ROOT = pathlib.Path(__file__).parents[1]
 _LOG_TAIL = 15
@@ -90,38 +91,37 @@ class Outcome:
     log_tail: str = ""
 
 
-def training_job(cell: Cell, folder: pathlib.Path, evaluation: Evaluation, machine: Machine) -> Job:
+def training_job(
+    cell: Cell | ImageNetCell, folder: pathlib.Path, evaluation: Evaluation, machine: Machine
+) -> Job:
     """Returns the job that trains and evaluates a cell, in a folder of its own."""
     output = (folder / cell.name).absolute()
-    train = [*cell.train_arguments(), "--output", str(output)]
+    backend = [] if machine.backend is None else ["--backend", machine.backend]
+    train = [*cell.train_arguments(), "--output", str(output), *backend]
     if cell.dataset in machine.data_dirs:
         data_dir = machine.data_dirs[cell.dataset].expanduser().absolute()
         train += ["--data-dir", str(data_dir)]
-    if machine.download:
+    if machine.download and cell.downloads:
         train.append("--download")
-    if machine.backend is not None:
-        train += ["--backend", machine.backend]
-    backend = [] if machine.backend is None else ["--backend", machine.backend]
-    return Job(
-        name=cell.name,
-        folder=output,
-        steps=(
-            Step(
-                "recipes.train",
-                tuple(train),
-                writes=output / "model.keras",
-                started=output / "config.json",
-            ),
+    steps = [
+        Step(
+            cell.module,
+            tuple(train),
+            writes=output / "model.keras",
+            started=output / "config.json",
+        )
+    ]
+    if cell.evaluated:
+        steps.append(
             Step(
                 "recipes.evaluate",
                 (str(output), *evaluation.arguments(), *backend),
                 writes=output / "evaluation.json",
                 settings=dataclasses.asdict(evaluation),
-            ),
-        ),
-        epochs=cell.epochs,
-        environment=limit_threads(machine.threads),
-    )
+            )
+        )
+    environment = limit_threads(machine.threads)
+    return Job(cell.name, output, tuple(steps), cell.epochs, environment)
 
 
 def limit_threads(threads: int | None) -> dict[str, str]:

@@ -75,8 +75,13 @@ def conditions(rows: list[dict]) -> list[str]:
     ):
         counts = {}
         for row in rows:
-            value = "all" if row[name] is None and name == "attack_images" else row[name]
-            counts[value] = counts.get(value, 0) + 1
+            value = row[name]
+            if name == "attack_images" and row["robust_accuracy"] is not None:
+                value = value or "all"
+            if value is not None:
+                counts[value] = counts.get(value, 0) + 1
+        if not counts:
+            continue
         if len(counts) == 1:
             sentences.append(sentence.format(*counts) + ".")
         else:

@@ -20,12 +20,13 @@ import tyro
 from recipes.experiments import EXPERIMENTS, cells_of, differences, scale
 from recipes.files import write_text
 from recipes.grid import Evaluation, Machine, Operator
+from recipes.imagenet_grid import ImageNetGrid
 from recipes.jobs import training_job
 from recipes.results import collect
 from recipes.sweep import share_cores, sweep
 
 Name = Literal[
-    "table1", "table3", "figure1", "figure4", "figure5", "figure6", "figure7", "figure8",
+    "table1", "table2", "table3", "figure1", "figure4", "figure5", "figure6", "figure7", "figure8",
     "figure10", "figure11", "figure12",
 ]  # fmt: skip
 
@@ -43,8 +44,15 @@ class Arguments:
     """The number of runs of each kind."""
     subset: int | None = None
     """Training images, equally many of each class."""
+    image_size: int | None = None
+    """Pixels (imagenet)."""
+    steps: int | None = None
+    """Batches of an epoch (imagenet)."""
     datasets: tuple[str, ...] = ()
+    """Only these: cifar10 leaves imagenet out of figure 1."""
     networks: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
+    """Names of recipes.imagenet."""
     depths: tuple[int, ...] = ()
     widths: tuple[int, ...] = ()
     operators: tuple[Operator, ...] = ()
@@ -92,8 +100,9 @@ def main() -> None:
 def scaled(name: str, arguments: Arguments) -> dict:
     """Returns the grids of a table or figure, scaled as the arguments say."""
     given = {
-        "datasets": arguments.datasets,
+        "datasets": tuple(name for name in arguments.datasets if name != "imagenet"),
         "networks": arguments.networks,
+        "presets": arguments.presets,
         "depths": arguments.depths,
         "widths": arguments.widths,
         "expansions": arguments.expansions,
@@ -101,6 +110,8 @@ def scaled(name: str, arguments: Arguments) -> dict:
         "epochs": arguments.epochs and (arguments.epochs,),
         "subsets": arguments.subset and (arguments.subset,),
         "batch_sizes": arguments.batch_size and (arguments.batch_size,),
+        "image_sizes": arguments.image_size and (arguments.image_size,),
+        "steps": arguments.steps and (arguments.steps,),
         "precisions": arguments.precision and (arguments.precision,),
         "compact": (arguments.compact,),
     }
@@ -108,19 +119,35 @@ def scaled(name: str, arguments: Arguments) -> dict:
         raise SystemExit(f"--seeds must be at least 1. Received: {arguments.seeds}")
     grids = {}
     for part, grid in EXPERIMENTS[name].grids.items():
+        if arguments.datasets and not _has_any(grid, arguments.datasets):
+            continue
         grid = scale(grid, **given)
         if arguments.seeds is not None:
             grid = dataclasses.replace(grid, seeds=tuple(range(arguments.seeds)))
         if arguments.operators:
-            kept = tuple(o for o in grid.operators if o in arguments.operators)
-            if "gram_limit" in arguments.operators and "lc_frozen" in grid.operators:
-                kept += ("gram_limit",)
-            grid = dataclasses.replace(grid, operators=kept)
-        if grid.operators:
+            grid = _restrict(grid, arguments.operators)
+        if grid is not None:
             grids[part] = grid
     if not grids:
-        raise SystemExit(f"{name} has none of --operators {' '.join(arguments.operators)}.")
+        raise SystemExit(f"{name} has nothing of what --datasets and --operators ask for.")
     return grids
+
+
+def _has_any(grid, datasets):
+    if isinstance(grid, ImageNetGrid):
+        return "imagenet" in datasets
+    return any(name != "imagenet" for name in datasets)
+
+
+def _restrict(grid, operators):
+    """Returns a grid with some of its operators, and the control if asked for; `None` for none."""
+    if isinstance(grid, ImageNetGrid):
+        kept = tuple(name for name in grid.spatials if name is None or name in operators)
+        return dataclasses.replace(grid, spatials=kept) if kept else None
+    kept = tuple(name for name in grid.operators if name in operators)
+    if "gram_limit" in operators and "lc_frozen" in grid.operators:
+        kept += ("gram_limit",)
+    return dataclasses.replace(grid, operators=kept) if kept else None
 
 
 def render(name: str, grids: dict, output: pathlib.Path) -> str:

@@ -30,7 +30,8 @@ def row_of(folder: pathlib.Path) -> dict | None:
     """Returns settings, measurements and conditions of a finished run.
 
     Args:
-        folder: Path of the run, which `recipes.train` and `recipes.evaluate` wrote.
+        folder: Path of the run, which `recipes.train` and `recipes.evaluate`, or
+            `recipes.imagenet` wrote.
 
     Returns:
         A dict with the keys `COLUMNS`, `None` for what the run does not have; or `None` if the
@@ -42,8 +43,10 @@ def row_of(folder: pathlib.Path) -> dict | None:
     evaluation = read_json(folder / "evaluation.json") or {}
     data = config.get("data", {})
     found = {
+        "dataset": "imagenet",
         **config["arguments"],
         **config["results"],
+        "top5_accuracy": config["results"].get("test_top5"),
         **evaluation.get("results", {}),
         **evaluation.get("settings", {}),
         "run": folder.name,
@@ -57,6 +60,8 @@ def row_of(folder: pathlib.Path) -> dict | None:
         "git_commit": config.get("git_commit"),
         "started": config.get("started"),
     }
+    if found["dataset"] == "imagenet":
+        found["network"] = found.get("preset") or found["network"]
     row = {name: found.get(name) for name in COLUMNS}
     return row | dict.fromkeys(_not_applicable(row))
 
