@@ -226,8 +226,8 @@ def _entropy_by_size(runs, place):
 
 RENDERERS = {
     "table1": table_1, "table2": table_2, "table3": table_3, "figure1": figure_1,
-    "figure4": figure_4, "figure5": figure_5, "figure6": figure_6, "figure7": figure_7, "figure8": figure_8,
-    "figure10": figure_10, "figure11": figure_11, "figure12": figure_12,
+    "figure4": figure_4, "figure5": figure_5, "figure6": figure_6, "figure7": figure_7,
+    "figure8": figure_8, "figure10": figure_10, "figure11": figure_11, "figure12": figure_12,
 }  # fmt: skip
 
 

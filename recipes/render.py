@@ -11,8 +11,8 @@ from keras_lc.analysis import summarize
 from recipes.grid import Cell
 
 # What runs that are put side by side must have in common, whatever else they differ in.
-_COMMON = ("epsilon", "pgd_steps", "pgd_restarts")
-_COMMON_WITHIN_A_DATASET = ("data", "attack_images")
+_COMMON = ("data", "training_images")
+_COMMON_ATTACK = ("attack_images", "epsilon", "pgd_steps", "pgd_restarts")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +47,11 @@ def check_comparable(rows: list[dict]) -> None:
     Raises:
         SystemExit: If they do; names the setting and a run of each value.
     """
-    groups = [(_COMMON, rows)]
+    groups = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        of_dataset = [row for row in rows if row["dataset"] == dataset]
-        groups.append((_COMMON_WITHIN_A_DATASET, of_dataset))
+        members = [row for row in rows if row["dataset"] == dataset]
+        groups.append((_COMMON, members))
+        groups.append((_COMMON_ATTACK, [r for r in members if r["robust_accuracy"] is not None]))
     for names, members in groups:
         for name in names:
             example = {row[name]: row["run"] for row in reversed(members)}

@@ -92,6 +92,7 @@ class Watch:
             total=self._total,
             completed=sum(self._done.values()),
             note=f"{left} left" if left else "",
+            refresh=self._live,
         )
 
     def _left(self):
