@@ -1,4 +1,4 @@
-"""`freeze_spatial`, `to_lc` and `lc_rate` on the networks that people have."""
+"""Freezing, converting and rating the networks of keras.applications and keras-hub."""
 
 import keras
 import numpy as np
@@ -56,6 +56,29 @@ def test_application_is_frozen_converted_and_rated(name):
     if keras.backend.backend() != "jax":  # which compiles each operation of an eager call
         for copy in (frozen, converted):
             assert np.isfinite(oracles.numpy(copy(oracles.images(2, *SHAPE)))).all()
+
+
+def test_keras_hub_backbone_keeps_its_function_as_lc_layers():
+    keras_hub = pytest.importorskip("keras_hub", reason="needs keras-hub")
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[16],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64, 128],
+        stackwise_num_blocks=[1, 2],
+        stackwise_num_strides=[1, 2],
+        block_type="bottleneck_block",
+        image_shape=SHAPE,
+    )
+    rate = lc_rate(backbone)
+    assert (len(rate.layers), rate.rate) == (4, 1.0)
+
+    frozen = keras_lc.freeze_spatial(backbone, seed=0)
+    assert [type(layer) for layer in spatial_layers(frozen)] == [FrozenConv2D] * 4
+
+    converted = keras_lc.to_lc(backbone, expansion=40, seed=0, keep_kernels=True)
+    assert [type(layer) for layer in spatial_layers(converted)] == [LCConv2D] * 4
+    x = oracles.images(2, *SHAPE)
+    oracles.assert_close(converted(x), oracles.numpy(backbone(x)))
 
 
 def _count(variables):
