@@ -229,7 +229,7 @@ def _theirs(paper, line):
 
 
 def break_even(rows: list[dict], x: str, y: str, first: str, second: str) -> str:
-    """Returns from where on runs of one kind are at least as good as of another, in words.
+    """Returns from where on runs of one kind are better than those of another, in words.
 
     Args:
         rows: List of rows with a `kind`.
@@ -248,6 +248,6 @@ def break_even(rows: list[dict], x: str, y: str, first: str, second: str) -> str
     if not leads:
         return "not run"
     for place in leads:
-        if all(lead >= 0 for other, lead in leads.items() if other >= place):
+        if all(lead > 0 for other, lead in leads.items() if other >= place):
             return f"from {place} on" if place > min(leads) else f"everywhere (from {place} on)"
     return f"nowhere (up to {max(leads)})"

@@ -189,13 +189,7 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
 
     asked = len({cell for wanted in cells.values() for cell in wanted})
     notes = [f"{len(runs.rows)} of {asked} runs are finished."] if len(runs.rows) < asked else []
-    for part, grid in grids.items():
-        notes += [
-            difference if len(grids) == 1 else f"{part}: {difference}"
-            for difference in differences(experiment.grids[part], grid)
-        ]
-    missing = experiment.grids.keys() - grids.keys()
-    notes += [f"{part}: left out" for part in experiment.grids if part in missing]
+    notes += _differences(experiment.grids, grids)
     marks = "\n".join(f"- {note}" for note in notes) or "- nothing: these are its settings"
     hours = sum(row["seconds"] or 0 for row in runs.rows) / 3600
     text = "\n\n".join(
@@ -211,6 +205,17 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
     )
     write_text(output / f"{name}.md", text + "\n")
     return text
+
+
+def _differences(paper, grids):
+    """Returns in what the grids are not the paper's: first what all of them have in common."""
+    by_part = {part: differences(paper[part], grid) for part, grid in grids.items()}
+    first, *others = by_part.values()
+    common = [note for note in first if all(note in found for found in others)]
+    notes = common + [
+        f"{part}: {note}" for part, found in by_part.items() for note in found if note not in common
+    ]
+    return notes + [f"{part}: left out" for part in paper if part not in grids]
 
 
 def pictures(output: pathlib.Path, name: str) -> list[pathlib.Path]:

@@ -177,6 +177,15 @@ def test_runs_that_differ_in_what_is_not_shown_are_refused(name, other, tmp_path
     assert odd.name in str(refused.value)
 
 
+def test_what_all_parts_differ_in_is_told_once(tmp_path):
+    grids = scaled("figure6", arguments("figure6", expansions=(), epochs=3, widths=(4, 8)))
+    write_runs(tmp_path, grids)
+    text = render("figure6", grids, tmp_path)
+    assert text.count("\n- epochs: 3 instead of 75\n") == text.count("3 instead of 75") == 1
+    assert "- width: widths: 4, 8 instead of 16, 32, 64, 128, 256" in text
+    assert "- depth: widths: 4 instead of 16" in text
+
+
 def test_other_backends_are_told(tmp_path):
     grids = scaled("table3", arguments("table3", expansions=()))
     write_runs(tmp_path, grids)
@@ -213,7 +222,7 @@ def test_figure_4_says_from_where_on_one_is_better(tmp_path):
 def test_break_even_is_where_the_lead_stays():
     rows = [
         {"kind": kind, "expansion": expansion, "seed": 0, "y": value}
-        for expansion, a, b in ((1, 3, 2), (2, 1, 2), (4, 2, 2), (8, 5, 2))
+        for expansion, a, b in ((1, 3, 2), (2, 2, 2), (4, 3, 2), (8, 5, 2))
         for kind, value in (("a", a), ("b", b))
     ]
     assert break_even(rows, "expansion", "y", "a", "b") == "from 4 on"
