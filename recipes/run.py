@@ -20,6 +20,8 @@ from rich.table import Table
 
 import keras_lc
 from keras_lc.training.resume import write_json
+from recipes.images import describe, take_subset
+from recipes.networks import build
 
 # What a run may be resumed with: none of these change its result.
 _FREE_ON_RESUME = {"resume", "export", "export_format", "output", "data_dir", "download"}
@@ -49,12 +51,15 @@ def run(arguments) -> dict:
     dataset = keras_lc.data.load(
         arguments.dataset, data_dir=arguments.data_dir, download=arguments.download
     )
+    data = describe(dataset, arguments.data_dir)
+    if arguments.subset is not None:
+        dataset = take_subset(dataset, arguments.subset)
     checkpoints = keras_lc.training.ResumableRun(output)
     model, first_epoch = (arguments.resume and checkpoints.restore()) or (
-        _build(arguments, dataset),
+        build(arguments, dataset),
         0,
     )
-    config = {"arguments": _as_json(arguments), **environment()}
+    config = {"arguments": _as_json(arguments), "data": data, **environment()}
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "config.json", config)
     console.print(
@@ -66,7 +71,7 @@ def run(arguments) -> dict:
         soft_wrap=True,
     )
 
-    speed, interrupt = _TrainingTime(), _InterruptBetweenBatches()
+    speed, interrupt = _TrainingTime(output, first_epoch), _InterruptBetweenBatches()
     try:
         interrupt.arm()
         model.fit(
@@ -100,6 +105,7 @@ def run(arguments) -> dict:
         "trained_parameters": trained,
         "frozen_parameters": frozen,
         "images_per_second": images / speed.median if speed.seconds else None,
+        "seconds": sum(speed.epochs),
     }
     keras_lc.analysis.plot_curves(
         checkpoints.history, output / "curves.png", f"{model.name}, {dataset.name}"
@@ -115,47 +121,26 @@ def run(arguments) -> dict:
     return results
 
 
-def _build(arguments, dataset):
-    augmentation = {"auto": None, "none": None, "crop_flip": "crop_flip"}[arguments.augmentation]
-    if arguments.augmentation == "auto" and dataset.name.startswith("cifar"):
-        augmentation = "crop_flip"
-    operator = {
-        "learned": keras_lc.spatial.Learned(),
-        "frozen": keras_lc.spatial.Frozen(),
-        "lc": keras_lc.spatial.LC(
-            expansion=arguments.expansion,
-            frozen=arguments.frozen,
-            compact=arguments.compact,
-            between=None if arguments.between == "none" else arguments.between,
-            shared=arguments.shared_basis,
-        ),
-        "gram_limit": keras_lc.spatial.GramLimit(expansion=arguments.expansion),
-    }[arguments.spatial]
-    return keras_lc.CIFARResNet(
-        depth=arguments.depth,
-        width=arguments.width,
-        spatial=operator,
-        kernel_size=arguments.kernel_size,
-        input_shape=dataset.image_shape,
-        classes=dataset.num_classes,
-        mean=dataset.mean,
-        std=dataset.std,
-        augmentation=augmentation,
-        data_format="channels_last",
-        seed=arguments.seed,
-    )
-
-
 class _TrainingTime(keras.callbacks.Callback):
-    """Seconds of each epoch's training, without validation."""
+    """Seconds of each epoch's training, without validation, in this process.
 
-    def __init__(self):
+    And of each whole epoch, over all parts of a run that was stopped, in `seconds.json`.
+    """
+
+    def __init__(self, folder, first_epoch):
         super().__init__()
         self.seconds = []
         self._begin = None
+        self._file = folder / "seconds.json"
+        self.epochs = json.loads(self._file.read_text())[:first_epoch] if first_epoch else []
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._begin = time.perf_counter()
+        self._begin = self._epoch_begin = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        # Before the checkpoint: an epoch ahead of it at the most, never behind.
+        self.epochs.append(time.perf_counter() - self._epoch_begin)
+        write_json(self._file, self.epochs)
 
     def on_test_begin(self, logs=None):
         # Validation runs inside the epoch, and ends what is to be timed.

@@ -23,12 +23,25 @@ class Arguments:
     """digits, cifar10, cifar100, svhn_cropped, fashion_mnist; any name with an image folder."""
     data_dir: pathlib.Path | None = None
     """Image folder (train/<class>/*, test/<class>/*) or the data set's original archives."""
+    subset: int | None = None
+    """Train on so many images, equally many of each class. Defaults to all."""
     download: bool = False
     """Whether tensorflow-datasets may fetch the data set from the network."""
+    network: Literal[
+        "cifar_resnet",
+        "resnet14",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "wide_resnet50_2",
+        "mobilenet_v2",
+    ] = "cifar_resnet"
+    """The paper's ResNet-{depth}-{width}, or the version for small images of another network."""
     depth: int = 20
-    """6n + 2: 8, 14, 20, 26, 32, …"""
+    """6n + 2: 8, 14, 20, 26, 32, … (cifar_resnet)"""
     width: int = 16
-    """Channels of the first stage."""
+    """Channels of the first stage (cifar_resnet)."""
     spatial: Literal["lc", "learned", "frozen", "gram_limit"] = "lc"
     """Linear combinations of random filters, plain convolutions, random filters alone, or plain
     convolutions with the learning rates that lc has at many random filters."""
@@ -43,7 +56,7 @@ class Arguments:
     shared_basis: bool = False
     """One tensor of random numbers for all layers (lc, frozen)."""
     kernel_size: int = 3
-    """Odd, in pixels."""
+    """Odd, in pixels (cifar_resnet)."""
     augmentation: Literal["auto", "crop_flip", "none"] = "auto"
     """auto is the paper's: crop_flip on CIFAR, none elsewhere."""
     epochs: int = 75

@@ -1,0 +1,72 @@
+"""Attack finished runs, and measure their filters.
+
+    python -m recipes.evaluate runs/1 runs/2 --attack-images 1000
+
+Writes `evaluation.json` into the folder of each run of `recipes.train`: accuracy, accuracy under
+FGSM (and PGD), and variance entropy, sparsity and spatial variance of the filters. Runs that have
+one with the same settings are skipped.
+"""
+
+import dataclasses
+import os
+import pathlib
+from typing import Annotated, Literal
+
+import tyro
+
+from recipes.files import read_json
+from recipes.grid import Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """An evaluation of finished runs."""
+
+    runs: tyro.conf.Positional[tuple[pathlib.Path, ...]]
+    """Folders of runs of recipes.train."""
+    evaluation: tyro.conf.OmitArgPrefixes[Evaluation] = dataclasses.field(
+        default_factory=Evaluation
+    )
+    again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Evaluate also what was evaluated with these settings."""
+    data_dir: pathlib.Path | None = None
+    """Where the data lies. Defaults to where it lay when the run was trained."""
+    backend: Literal["tensorflow", "jax", "torch"] | None = None
+    """Defaults to KERAS_BACKEND, or Keras' own default; need not be the one of the training."""
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, description=__doc__)
+    unfinished = [str(run) for run in arguments.runs if not (run / "model.keras").exists()]
+    if unfinished or not arguments.runs:
+        raise SystemExit(f"These are no finished runs: {', '.join(unfinished) or 'none given'}")
+    settings = dataclasses.asdict(arguments.evaluation)
+    todo = []
+    for run in arguments.runs:
+        written = read_json(run / "evaluation.json")
+        if written is not None and written.get("settings") == settings and not arguments.again:
+            print(f"{run} is evaluated.")
+        else:
+            todo.append(run)
+    if not todo:
+        return
+    # Before the first import of keras: a process has one backend.
+    if arguments.backend is not None:
+        os.environ["KERAS_BACKEND"] = arguments.backend
+    from recipes.evaluation import evaluate
+
+    for run in todo:
+        results = evaluate(run, arguments.evaluation, arguments.data_dir)
+        numbers = ", ".join(
+            f"{name.replace('_', ' ')} {results[name]:{form}}"
+            for name, form in (
+                ("test_accuracy", ".2%"), ("robust_accuracy", ".2%"), ("pgd_accuracy", ".2%"),
+                ("variance_entropy", ".3f"), ("sparsity", ".2%"),
+            )
+            if results.get(name) is not None
+        )  # fmt: skip
+        print(f"{run}: {numbers}")
+
+
+if __name__ == "__main__":
+    main()

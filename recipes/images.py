@@ -1,0 +1,70 @@
+"""The images of a run: which they are, and how many it trains on."""
+
+import dataclasses
+import hashlib
+import pathlib
+
+import numpy as np
+
+import keras_lc
+
+
+def balanced(labels: np.ndarray, count: int) -> np.ndarray:
+    """Returns the places of images of all classes, equally many of each but for one.
+
+    They are the first of their classes, so that fewer are always among more of them.
+
+    Args:
+        labels: Array of integer labels `(n,)`.
+        count: Integer from 1 to n.
+
+    Returns:
+        The places, in ascending order.
+
+    Raises:
+        ValueError: If there are not so many images.
+    """
+    if not 1 <= count <= len(labels):
+        raise ValueError(
+            f"A subset must have from 1 to {len(labels)} images. Received: {count} images"
+        )
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    within_class = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(by_class[np.argsort(within_class, kind="stable")[:count]])
+
+
+def take_subset(dataset: keras_lc.data.Dataset, count: int) -> keras_lc.data.Dataset:
+    """Returns the data set with so many of its training images, and all of its test images."""
+    places = balanced(dataset.y_train, count)
+    return dataclasses.replace(
+        dataset, x_train=dataset.x_train[places], y_train=dataset.y_train[places]
+    )
+
+
+def describe(dataset: keras_lc.data.Dataset, data_dir: pathlib.Path | None) -> dict:
+    """Returns what tells these images from others of the same name.
+
+    Returns:
+        A dict with the `fingerprint` of all images and labels, their `source` (JPEG compression
+        costs accuracy), and the numbers of `training_images` and `test_images`.
+    """
+    digest = hashlib.sha256()
+    for array in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test):
+        digest.update(f"{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return {
+        "fingerprint": digest.hexdigest()[:12],
+        "source": _source(data_dir),
+        "training_images": len(dataset.x_train),
+        "test_images": len(dataset.x_test),
+    }
+
+
+def _source(data_dir):
+    train = pathlib.Path(data_dir).expanduser() / "train" if data_dir else None
+    if train is None or not train.is_dir():
+        return "original"
+    first = next((path for path in train.glob("*/*") if not path.name.startswith(".")), None)
+    jpeg = first is not None and first.suffix.lower() in (".jpg", ".jpeg")
+    return "image folder, JPEG" if jpeg else "image folder"

@@ -1,0 +1,59 @@
+"""The network of a run, from its arguments. Imports Keras."""
+
+import keras
+
+import keras_lc
+
+# In the versions for small images (LC paper, Section 3).
+_RESNETS = {
+    "resnet14": {"depth": 14},
+    "resnet18": {"depth": 18},
+    "resnet34": {"depth": 34},
+    "resnet50": {"depth": 50},
+    "resnet101": {"depth": 101},
+    "wide_resnet50_2": {"depth": 50, "variant": "wide"},
+}
+
+
+def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
+    """Returns the network of `recipes.train`'s arguments for the images of a data set."""
+    common = {
+        "spatial": _operator(arguments),
+        "input_shape": dataset.image_shape,
+        "classes": dataset.num_classes,
+        "mean": dataset.mean,
+        "std": dataset.std,
+        "augmentation": _augmentation(arguments, dataset),
+        "data_format": "channels_last",
+        "seed": arguments.seed,
+    }
+    if arguments.network == "cifar_resnet":
+        return keras_lc.CIFARResNet(
+            depth=arguments.depth,
+            width=arguments.width,
+            kernel_size=arguments.kernel_size,
+            **common,
+        )
+    if arguments.network == "mobilenet_v2":
+        return keras_lc.MobileNetV2(low_resolution=True, **common)
+    return keras_lc.ResNet(**_RESNETS[arguments.network], low_resolution=True, **common)
+
+
+def _operator(arguments):
+    if arguments.spatial == "lc":
+        return keras_lc.spatial.LC(
+            expansion=arguments.expansion,
+            frozen=arguments.frozen,
+            compact=arguments.compact,
+            between=None if arguments.between == "none" else arguments.between,
+            shared=arguments.shared_basis,
+        )
+    if arguments.spatial == "gram_limit":
+        return keras_lc.spatial.GramLimit(expansion=arguments.expansion)
+    return keras_lc.spatial.get(arguments.spatial)
+
+
+def _augmentation(arguments, dataset):
+    if arguments.augmentation == "auto":
+        return "crop_flip" if dataset.name.startswith("cifar") else None
+    return None if arguments.augmentation == "none" else arguments.augmentation

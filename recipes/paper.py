@@ -1,0 +1,108 @@
+"""What the LC paper (arXiv 2301.11360v2) reports, in percent, with its own error if it has one."""
+
+# Rows and columns are named as in the pictures and tables that `recipes.reproduce` writes.
+LEARNED, FROZEN = "learned", "frozen random"
+LC_LEARNABLE, LC_FROZEN = "LC learnable", "LC frozen"
+
+OPERATORS = {
+    "learned": LEARNED,
+    "frozen": FROZEN,
+    "lc_learnable": LC_LEARNABLE,
+    "lc_frozen": LC_FROZEN,
+    # Not in the paper.
+    "gram_limit": "plain, LC's learning rates",
+}
+DATASETS = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "fashion_mnist": "Fashion-MNIST",
+    "svhn_cropped": "SVHN",
+}
+BETWEEN = {
+    "none": "none",
+    "relu": "ReLU",
+    "bn": "BatchNorm",
+    "bn_relu": "BatchNorm + ReLU",
+}
+NETWORKS = {
+    "resnet14": "ResNet-14",
+    "resnet18": "ResNet-18",
+    "resnet34": "ResNet-34",
+    "cifar_resnet": "ResNet-20",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "wide_resnet50_2": "Wide-ResNet-50x2",
+    "mobilenet_v2": "MobileNet v2",
+}
+# By the name of the preset of recipes.imagenet that has frozen filters.
+IMAGENET_NETWORKS = {
+    "r18-frozen": "ResNet-18",
+    "r50-frozen": "ResNet-50",
+    "r50d-frozen": "ResNet-50d",
+    "resnext50-frozen": "ResNeXt-50-32x4d",
+    "wide-r50-frozen": "Wide-ResNet-50x2",
+    "mobilenet-v2-frozen": "MobileNet v2",
+    "mobilenet-v3-large-frozen": "MobileNet v3 L",
+}
+
+#: ResNet-20-16, expansion 128, 4 runs.
+TABLE_1 = {
+    ("CIFAR-10", LEARNED): (91.60, 0.23),
+    ("CIFAR-10", LC_LEARNABLE): (91.39, 0.29),
+    ("CIFAR-10", LC_FROZEN): (91.89, 0.10),
+    ("CIFAR-100", LEARNED): (60.84, 0.52),
+    ("CIFAR-100", LC_LEARNABLE): (59.44, 0.55),
+    ("CIFAR-100", LC_FROZEN): (61.31, 0.74),
+    ("Fashion-MNIST", LEARNED): (93.65, 0.18),
+    ("Fashion-MNIST", LC_LEARNABLE): (93.44, 0.18),
+    ("Fashion-MNIST", LC_FROZEN): (93.65, 0.06),
+    ("SVHN", LEARNED): (96.36, 0.04),
+    ("SVHN", LC_LEARNABLE): (96.31, 0.08),
+    ("SVHN", LC_FROZEN): (96.34, 0.11),
+}
+
+_TABLE_2 = {
+    "ResNet-18d": ((37.85, 61.37), (72.60, 90.69)),
+    "LCx1": ((61.28, 83.11), (71.82, 90.44)),
+    "LCx8": ((71.30, 90.03), (71.88, 90.40)),
+    "LCx64": ((72.46, 90.57), (71.94, 90.41)),
+    "LCx128": ((72.31, 90.64), None),
+}
+#: ResNet-18d on ImageNet, one run; the learnable LCx128 did not fit into 4 A100.
+TABLE_2 = {
+    (model, f"{kind}, {top}"): (value, None)
+    for model, kinds in _TABLE_2.items()
+    for kind, values in zip(("frozen", "learnable"), kinds, strict=True)
+    if values is not None
+    for top, value in zip(("top-1", "top-5"), values, strict=True)
+}
+
+#: ResNet-LC-20-16x64 on CIFAR-10.
+TABLE_3 = {
+    ("none", LC_FROZEN): (91.71, 0.08),
+    ("none", LC_LEARNABLE): (91.18, 0.10),
+    ("ReLU", LC_FROZEN): (92.78, 0.31),
+    ("ReLU", LC_LEARNABLE): (93.38, 0.15),
+    ("BatchNorm", LC_FROZEN): (91.50, 0.15),
+    ("BatchNorm", LC_LEARNABLE): (91.06, 0.23),
+    ("BatchNorm + ReLU", LC_FROZEN): (93.26, 0.18),
+    ("BatchNorm + ReLU", LC_LEARNABLE): (94.72, 0.16),
+}
+
+#: Of Figure 4a, the points that the tables have: expansion (the plain network has none), operator.
+FIGURE_4 = {
+    (None, LEARNED): TABLE_1["CIFAR-10", LEARNED],
+    **{(64, kind): TABLE_3["none", kind] for kind in (LC_FROZEN, LC_LEARNABLE)},
+    **{(128, kind): TABLE_1["CIFAR-10", kind] for kind in (LC_FROZEN, LC_LEARNABLE)},
+}
+
+#: By how many percentage points freezing lowers the accuracy, Section 3.
+FIGURE_1_DROPS = {
+    **{("cifar10", network): "at least 16" for network in NETWORKS.values()},
+    **{
+        ("cifar10", network): "1.6 to 1.9"
+        for network in ("ResNet-50", "ResNet-101", "Wide-ResNet-50x2", "MobileNet v2")
+    },
+    **{("imagenet", network): "3.21 to 8.19" for network in IMAGENET_NETWORKS.values()},
+    ("imagenet", "ResNet-18"): "35.34",
+}

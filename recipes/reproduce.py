@@ -1,0 +1,231 @@
+"""Make tables and figures of *The Power of Linear Combinations*, beside the paper's numbers.
+
+    python -m recipes.reproduce table1 figure4 --datasets cifar10 \\
+        --data-dirs cifar10 ~/cifar10-jpeg --epochs 10 --seeds 2 --expansions 1 8 128
+
+Each is a sweep (see `recipes.sweep`) and writes `NAME.md` and pictures into --output. All share
+their runs there: figures 4 and 5 are two views of one sweep. Without options it is the paper's
+experiment, which takes up to hundreds of GPU hours; options scale it to the machine, and the
+result says in what it is not the paper's.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from typing import Annotated, Literal
+
+import tyro
+
+from recipes.experiments import EXPERIMENTS, cells_of, differences, scale
+from recipes.files import write_text
+from recipes.grid import Evaluation, Machine, Operator
+from recipes.imagenet_grid import ImageNetGrid
+from recipes.jobs import training_job
+from recipes.results import collect
+from recipes.sweep import share_cores, sweep
+
+Name = Literal[
+    "table1", "table2", "table3", "figure1", "figure4", "figure5", "figure6", "figure7", "figure8",
+    "figure10", "figure11", "figure12",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Tables and figures, and how they are scaled. What is left out is the paper's."""
+
+    names: tyro.conf.Positional[tuple[Name, ...]]
+    output: pathlib.Path = pathlib.Path("runs/paper")
+    """Folder of the runs, tables and pictures."""
+    epochs: int | None = None
+    """The recipe is squeezed into so many."""
+    seeds: int | None = None
+    """The number of runs of each kind."""
+    subset: int | None = None
+    """Training images, equally many of each class."""
+    image_size: int | None = None
+    """Pixels (imagenet)."""
+    steps: int | None = None
+    """Batches of an epoch (imagenet)."""
+    datasets: tuple[str, ...] = ()
+    """Only these: cifar10 leaves imagenet out of figure 1."""
+    networks: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
+    """Names of recipes.imagenet."""
+    depths: tuple[int, ...] = ()
+    widths: tuple[int, ...] = ()
+    operators: tuple[Operator, ...] = ()
+    """Only these of the paper's; gram_limit adds a control to what has frozen LC."""
+    expansions: tuple[int, ...] = ()
+    kernel_sizes: tuple[int, ...] = ()
+    batch_size: int | None = None
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] | None = None
+    compact: bool = True
+    """Whether frozen LC networks train in their compact form: the same network and the same
+    training at the price of a plain one."""
+    render_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run nothing: make tables and figures of the runs that are finished."""
+    evaluation: tyro.conf.OmitArgPrefixes[Evaluation] = dataclasses.field(
+        default_factory=Evaluation
+    )
+    machine: tyro.conf.OmitArgPrefixes[Machine] = dataclasses.field(default_factory=Machine)
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, description=__doc__)
+    if not arguments.names:
+        raise SystemExit(f"Name at least one of {', '.join(EXPERIMENTS)}.")
+    grids = {name: scaled(name, arguments) for name in arguments.names}
+    failed = False
+    if not arguments.render_only:
+        machine = share_cores(arguments.machine)
+        cells = {
+            cell: training_job(cell, arguments.output, arguments.evaluation, machine)
+            for parts in grids.values()
+            for part in cells_of(parts).values()
+            for cell in part
+        }
+        # The first seed of all that is asked for first.
+        jobs = [cells[cell] for cell in sorted(cells, key=lambda cell: cell.seed)]
+        outcomes = sweep(jobs, arguments.output, machine)
+        failed = any(outcome.state == "failed" for outcome in outcomes)
+    if arguments.machine.backend is not None:
+        os.environ["KERAS_BACKEND"] = arguments.machine.backend
+    for name, parts in grids.items():
+        print(render(name, parts, arguments.output))
+    sys.exit(1 if failed else 0)
+
+
+def scaled(name: str, arguments: Arguments) -> dict:
+    """Returns the grids of a table or figure, scaled as the arguments say."""
+    given = {
+        "datasets": tuple(name for name in arguments.datasets if name != "imagenet"),
+        "networks": arguments.networks,
+        "presets": arguments.presets,
+        "depths": arguments.depths,
+        "widths": arguments.widths,
+        "expansions": arguments.expansions,
+        "kernel_sizes": arguments.kernel_sizes,
+        "epochs": arguments.epochs and (arguments.epochs,),
+        "subsets": arguments.subset and (arguments.subset,),
+        "batch_sizes": arguments.batch_size and (arguments.batch_size,),
+        "image_sizes": arguments.image_size and (arguments.image_size,),
+        "steps": arguments.steps and (arguments.steps,),
+        "precisions": arguments.precision and (arguments.precision,),
+        "compact": (arguments.compact,),
+    }
+    if arguments.seeds is not None and arguments.seeds < 1:
+        raise SystemExit(f"--seeds must be at least 1. Received: {arguments.seeds}")
+    grids = {}
+    for part, grid in EXPERIMENTS[name].grids.items():
+        if arguments.datasets and not _has_any(grid, arguments.datasets):
+            continue
+        grid = scale(grid, **given)
+        if arguments.seeds is not None:
+            grid = dataclasses.replace(grid, seeds=tuple(range(arguments.seeds)))
+        if arguments.operators:
+            grid = _restrict(grid, arguments.operators)
+        if grid is not None:
+            grids[part] = grid
+    if not grids:
+        raise SystemExit(f"{name} has nothing of what --datasets and --operators ask for.")
+    return grids
+
+
+def _has_any(grid, datasets):
+    if isinstance(grid, ImageNetGrid):
+        return "imagenet" in datasets
+    return any(name != "imagenet" for name in datasets)
+
+
+def _restrict(grid, operators):
+    """Returns a grid with some of its operators, and the control if asked for; `None` for none."""
+    if isinstance(grid, ImageNetGrid):
+        kept = tuple(name for name in grid.spatials if name is None or name in operators)
+        return dataclasses.replace(grid, spatials=kept) if kept else None
+    kept = tuple(name for name in grid.operators if name in operators)
+    if "gram_limit" in operators and "lc_frozen" in grid.operators:
+        kept += ("gram_limit",)
+    return dataclasses.replace(grid, operators=kept) if kept else None
+
+
+def render(name: str, grids: dict, output: pathlib.Path) -> str:
+    """Writes a table or figure of the runs that are finished.
+
+    Args:
+        name: Name of the experiment.
+        grids: Dict from its parts to their grids.
+        output: Path of the folder of the runs; `NAME.md` and `NAME*.png` go there too.
+
+    Returns:
+        The Markdown.
+
+    Raises:
+        SystemExit: If no run is finished, or some differ in what is not shown.
+    """
+    # After the backend is chosen.
+    from recipes.figures import RENDERERS
+    from recipes.paper import OPERATORS
+    from recipes.render import Runs, check_comparable, conditions, select
+
+    written = [
+        {**row, "kind": OPERATORS.get(row["operator"], row["operator"])} for row in collect(output)
+    ]
+    cells = cells_of(grids)
+    parts = {part: select(written, wanted) for part, wanted in cells.items()}
+    experiment = EXPERIMENTS[name]
+    # A part that was left out has no runs.
+    for part in experiment.grids:
+        parts.setdefault(part, [])
+    runs = Runs(parts, output, lambda suffix: output / f"{name}{suffix}.png")
+    if not runs.rows:
+        raise SystemExit(f"{name}: no run is finished yet in {output}.")
+    check_comparable(runs.rows)
+    # What was drawn before may not be drawn now.
+    for path in pictures(output, name):
+        path.unlink()
+    body = RENDERERS[name](runs)
+
+    asked = len({cell for wanted in cells.values() for cell in wanted})
+    notes = [f"{len(runs.rows)} of {asked} runs are finished."] if len(runs.rows) < asked else []
+    notes += _differences(experiment.grids, grids)
+    marks = "\n".join(f"- {note}" for note in notes) or "- nothing: these are its settings"
+    hours = sum(row["seconds"] or 0 for row in runs.rows) / 3600
+    text = "\n\n".join(
+        [
+            f"# {name.replace('table', 'Table ').replace('figure', 'Figure ')}: {experiment.title}",
+            f"Not as in the paper:\n\n{marks}",
+            body,
+            *(f"![{path.stem}]({path.name})" for path in pictures(output, name)),
+            "Here: mean ± sample standard deviation (number of runs). "
+            + " ".join(conditions(runs.rows))
+            + f" Training: {hours:.2f} h in all.",
+        ]
+    )
+    write_text(output / f"{name}.md", text + "\n")
+    return text
+
+
+def _differences(paper, grids):
+    """Returns in what the grids are not the paper's: first what all of them have in common."""
+    by_part = {part: differences(paper[part], grid) for part, grid in grids.items()}
+    first, *others = by_part.values()
+    common = [note for note in first if all(note in found for found in others)]
+    notes = common + [
+        f"{part}: {note}" for part, found in by_part.items() for note in found if note not in common
+    ]
+    return notes + [f"{part}: left out" for part in paper if part not in grids]
+
+
+def pictures(output: pathlib.Path, name: str) -> list[pathlib.Path]:
+    """Returns the pictures of a table or figure: `figure1a.png`, and not `figure10.png`."""
+    return [
+        path
+        for path in sorted(output.glob(f"{name}*.png"))
+        if not path.stem.removeprefix(name)[:1].isdigit()
+    ]
+
+
+if __name__ == "__main__":
+    main()

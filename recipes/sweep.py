@@ -1,0 +1,126 @@
+"""Train and evaluate every combination of some settings.
+
+    python -m recipes.sweep --output runs/expansion --datasets digits --depths 8 --epochs 5 \\
+        --batch-sizes 64 --operators learned lc_frozen --expansions 1 8 64 --seeds 0 1
+
+Each run has a folder of its own in --output, and its log beside it. The sweep can be stopped or
+killed at any moment: the same command goes on where it was. Finished runs are skipped, failed ones
+are tried again. `results.csv` has one row for each finished run, and is written after each.
+Several sweeps can work on one folder at a time.
+"""
+
+import dataclasses
+import os
+import pathlib
+import platform
+import signal
+import sys
+
+import tyro
+
+from recipes.files import write_json
+from recipes.grid import Evaluation, Grid, Machine
+from recipes.jobs import Job, Outcome, training_job
+from recipes.pools import make_pool, run_all
+from recipes.results import collect, write_rows
+from recipes.watch import Watch, duration
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """A sweep."""
+
+    output: pathlib.Path
+    """Folder of the sweep."""
+    grid: tyro.conf.OmitArgPrefixes[Grid] = dataclasses.field(default_factory=Grid)
+    evaluation: tyro.conf.OmitArgPrefixes[Evaluation] = dataclasses.field(
+        default_factory=Evaluation
+    )
+    machine: tyro.conf.OmitArgPrefixes[Machine] = dataclasses.field(default_factory=Machine)
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, description=__doc__)
+    machine = share_cores(arguments.machine)
+    jobs = [
+        training_job(cell, arguments.output, arguments.evaluation, machine)
+        for cell in arguments.grid.cells()
+    ]
+    outcomes = sweep(jobs, arguments.output, machine)
+    sys.exit(1 if any(outcome.state == "failed" for outcome in outcomes) else 0)
+
+
+def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outcome]:
+    """Runs those jobs that are not done, and writes `results.csv` after each.
+
+    Args:
+        jobs: List of jobs, each with its folder in `output`.
+        output: Path of the sweep's folder.
+        machine: `recipes.grid.Machine`, after `share_cores`.
+
+    Returns:
+        The outcomes of the jobs that ran.
+
+    Raises:
+        SystemExit: With exit code 130 after Ctrl-C or SIGTERM, when all runs have stopped.
+    """
+    results = output / "results.csv"
+    missing = [job for job in jobs if not job.is_done()]
+    write_rows(results, collect(output))
+    write_json(
+        output / "sweep.json",
+        {
+            "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
+            "host": platform.node(),
+            "runs": [job.name for job in jobs],
+        },
+    )
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Watch(missing) as watch:
+            watch.console.print(
+                f"{len(jobs)} runs in {output}: {len(jobs) - len(missing)} are finished, "
+                f"{len(missing)} to do."
+            )
+            if not missing:
+                return []
+
+            def ended(job, outcome):
+                write_rows(results, collect(output))
+                watch.ended(job, outcome)
+
+            outcomes = run_all(missing, make_pool(machine), watch.started, ended, watch.tick)
+    except KeyboardInterrupt:
+        write_rows(results, collect(output))
+        print("\nStopped. The same command goes on.")
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    watch.console.print(
+        f"{len(outcomes) - len(failed)} done, {len(failed)} failed, {duration(seconds)} of runs. "
+        f"Results: {results}"
+    )
+    if failed:
+        watch.console.print("The same command tries again what failed.")
+    return outcomes
+
+
+def share_cores(machine: Machine) -> Machine:
+    """Returns the settings with the number of threads of each run."""
+    if machine.workers < 1:
+        raise SystemExit(f"--workers must be at least 1. Received: {machine.workers}")
+    if machine.threads is not None:
+        if machine.threads < 1:
+            raise SystemExit(f"--threads must be at least 1. Received: {machine.threads}")
+        return machine
+    return dataclasses.replace(machine, threads=max(1, (os.cpu_count() or 1) // machine.workers))
+
+
+def _module():
+    return f"recipes.{pathlib.Path(sys.argv[0]).stem}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""`python -m recipes.sweep`: what it writes, and a whole sweep of small networks."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import pytest
+
+from recipes.grid import Cell, Evaluation, Machine
+from recipes.jobs import ROOT
+from recipes.results import COLUMNS, collect, read_rows, row_of, write_rows
+from recipes.sweep import share_cores
+from tests.recipes.fake_runs import write_run
+
+CELLS = [
+    Cell(expansion=8, seed=1, subset=500, compact=True),
+    Cell(operator="learned", precision="mixed_bfloat16"),
+    Cell(operator="gram_limit", expansion=64),
+    Cell(network="resnet18", operator="frozen"),
+    Cell(operator="lc_learnable", between="bn_relu", expansion=2),
+]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_row_has_the_settings_of_the_cell_and_what_was_measured(cell, tmp_path):
+    row = row_of(write_run(tmp_path, cell, accuracy=0.75, robust=0.25))
+    no_combination = not cell.operator.startswith("lc_")
+    for name in ("dataset", "network", "depth", "expansion", "operator", "kernel_size", "seed"):
+        assert row[name] == getattr(cell, name), name
+    for name in ("compact", "between", "shared_basis"):
+        assert row[name] == (None if no_combination else getattr(cell, name)), name
+    assert (row["test_accuracy"], row["robust_accuracy"]) == (0.75, 0.25)
+    assert row["training_images"] == (cell.subset or 50000)
+    assert row["attack_images"] == 100 and row["data_source"] == "image folder, JPEG"
+    assert tuple(row) == COLUMNS
+
+
+def test_unfinished_run_has_no_row(tmp_path):
+    run = write_run(tmp_path, Cell(), accuracy=0.5)
+    (run / "model.keras").unlink()
+    assert row_of(run) is None and collect(tmp_path) == []
+
+
+def test_run_that_is_not_evaluated_has_a_row(tmp_path):
+    run = write_run(tmp_path, Cell(), accuracy=0.5)
+    (run / "evaluation.json").unlink()
+    (row,) = collect(tmp_path)
+    assert row["test_accuracy"] == 0.5 and row["robust_accuracy"] is row["epsilon"] is None
+
+
+def test_table_comes_back_as_it_was_written(tmp_path):
+    # A fingerprint that could be read as a number.
+    for number, cell in enumerate(CELLS):
+        write_run(tmp_path, cell, accuracy=1 / (3 + number), data="123e4567")
+    rows = collect(tmp_path)
+    write_rows(tmp_path / "results.csv", rows)
+    assert len(rows) == len(CELLS) and read_rows(tmp_path / "results.csv") == rows
+    with open(tmp_path / "results.csv") as file:
+        assert next(csv.reader(file)) == list(COLUMNS)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_cores_are_shared_by_the_workers():
+    assert share_cores(Machine(workers=1000)).threads == 1
+    assert share_cores(Machine(workers=1)).threads == os.cpu_count()
+    assert share_cores(Machine(workers=2, threads=3)).threads == 3
+    with pytest.raises(SystemExit, match="--workers must be at least 1"):
+        share_cores(Machine(workers=0))
+
+
+# --- a real one ---
+
+
+def start(output, log):
+    # The last number of images is more than there are.
+    words = [
+        sys.executable, "-u", "-m", "recipes.sweep", "--output", output, "--datasets", "digits",
+        "--depths", 8, "--widths", 4, "--expansions", 2, "--subsets", 64, 128, 99999,
+        "--batch-sizes", 64, "--epochs", 2, "--seeds", 0, "--attack-images", 20, "--workers", 2,
+    ]  # fmt: skip
+    return subprocess.Popen(list(map(str, words)), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+
+
+def until(condition, process):
+    end = time.monotonic() + 240
+    while not condition() and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def starts(output, name, module):
+    return len(re.findall(rf"^--- 2.* {module} ", (output / f"{name}.log").read_text(), re.M))
+
+
+def test_sweep_that_is_killed_and_stopped_is_finished_and_runs_nothing_twice(tmp_path):
+    output = tmp_path / "sweep"
+    *good, bad = (f"digits-resnet8_4x2-lc_frozen-n{n}-b64-e2-s0" for n in (128, 64, 99999))
+
+    with open(tmp_path / "log", "wb+") as log:
+        # Killed within the training of one run, without a chance to stop the others.
+        process = start(output, log)
+        until(lambda: list(output.glob("*/history.json")), process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+        # Stopped as by Ctrl-C, when one is trained.
+        process = start(output, log)
+        until(lambda: list(output.glob("*/model.keras")), process)
+        trained = {path: path.stat().st_mtime_ns for path in output.glob("*/model.keras")}
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+
+        # Finished, but for what cannot be.
+        process = start(output, log)
+        assert process.wait() == 1
+        log.seek(0)
+        said = log.read().decode()
+    assert trained
+    assert "Stopped. The same command goes on." in said
+    assert f"failed   {bad}" in said and f"{bad}.log ends with:" in said
+    assert "from 1 to 1442 images. Received: 99999" in said
+    assert "1 failed" in said and "tries again what failed" in said
+
+    rows = read_rows(output / "results.csv")
+    assert [row["run"] for row in rows] == good
+    for row, images in zip(rows, (128, 64), strict=True):
+        assert row["training_images"] == row["subset"] == images
+        assert row["backend"] == keras.backend.backend()
+        assert 0 <= row["robust_accuracy"] <= 1 and row["seconds"] > 0
+        assert len(json.loads((output / row["run"] / "history.json").read_text())["loss"]) == 2
+    # What was trained is not trained again.
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    for name in good:
+        begun = starts(output, name, "recipes.train")
+        assert 1 <= begun <= 3
+        # An epoch is run again only after a kill within it.
+        epochs = re.findall(r"^Epoch (\d)/2$", (output / f"{name}.log").read_text(), re.M)
+        assert set(epochs) == {"1", "2"} and len(epochs) <= 2 + begun - 1
+
+    # Once more: nothing but what failed.
+    before = {name: (output / f"{name}.log").read_text() for name in good}
+    failures = starts(output, bad, "recipes.train")
+    with open(tmp_path / "log", "wb") as log:
+        assert start(output, log).wait() == 1
+    assert {name: (output / f"{name}.log").read_text() for name in good} == before
+    assert starts(output, bad, "recipes.train") == failures + 1
+    assert "3 runs in" in (said := (tmp_path / "log").read_text()) and "2 are finished" in said
+
+
+def test_evaluation_settings_are_its_arguments():
+    assert Evaluation(attack_images=5, pgd_steps=2).arguments() == [
+        "--attack-images", "5", "--epsilon", "1.0", "--pgd-steps", "2", "--pgd-restarts", "1",
+    ]  # fmt: skip
+    assert "--attack-images" not in Evaluation().arguments()
