@@ -34,9 +34,7 @@ class RandAugment:
 
     def __init__(self, magnitude: float):
         if not 0 <= magnitude <= 1:
-            raise ValueError(
-                f"`magnitude` must be from 0 to 1. Received: magnitude={magnitude}"
-            )
+            raise ValueError(f"`magnitude` must be from 0 to 1. Received: magnitude={magnitude}")
         self.magnitude = magnitude
         self._operations = list(operations().values())
 
