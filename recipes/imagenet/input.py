@@ -5,11 +5,11 @@ resumed at an epoch sees the batches that it would have seen, however many threa
 """
 
 import dataclasses
+import math
 import os
 import warnings
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_lc.layers.random_basis import derive_seed
@@ -20,7 +20,6 @@ _CORES = os.cpu_count()
 _PREFETCHED = 2
 # More than an epoch takes.
 _PASSES = 2**20
-_EMPTY = np.zeros((0, 0, 3), "uint8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +133,7 @@ class Batches:
                 lambda place, one: (*one, tf.random.fold_in(own, place))
             )
             samples = self._decoded(samples, self._crop if augmentation.crop else self._view)
-            # By number, since AUTOTUNE does not see data sets that come from `flat_map`.
+            samples = samples.filter(lambda whole, *_: whole)
             samples = samples.map(augment, num_parallel_calls=_CORES, deterministic=True)
             return samples.take(steps * self.batch_size)
 
@@ -152,10 +151,18 @@ class Batches:
         return data.prefetch(_PREFETCHED)
 
     def evaluation(self, source: Source) -> tf.data.Dataset:
-        """Returns all images of a source, once and in order; the last batch may be smaller."""
+        """Returns all images of a source, once and in order; the last batch may be smaller.
+
+        Besides images and classes, as in `training`, it gives weights: 1, and 0 for a damaged
+        image, which is black. (Without it, Keras would not know when the data set ends.)
+        """
         samples = source.in_order().map(lambda *one: (*one, _seed(0, 0)))
-        samples = self._decoded(samples, self._view).map(lambda image, shares, _: (image, shares))
-        return samples.batch(self.batch_size).prefetch(_PREFETCHED)
+        samples = self._decoded(samples, self._view).map(
+            lambda whole, image, shares, _: (image, shares, tf.cast(whole, tf.float32))
+        )
+        batches = samples.batch(self.batch_size).prefetch(_PREFETCHED)
+        number = math.ceil(len(source) / self.batch_size)
+        return batches.apply(tf.data.experimental.assert_cardinality(number))
 
     def _crop(self, encoded, seed):
         return pictures.random_resized_crop(encoded, self.image_size, seed)
@@ -169,30 +176,25 @@ class Batches:
         def decode(name, encoded, label, seed):
             crop, rest = tf.unstack(tf.random.split(seed))
             # A graph has no `try`: this data set of one image loses it where decoding fails, and
-            # then what comes next, an empty image, is its first.
-            image = tf.data.Dataset.from_tensors(encoded).map(lambda e: load(e, crop))
-            image = image.map(lambda i: tf.ensure_shape(i, [None, None, 3])).ignore_errors()
-            image = image.concatenate(tf.data.Dataset.from_tensors(_EMPTY)).take(1)
-            return name, image.get_single_element(), tf.one_hot(label, self.classes), rest
-
-        def is_whole(name, image, *_):
-            return tf.cond(
-                tf.size(image) > 0,
+            # then what comes next, a black image, is its first.
+            image = tf.data.Dataset.from_tensors(encoded)
+            image = image.map(lambda e: (True, tf.ensure_shape(load(e, crop), shape)))
+            black = tf.data.Dataset.from_tensors((False, tf.zeros(shape, tf.uint8)))
+            whole, image = image.ignore_errors().concatenate(black).take(1).get_single_element()
+            whole = tf.cond(
+                whole,
                 lambda: True,
-                lambda: tf.ensure_shape(
-                    tf.numpy_function(self.corrupt.report, [name], tf.bool), []
-                ),
+                lambda: tf.numpy_function(self.corrupt.report, [name], tf.bool),
             )
+            return tf.ensure_shape(whole, []), image, tf.one_hot(label, self.classes), rest
 
-        samples = samples.map(decode, num_parallel_calls=_CORES, deterministic=True)
-        return samples.filter(is_whole).map(
-            lambda _, image, shares, seed: (tf.ensure_shape(image, shape), shares, seed)
-        )
+        # By number, since AUTOTUNE does not see data sets that come from `flat_map`.
+        return samples.map(decode, num_parallel_calls=_CORES, deterministic=True)
 
 
 def _augment(augmentation):
     if not augmentation.crop:
-        return lambda image, shares, seed: (image, shares)
+        return lambda _, image, shares, seed: (image, shares)
     rand_augment = None
     if augmentation.magnitude is not None:
         # Here, since keras-cv takes seconds to import.
@@ -200,7 +202,7 @@ def _augment(augmentation):
 
         rand_augment = RandAugment(augmentation.magnitude)
 
-    def augment(image, shares, seed):
+    def augment(_, image, shares, seed):
         flip, operations = tf.unstack(tf.random.split(seed))
         image = pictures.random_flip(image, flip)
         if rand_augment:
