@@ -27,10 +27,10 @@ class Arguments:
     """18, 34, 50 or 101 (resnet)."""
     variant: Literal["none", "d", "next", "wide"] = "none"
     """ResNet-D, ResNeXt-32x4d or Wide-ResNet-2 (resnet)."""
-    width: int = 64
-    """Channels of the first stage (resnet)."""
+    width_multiplier: float = 1.0
+    """Scales the channels of all layers."""
     low_resolution: bool = False
-    """Whether the stem keeps the size of the images (resnet)."""
+    """Whether the first layers keep the size of the images."""
     spatial: Literal["lc", "learned", "frozen", "max", "hybrid"] = "lc"
     """Linear combinations of random filters, plain convolutions, random filters alone, or pools
     in bottlenecks."""
@@ -42,7 +42,7 @@ class Arguments:
     """A basis no larger than a plain convolution (lc, frozen). Under LAMB another
     parameterisation, not the same network at a lower price."""
     stochastic_depth: float = 0.0
-    """Rate at which training leaves out the last residual branch (resnet)."""
+    """Rate at which training leaves out the last residual branch."""
     image_size: int = 224
     """Pixels, in training and test."""
     crop_ratio: float = 0.95

@@ -21,6 +21,8 @@ def build(arguments, classes: int) -> keras.Model:
         ),
     }
     common = {
+        "low_resolution": arguments.low_resolution,
+        "stochastic_depth": arguments.stochastic_depth,
         "spatial": operators[arguments.spatial](),
         "input_shape": (arguments.image_size, arguments.image_size, 3),
         "classes": classes,
@@ -29,15 +31,15 @@ def build(arguments, classes: int) -> keras.Model:
         "data_format": "channels_last",
         "seed": arguments.seed,
     }
-    if arguments.network == "mobilenet_v2":
-        return keras_lc.MobileNetV2(**common)
-    if arguments.network == "mobilenet_v3_large":
-        return keras_lc.MobileNetV3Large(**common)
-    return keras_lc.ResNet(
-        arguments.depth,
-        variant=None if arguments.variant == "none" else arguments.variant,
-        width=arguments.width,
-        low_resolution=arguments.low_resolution,
-        stochastic_depth=arguments.stochastic_depth,
-        **common,
-    )
+    if arguments.network == "resnet":
+        return keras_lc.ResNet(
+            arguments.depth,
+            variant=None if arguments.variant == "none" else arguments.variant,
+            width=round(64 * arguments.width_multiplier),
+            **common,
+        )
+    builder = {
+        "mobilenet_v2": keras_lc.MobileNetV2,
+        "mobilenet_v3_large": keras_lc.MobileNetV3Large,
+    }[arguments.network]
+    return builder(width_multiplier=arguments.width_multiplier, **common)

@@ -14,9 +14,10 @@ from keras_lc.data.optional import require
 from keras_lc.layers.random_basis import derive_seed
 
 _TFDS_NAME = "imagenet2012"
-# Encoded pictures that wait to be drawn from: about 1 GB of ImageNet.
-_TFDS_BUFFER = 8192
-_TFDS_INTERLEAVED = 16
+# Files that are read at a time.
+_INTERLEAVED = 16
+# Encoded pictures that are shuffled at a time: about 450 MB of ImageNet, twice in memory.
+_BLOCK = 4096
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,8 +61,8 @@ class Folder:
 class TFRecords:
     """The TFRecord files of one split that TFDS prepared.
 
-    A pass takes the files in a new order, several at a time, and draws from a buffer. (The
-    pictures within them were shuffled when they were prepared.)
+    A pass takes the files in a new order, several at a time, and shuffles blocks of what they
+    hold, which was shuffled when it was prepared.
 
     Args:
         builder: The builder of TFDS.
@@ -97,15 +98,22 @@ class TFRecords:
         records = tf.data.Dataset.from_tensor_slices(tf.gather(tf.constant(files), order))
         records = records.interleave(
             tf.data.TFRecordDataset,
-            cycle_length=_TFDS_INTERLEAVED,
-            block_length=_TFDS_INTERLEAVED,
+            cycle_length=_INTERLEAVED,
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        seed = derive_seed(self.seed, "buffer") % 2**31
-        records = records.shuffle(
-            _TFDS_BUFFER, seed=seed + tf.cast(number, tf.int64), reshuffle_each_iteration=False
+        own = tf.stack([tf.cast(derive_seed(self.seed, "blocks"), tf.int64), number])
+        records = (
+            records.batch(_BLOCK)
+            .enumerate()
+            .map(
+                lambda n, block: tf.random.experimental.stateless_shuffle(
+                    block, tf.random.fold_in(own, n)
+                )
+            )
         )
+        # Read while the one before it is used.
+        records = records.prefetch(1).unbatch()
         return records.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def _files(self):
