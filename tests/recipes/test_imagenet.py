@@ -1,0 +1,253 @@
+"""`python -m recipes.imagenet`, on small pictures and on real ones."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_lc
+from recipes.imagenet.arguments import Arguments, of_preset, parse
+from recipes.imagenet.network import build
+from recipes.imagenet.presets import PRESETS
+from recipes.imagenet.run import run
+
+ROOT = pathlib.Path(__file__).parents[2]
+SAMPLE = ROOT.parent / "shared" / "data" / "imagenet-sample.tar"
+EPOCHS, CLASSES = 3, 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four classes of noisy pictures of four colours."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 2)):
+        for label in range(CLASSES):
+            directory = root / split / f"n{label}"
+            directory.mkdir(parents=True)
+            for i in range(count):
+                shape = (*rng.integers(24, 40, 2), 3)
+                image = (60 * label + rng.integers(0, 30, shape)).astype("uint8")
+                Image.fromarray(image).save(directory / f"{i}.JPEG")
+    return root
+
+
+def arguments(data_dir, output, **kwargs):
+    tiny = {
+        "depth": 14, "low_resolution": True, "width_multiplier": 1 / 16, "image_size": 8,
+        "batch_size": 8, "epochs": EPOCHS, "warmup_epochs": 1, "stochastic_depth": 0.2,
+        "augmentation": "light", "expansion": 2,
+    }  # fmt: skip
+    return Arguments(data_dir=data_dir, output=output, **{**tiny, **kwargs})
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "out"
+    return output, run(arguments(folder, output))
+
+
+def history(output):
+    return json.loads((output / "history.json").read_text())
+
+
+def test_writes_its_files_and_nothing_else(finished):
+    names = sorted(path.name for path in finished[0].iterdir())
+    files = ["best.keras", "config.json", "curves.png", "history.json", "model.keras"]
+    assert names == files
+
+
+def test_history_has_top_1_and_top_5_of_every_epoch(finished):
+    names = ["loss", "accuracy", "top5", "val_loss", "val_accuracy", "val_top5"]
+    lengths = {name: len(values) for name, values in history(finished[0]).items()}
+    assert lengths == dict.fromkeys(names, EPOCHS)
+
+
+def test_the_best_model_is_that_of_the_best_epoch(finished):
+    output, results = finished
+    accuracies = history(output)["val_accuracy"]
+    assert results["best_epoch"] == 1 + accuracies.index(max(accuracies))
+    assert results["test_accuracy"] == pytest.approx(max(accuracies))
+    assert results["test_correct"] == results["test_accuracy"] * results["test_images"]
+    assert results["test_images"] == 8
+    assert results["test_top5"] == 1  # of four classes
+    # Loads as any model, and is not trained further: it has no optimizer of its own to go on.
+    assert keras.saving.load_model(output / "best.keras").name == "resnet_lc_14_w4_x2"
+
+
+def test_config_says_how_the_run_was_made(finished):
+    config = json.loads((finished[0] / "config.json").read_text())
+    assert config["arguments"]["optimizer"] == "lamb"
+    assert config["precision"] == "float32"
+    assert config["backend"] == keras.backend.backend()
+    assert config["results"] == finished[1]
+
+
+def test_trains_with_the_recipes_optimizer_and_loss(finished):
+    model = keras.saving.load_model(finished[0] / "model.keras")
+    assert type(model.optimizer) is keras_lc.training.LAMB
+    assert model.optimizer.weight_decay == 0.02
+    assert type(model.loss) is keras_lc.training.BinarisedCrossentropy
+    assert int(model.optimizer.iterations) == EPOCHS * 24 // 8
+
+
+def test_equal_arguments_give_equal_runs_and_seeds_others(finished, folder, tmp_path):
+    run(arguments(folder, tmp_path / "again"))
+    assert history(tmp_path / "again") == history(finished[0])
+    run(arguments(folder, tmp_path / "other", seed=1, epochs=1, warmup_epochs=0))
+    assert history(tmp_path / "other")["loss"][0] != history(finished[0])["loss"][0]
+
+
+def command(folder, output):
+    words = [sys.executable, "-m", "recipes.imagenet", "--data-dir", folder, "--output", output]
+    words += ["--depth", 14, "--low-resolution", "--width-multiplier", 1 / 16, "--image-size", 8]
+    words += ["--batch-size", 8, "--epochs", EPOCHS, "--warmup-epochs", 1, "--expansion", 2]
+    words += ["--stochastic-depth", 0.2, "--augmentation", "light"]
+    return list(map(str, words))
+
+
+def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(finished, folder, tmp_path):
+    output = tmp_path / "stopped"
+    said = ""
+    with subprocess.Popen(
+        command(folder, output), cwd=ROOT, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as process:  # fmt: skip
+        for line in process.stdout:
+            said += line
+            if line.startswith("Epoch 2/"):
+                process.send_signal(signal.SIGINT)
+                break
+        said += process.stdout.read()
+    assert process.returncode == 130, said
+    assert re.search(r"Go on with: python -m recipes\.imagenet .* --resume", said), said
+    with pytest.raises(SystemExit, match=r"--expansion: 2 then, 4 now"):
+        run(arguments(folder, output, expansion=4, resume=True))
+    run(arguments(folder, output, resume=True))
+    assert history(output) == history(finished[0])
+    for name in ("model.keras", "best.keras"):
+        whole, resumed = (keras.saving.load_model(path / name) for path in (finished[0], output))
+        for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_steps_shorten_an_epoch_or_repeat_the_images(folder, tmp_path):
+    run(arguments(folder, tmp_path / "run", epochs=1, warmup_epochs=0, steps=5))
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert int(model.optimizer.iterations) == 5
+
+
+@pytest.mark.filterwarnings("ignore:Skipped a damaged image")
+def test_damaged_images_are_in_the_results_up_to_the_limit(folder, tmp_path):
+    root = tmp_path / "pictures"
+    for path in folder.rglob("*.JPEG"):
+        copy = root / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    damaged = [root / "train" / "n1" / "2.JPEG", root / "val" / "n2" / "1.JPEG"]
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:300])
+    short = {"epochs": 1, "warmup_epochs": 0, "steps": 6}
+    results = run(arguments(root, tmp_path / "run", **short))
+    assert sorted(results["damaged_images"]) == sorted(map(str, damaged))
+    assert results["test_images"] == 7
+    with pytest.raises(ValueError, match=r"more than --max-corrupt 0:\n.*2\.JPEG"):
+        run(arguments(root, tmp_path / "strict", **short, max_corrupt=0))
+
+
+def test_preview_shows_the_first_batch_and_trains_nothing(folder, tmp_path):
+    preview, output = tmp_path / "augmented.png", tmp_path / "run"
+    assert run(arguments(folder, output, preview=preview, batch_size=12)) is None
+    with Image.open(preview) as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (8 * 8, 2 * 8)  # 12 images in two rows
+        assert (np.asarray(picture)[8:, 4 * 8 :] == 0).all()
+    assert not output.exists()
+
+
+@pytest.mark.skipif(not SAMPLE.is_file(), reason=f"needs the real pictures of {SAMPLE}")
+def test_trains_on_real_pictures_with_the_whole_recipe(tmp_path):
+    with tarfile.open(SAMPLE) as archive:
+        members = [one for one in archive.getmembers() if one.name.endswith(".JPEG")][:8]
+        archive.extractall(tmp_path / "pictures", members, filter="data")
+    (train,) = (tmp_path / "pictures").rglob("train")
+    (train.parent / "val").symlink_to(train)
+    output = tmp_path / "run"
+    run(arguments(train.parent, output, augmentation="a2", image_size=16, steps=2))
+    losses = history(output)["loss"]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"batch_size": 0}, "--batch-size must be at least 1.*0"),
+        ({"epochs": 0}, "--epochs must be at least 1.*0"),
+        ({"steps": 0}, "--steps must be at least 1.*0"),
+        ({"batch_size": 25}, "24 training images fill no batch of 25"),
+        ({"crop_ratio": 1.5}, r"--crop-ratio must be above 0 and at most 1.*1\.5"),
+    ],
+)
+def test_arguments_that_cannot_be_are_named(kwargs, message, folder, tmp_path):
+    with pytest.raises(SystemExit, match=message):
+        run(arguments(folder, tmp_path / "run", **kwargs))
+
+
+def test_finished_run_is_not_overwritten(finished, folder):
+    with pytest.raises(SystemExit, match="holds a run already"):
+        run(arguments(folder, finished[0]))
+
+
+def test_a_preset_is_the_default_and_what_is_given_overrides_it():
+    given = parse("", ["--preset", "r18d-lcx8", "--expansion", "4", "--epochs", "100"])
+    assert (given.depth, given.variant, given.spatial) == (18, "d", "lc")
+    assert (given.expansion, given.epochs, given.optimizer) == (4, 100, "lamb")
+    assert parse("", ["--preset=r50-max"]) == of_preset("r50-max")
+    assert parse("", []) == Arguments()
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(SystemExit, match=r"--preset must be one of r18d, .*Received: r18d-lcx9"):
+        parse("", ["--preset", "r18d-lcx9"])
+
+
+def test_the_defaults_are_the_recipe():
+    recipe = dataclasses.asdict(keras_lc.training.IMAGENET_A2)
+    defaults = dataclasses.asdict(Arguments())
+    assert defaults["optimizer"] == recipe["algorithm"]
+    for name in ("learning_rate", "weight_decay", "epochs", "warmup_epochs", "batch_size"):
+        assert defaults[name] == recipe[name]
+    assert (defaults["augmentation"], defaults["crop_ratio"]) == ("a2", 0.95)
+
+
+NAMES = {
+    "r18d": "resnet_18d", "r18d-frozen": "resnet_18d_frozen", "r18d-lcx8": "resnet_lc_18d_x8",
+    "r50-max": "resnet_50_max", "r50-hybrid": "resnet_50_hybrid",
+    "resnext50-frozen": "resnext_50_32x4d_frozen", "wide-r50-frozen": "wide_resnet_50_2_frozen",
+    "mobilenet-v2-frozen": "mobilenet_v2_frozen",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", NAMES)
+def test_presets_are_the_papers_networks(preset):
+    small = dataclasses.replace(of_preset(preset), image_size=32)
+    # ResNeXt has no narrow version.
+    if preset != "resnext50-frozen":
+        small = dataclasses.replace(small, width_multiplier=0.25)
+    name = build(small, 10).name
+    assert re.sub(r"_w\d+|_0\.25", "", name) == NAMES[preset]
+
+
+def test_presets_set_what_there_is_to_set():
+    fields = {field.name for field in dataclasses.fields(Arguments)}
+    assert all(preset.settings.keys() <= fields for preset in PRESETS.values())
