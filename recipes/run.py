@@ -1,17 +1,12 @@
 """A training run: data, model, fit, files. Imports Keras, so the backend must be chosen before."""
 
-import dataclasses
 import datetime
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
-import signal
-import statistics
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -22,10 +17,10 @@ import keras_lc
 from keras_lc.training.resume import write_json
 from recipes.images import describe, take_subset
 from recipes.networks import build
+from recipes.run_callbacks import InterruptBetweenBatches, TrainingTime
+from recipes.run_folder import as_json, output_folder, resume_command
 
-# What a run may be resumed with: none of these change its result.
-_FREE_ON_RESUME = {"resume", "export", "export_format", "output", "data_dir", "download"}
-_EXPORTED = {
+EXPORTED = {
     "tf_saved_model": "saved_model",
     "onnx": "model.onnx",
     "litert": "model.tflite",
@@ -44,7 +39,7 @@ def run(arguments) -> dict:
         The results, as they stand in `config.json`.
     """
     console = Console()
-    output = _output_folder(arguments)
+    output = output_folder(arguments, f"{arguments.dataset}-{arguments.spatial}")
     keras.config.set_dtype_policy(arguments.precision)
     keras.utils.set_random_seed(arguments.seed % 2**32)
 
@@ -59,7 +54,7 @@ def run(arguments) -> dict:
         build(arguments, dataset),
         0,
     )
-    config = {"arguments": _as_json(arguments), "data": data, **environment()}
+    config = {"arguments": as_json(arguments), "data": data, **environment()}
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "config.json", config)
     console.print(
@@ -71,7 +66,7 @@ def run(arguments) -> dict:
         soft_wrap=True,
     )
 
-    speed, interrupt = _TrainingTime(output, first_epoch), _InterruptBetweenBatches()
+    speed, interrupt = TrainingTime(output, first_epoch), InterruptBetweenBatches()
     try:
         interrupt.arm()
         model.fit(
@@ -87,7 +82,9 @@ def run(arguments) -> dict:
         )
     except KeyboardInterrupt:
         console.print(
-            f"\nStopped. Go on with: {_resume_command(output)}", highlight=False, soft_wrap=True
+            f"\nStopped. Go on with: {resume_command('recipes.train', output)}",
+            highlight=False,
+            soft_wrap=True,
         )
         sys.exit(130)
     finally:
@@ -95,7 +92,7 @@ def run(arguments) -> dict:
 
     logits = model.predict(dataset.x_test, batch_size=_EVALUATION_BATCH, verbose=0)
     correct = int(np.sum(np.argmax(logits, axis=-1) == dataset.y_test))
-    trained, frozen = _count_parameters(model)
+    trained, frozen = count_parameters(model)
     batch_size = min(arguments.batch_size, len(dataset.x_train))
     images = len(dataset.x_train) // batch_size * batch_size
     results = {
@@ -111,7 +108,7 @@ def run(arguments) -> dict:
         checkpoints.history, output / "curves.png", f"{model.name}, {dataset.name}"
     )
     if arguments.export:
-        exported = output / _EXPORTED[arguments.export_format]
+        exported = output / EXPORTED[arguments.export_format]
         keras_lc.export(model, exported, format=arguments.export_format)
         console.print(f"Exported and verified: {exported}", highlight=False, soft_wrap=True)
     write_json(output / "config.json", {**config, "results": results})
@@ -119,110 +116,6 @@ def run(arguments) -> dict:
     checkpoints.finish(output / "model.keras")
     _report(console, results)
     return results
-
-
-class _TrainingTime(keras.callbacks.Callback):
-    """Seconds of each epoch's training, without validation, in this process.
-
-    And of each whole epoch, over all parts of a run that was stopped, in `seconds.json`.
-    """
-
-    def __init__(self, folder, first_epoch):
-        super().__init__()
-        self.seconds = []
-        self._begin = None
-        self._file = folder / "seconds.json"
-        self.epochs = json.loads(self._file.read_text())[:first_epoch] if first_epoch else []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._begin = self._epoch_begin = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        # Before the checkpoint: an epoch ahead of it at the most, never behind.
-        self.epochs.append(time.perf_counter() - self._epoch_begin)
-        write_json(self._file, self.epochs)
-
-    def on_test_begin(self, logs=None):
-        # Validation runs inside the epoch, and ends what is to be timed.
-        if self._begin is not None:
-            self.seconds.append(time.perf_counter() - self._begin)
-            self._begin = None
-
-    @property
-    def median(self):
-        # The first epoch compiles.
-        return statistics.median(self.seconds[1:] or self.seconds)
-
-
-class _InterruptBetweenBatches(keras.callbacks.Callback):
-    """Raises `KeyboardInterrupt` between two batches after Ctrl-C; at once after a second one.
-
-    Raised wherever it falls, it can fall into JAX's garbage collection, which swallows it.
-    """
-
-    def arm(self):
-        self._asked = False
-        self._before = signal.signal(signal.SIGINT, self._ask)
-
-    def disarm(self):
-        signal.signal(signal.SIGINT, self._before)
-
-    def _ask(self, *_):
-        self.disarm()
-        self._asked = True
-
-    def _raise_if_asked(self, *_):
-        if self._asked:
-            raise KeyboardInterrupt
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._raise_if_asked()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._raise_if_asked()
-
-
-def _output_folder(arguments):
-    if arguments.output is None:
-        if arguments.resume:
-            raise SystemExit("--resume needs --output, the folder of the run to go on with.")
-        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        return pathlib.Path("runs") / f"{now}-{arguments.dataset}-{arguments.spatial}"
-    written = arguments.output / "config.json"
-    if not written.exists():
-        return arguments.output
-    if not arguments.resume:
-        raise SystemExit(
-            f"{arguments.output} holds a run already. Pass --resume to go on with it, or another "
-            "--output."
-        )
-    if (arguments.output / "model.keras").exists():
-        raise SystemExit(f"The run in {arguments.output} is finished: see its config.json.")
-    before = json.loads(written.read_text())
-    now = _as_json(arguments)
-    changed = [
-        f"--{name.replace('_', '-')}: {before['arguments'].get(name)} then, {value} now"
-        for name, value in now.items()
-        if name not in _FREE_ON_RESUME and before["arguments"].get(name) != value
-    ]
-    if changed:
-        raise SystemExit(
-            f"The run in {arguments.output} was started with other arguments:\n  "
-            + "\n  ".join(changed)
-        )
-    return arguments.output
-
-
-def _as_json(arguments):
-    values = dataclasses.asdict(arguments)
-    return {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in values.items()}
-
-
-def _resume_command(output):
-    given = [word for word in sys.argv[1:] if word != "--resume"]
-    if "--output" not in given:
-        given += ["--output", str(output)]
-    return " ".join(["python -m recipes.train", *given, "--resume"])
 
 
 def environment():
@@ -242,16 +135,22 @@ def environment():
     }
 
 
+def on_gpu() -> bool:
+    """Returns whether Keras computes on a GPU, or a TPU."""
+    return bool(_accelerators())
+
+
 def _device():
+    return ", ".join(_accelerators()) or f"{os.cpu_count()} CPU cores"
+
+
+def _accelerators():
     if keras.backend.backend() == "torch":
         # Keras lists no devices under PyTorch.
         import torch
 
-        if torch.cuda.is_available():
-            return torch.cuda.get_device_name()
-    elif gpus := [name for name in keras.distribution.list_devices() if "cpu" not in name]:
-        return ", ".join(gpus)
-    return f"{os.cpu_count()} CPU cores"
+        return [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+    return [name for name in keras.distribution.list_devices() if "cpu" not in name]
 
 
 def _git_commit():
@@ -264,7 +163,8 @@ def _git_commit():
     return found.stdout.strip() or None
 
 
-def _count_parameters(model):
+def count_parameters(model):
+    """Returns the numbers of trained and of frozen parameters."""
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     basis = {id(v): v for layer in _layers_with_basis(model) for v in layer.non_trainable_weights}
     return trained, sum(int(np.prod(v.shape)) for v in basis.values())

@@ -48,6 +48,32 @@ def read(name: str, root: Path, progress: bool = True) -> Dataset | None:
             image, is damaged or has another size than the first.
         ImportError: If Pillow or tqdm is not installed.
     """
+    listings = list_splits(root)
+    if listings is None:
+        return None
+    cached = cache_path(root)
+    fingerprint = _fingerprint(listings)
+    arrays = read_arrays(cached, fingerprint)
+    if arrays is None:
+        arrays = _decode(listings, progress)
+        write_arrays(cached, fingerprint, arrays)
+    class_names = tuple(next(iter(listings.values())))
+    return Dataset(name, **arrays, class_names=class_names)
+
+
+def list_splits(root: Path) -> dict[Path, _Listing] | None:
+    """Lists the files of a folder that holds `train/<class>/*` and `test/<class>/*`.
+
+    Args:
+        root: The image folder.
+
+    Returns:
+        The folder of each split, training first, with its classes and their files, sorted by
+        name; `None` if `root` holds none of these splits.
+
+    Raises:
+        FileNotFoundError, ValueError: As `read`, but for what only the decoded images show.
+    """
     train = root / "train"
     test = next((root / n for n in _TEST_NAMES if (root / n).is_dir()), root / "test")
     if not train.is_dir() and not test.is_dir():
@@ -60,13 +86,7 @@ def read(name: str, root: Path, progress: bool = True) -> Dataset | None:
         )
     listings = {train: _list(train), test: _list(test)}
     _check_same_classes(listings)
-    cached = cache_path(root)
-    fingerprint = _fingerprint(listings)
-    arrays = read_arrays(cached, fingerprint)
-    if arrays is None:
-        arrays = _decode(listings, progress)
-        write_arrays(cached, fingerprint, arrays)
-    return Dataset(name, **arrays, class_names=tuple(listings[train]))
+    return listings
 
 
 def _list(split: Path) -> _Listing:

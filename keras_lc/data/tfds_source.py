@@ -36,9 +36,13 @@ def read(name: str, data_dir: Path) -> Dataset | None:
     """
     if not any(data_dir.glob(f"{name}/*/dataset_info.json")):
         return None
-    tfds = _import_tfds()
+    return _as_dataset(name, _import_tfds(), builder(name, data_dir))
+
+
+def builder(name: str, data_dir: Path):
+    """Returns the builder of data that TensorFlow Datasets has prepared in `data_dir`."""
     # A wildcard makes tfds take the newest version on disk, not the newest that it knows.
-    return _as_dataset(name, tfds, tfds.builder(name, data_dir=data_dir, version="*.*.*"))
+    return _import_tfds().builder(name, data_dir=data_dir, version="*.*.*")
 
 
 def download(name: str, data_dir: Path, progress: bool) -> Dataset:
@@ -58,9 +62,9 @@ def download(name: str, data_dir: Path, progress: bool) -> Dataset:
     tfds = _import_tfds()
     if not progress:
         tfds.disable_progress_bar()
-    builder = tfds.builder(name, data_dir=data_dir)
-    builder.download_and_prepare()
-    return _as_dataset(name, tfds, builder)
+    new = tfds.builder(name, data_dir=data_dir)
+    new.download_and_prepare()
+    return _as_dataset(name, tfds, new)
 
 
 def _import_tfds() -> ModuleType:

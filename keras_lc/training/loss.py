@@ -1,4 +1,4 @@
-"""Cross-entropy with label smoothing, for integer and for one-hot labels."""
+"""The losses of the papers' recipes."""
 
 import keras
 from keras import ops
@@ -56,4 +56,53 @@ class SmoothedCrossentropy(keras.losses.Loss):
     def get_config(self):
         config = super().get_config()
         config.update(label_smoothing=self.label_smoothing, from_logits=self.from_logits)
+        return config
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class BinarisedCrossentropy(keras.losses.Loss):
+    """Binary cross-entropy of each class, present or not, for images that Mixup or CutMix mixed.
+
+    The targets are the shares of the classes in an image. Every class with a share above
+    `threshold` counts as present, and counts fully. The loss is the mean over classes and images.
+
+    Args:
+        threshold: Float of at least 0 and below 1.
+        from_logits: Boolean, whether predictions are logits (and not probabilities).
+        **kwargs: `reduction`, `name` and `dtype`, as in `keras.losses.Loss`.
+
+    Example:
+
+    >>> loss = keras_lc.training.BinarisedCrossentropy()
+    >>> shares, logits = np.array([[0.3, 0.7, 0.0]]), np.array([[50.0, 50.0, -50.0]])
+    >>> round(float(loss(shares, logits)), 6)
+    0.0
+
+    Reference:
+
+    - [ResNet strikes back](https://arxiv.org/abs/2110.00476), Section 3
+    """
+
+    def __init__(
+        self,
+        threshold=0.0,
+        from_logits=True,
+        name="binarised_crossentropy",
+        **kwargs,
+    ):
+        super().__init__(name=name, **kwargs)
+        if not 0 <= threshold < 1:
+            raise ValueError(
+                f"`threshold` must be at least 0 and below 1. Received: threshold={threshold}"
+            )
+        self.threshold = threshold
+        self.from_logits = from_logits
+
+    def call(self, y_true, y_pred):
+        present = ops.cast(y_true > self.threshold, y_pred.dtype)
+        return keras.losses.binary_crossentropy(present, y_pred, from_logits=self.from_logits)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(threshold=self.threshold, from_logits=self.from_logits)
         return config

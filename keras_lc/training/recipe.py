@@ -1,10 +1,12 @@
 """The papers' training hyper-parameters, as data."""
 
 import dataclasses
+from typing import Literal
 
 import keras
 
-from keras_lc.training.loss import SmoothedCrossentropy
+from keras_lc.training.lamb import LAMB
+from keras_lc.training.loss import BinarisedCrossentropy, SmoothedCrossentropy
 from keras_lc.training.sgd import SGD
 
 
@@ -13,12 +15,18 @@ class Recipe:
     """Hyper-parameters of a training run, for any number of steps.
 
     Args:
-        learning_rate: Float, at the first step; comes down to 0 along a cosine over all steps.
-        momentum: Float, Nesterov's.
-        weight_decay: Float, added to the gradient as `weight_decay · w` on every trainable
-            variable.
+        learning_rate: Float, where the cosine begins, which comes down to 0 at the last step.
+        momentum: Float, Nesterov's under SGD, `beta_1` under LAMB.
+        weight_decay: Float, as `keras_lc.training.SGD` or `LAMB` defines it.
         batch_size: Integer, the images of one step.
-        label_smoothing: Float, the share of the target that is spread over all classes.
+        label_smoothing: Float, the share of the target that is spread over all classes, with
+            the cross-entropy over all classes.
+        algorithm: `"sgd"` or `"lamb"`.
+        epochs: Integer, the length of the run.
+        warmup_epochs: Number of epochs, before the cosine, in which the learning rate rises
+            linearly from 0. Of a run of other steps, it takes the same share.
+        target_threshold: Float, from which on a class counts as present in a mixed image, with
+            a binary cross-entropy for each class. `None` trains with the cross-entropy over all.
 
     Example:
 
@@ -30,25 +38,65 @@ class Recipe:
     weight_decay: float
     batch_size: int
     label_smoothing: float
+    algorithm: Literal["sgd", "lamb"] = "sgd"
+    epochs: int = 1
+    warmup_epochs: float = 0.0
+    target_threshold: float | None = None
 
-    def optimizer(self, steps: int, name: str = "sgd") -> SGD:
-        """Returns the optimizer of a run of `steps` steps."""
+    def __post_init__(self):
+        if self.algorithm not in ("sgd", "lamb"):
+            raise ValueError(
+                f"`algorithm` must be 'sgd' or 'lamb'. Received: algorithm={self.algorithm!r}"
+            )
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                "`warmup_epochs` must be at least 0 and below `epochs`. "
+                f"Received: warmup_epochs={self.warmup_epochs}, epochs={self.epochs}"
+            )
+        if self.label_smoothing and self.target_threshold is not None:
+            raise ValueError(
+                "`label_smoothing` and `target_threshold` belong to different losses. Received: "
+                f"label_smoothing={self.label_smoothing}, "
+                f"target_threshold={self.target_threshold}"
+            )
+
+    def optimizer(self, steps: int, name: str | None = None) -> keras.optimizers.Optimizer:
+        """Returns the optimizer of a run of `steps` steps; its name defaults to `algorithm`."""
         if steps < 1:
             raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
-        return SGD(
-            keras.optimizers.schedules.CosineDecay(self.learning_rate, decay_steps=steps),
-            momentum=self.momentum,
-            nesterov=True,
-            weight_decay=self.weight_decay,
-            name=name,
+        options = {
+            "learning_rate": self._schedule(steps),
+            "weight_decay": self.weight_decay,
+            "name": name or self.algorithm,
+        }
+        if self.algorithm == "lamb":
+            return LAMB(beta_1=self.momentum, **options)
+        return SGD(momentum=self.momentum, nesterov=True, **options)
+
+    def _schedule(self, steps):
+        warmup = round(steps * self.warmup_epochs / self.epochs)
+        if not warmup:
+            return keras.optimizers.schedules.CosineDecay(self.learning_rate, decay_steps=steps)
+        return keras.optimizers.schedules.CosineDecay(
+            0.0,
+            decay_steps=max(1, steps - warmup),
+            warmup_target=self.learning_rate,
+            warmup_steps=warmup,
         )
+
+    def loss(self, from_logits: bool = True) -> keras.losses.Loss:
+        """Returns the loss."""
+        if self.target_threshold is not None:
+            return BinarisedCrossentropy(self.target_threshold, from_logits=from_logits)
+        return SmoothedCrossentropy(self.label_smoothing, from_logits=from_logits)
 
     def compile(
         self,
         model: keras.Model,
         steps: int,
         from_logits: bool = True,
-        optimizer_name: str = "sgd",
+        optimizer_name: str | None = None,
+        metrics: list | None = None,
         **kwargs,
     ) -> None:
         """Compiles a classifier for a run of this recipe.
@@ -58,21 +106,38 @@ class Recipe:
             steps: Integer, the number of steps of the whole run.
             from_logits: Boolean, whether the outputs are logits.
             optimizer_name: String.
+            metrics: List of metrics. Defaults to the accuracy.
             **kwargs: Further arguments of `keras.Model.compile`, such as `jit_compile`.
         """
         model.compile(
             optimizer=self.optimizer(steps, optimizer_name),
-            loss=SmoothedCrossentropy(self.label_smoothing, from_logits=from_logits),
-            metrics=["accuracy"],
+            loss=self.loss(from_logits),
+            metrics=["accuracy"] if metrics is None else metrics,
             **kwargs,
         )
 
 
-#: Low-resolution data: LC paper, Appendix A. 75 epochs there.
+#: Low-resolution data: LC paper, Appendix A.
 CIFAR = Recipe(
     learning_rate=1e-2,
     momentum=0.9,
     weight_decay=1e-2,
     batch_size=256,
     label_smoothing=0.1,
+    epochs=75,
+)
+
+#: ImageNet: LC paper, Appendix A, which is A2 of "ResNet strikes back" (Wightman et al., 2021).
+#: That paper counts every class of a mixed image as present; its runs with timm passed a
+#: threshold of 0.2, so that a trace of an image, which Mixup often leaves, does not count.
+IMAGENET_A2 = Recipe(
+    algorithm="lamb",
+    learning_rate=5e-3,
+    momentum=0.9,
+    weight_decay=0.02,
+    batch_size=2048,
+    label_smoothing=0.0,
+    epochs=300,
+    warmup_epochs=5,
+    target_threshold=0.2,
 )

@@ -1,0 +1,58 @@
+"""The best model of a run, beside its last."""
+
+import os
+import pathlib
+
+import keras
+
+from keras_lc.training.resume import rename
+
+
+class BestModel(keras.callbacks.Callback):
+    """Keeps the model of the epoch in which a validated figure was largest.
+
+    `keras.callbacks.ModelCheckpoint(save_best_only=True)` writes over the file in place, so that
+    a kill can leave half of one, and knows nothing of the epochs before a run was resumed.
+
+    Args:
+        path: Path of the `.keras` file.
+        monitor: String, a key of the history. The first of equal epochs is kept.
+        history: Dict of lists, the history before this part of the run, such as
+            `ResumableRun.history`.
+
+    Attributes:
+        best: Float, the largest figure so far, or `None`.
+
+    Example:
+
+    ```python
+    run = keras_lc.training.ResumableRun("runs/1")
+    best = keras_lc.training.BestModel("runs/1/best.keras", history=run.history)
+    # Before the checkpoint, which marks the epoch as done.
+    model.fit(x, y, validation_data=(x_test, y_test), callbacks=[best, run])
+    ```
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, monitor: str = "val_accuracy", history: dict | None = None
+    ):
+        super().__init__()
+        self.path = pathlib.Path(path)
+        self.monitor = monitor
+        self.best = max((history or {}).get(monitor, []), default=None)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.monitor not in (logs or {}):
+            raise ValueError(
+                f"`monitor` must be one of {sorted(logs or {})}, which an epoch ends with. "
+                f"Received: monitor={self.monitor!r}"
+            )
+        value = float(logs[self.monitor])
+        if self.best is not None and value <= self.best:
+            return
+        self.best = value
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Keras goes by the ending.
+        temporary = self.path.with_name(f".{self.path.name}.tmp.keras")
+        self.model.save(temporary)
+        rename(temporary, self.path)

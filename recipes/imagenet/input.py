@@ -1,0 +1,223 @@
+"""Batches for training and evaluation, streamed by tf.data whatever the backend of Keras.
+
+Every random number is a function of the seed, the epoch and the place in it, so a run that is
+resumed at an epoch sees the batches that it would have seen, however many threads decode them.
+"""
+
+import dataclasses
+import math
+import os
+import warnings
+
+import keras
+import tensorflow as tf
+
+from keras_lc.layers.random_basis import derive_seed
+from recipes.imagenet import pictures
+from recipes.imagenet.sources import Source
+
+_CORES = os.cpu_count()
+_PREFETCHED = 2
+# More than an epoch takes.
+_PASSES = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What happens to training images.
+
+    Args:
+        crop: Boolean, whether to take random crops and flips; else the view of the test.
+        magnitude: Float from 0 to 1, RandAugment's; `None` leaves it out.
+        mixup, cutmix: Floats; see `pictures.mix`.
+        repeats: Integer, how often each image comes, augmented anew each time, one after the
+            other. An epoch has as many batches as otherwise, of fewer images.
+    """
+
+    crop: bool = False
+    magnitude: float | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    repeats: int = 1
+
+
+#: By name; a2 is that of "ResNet strikes back", Table 2.
+AUGMENTATIONS = {
+    "a2": Augmentation(crop=True, magnitude=0.7, mixup=0.1, cutmix=1.0, repeats=3),
+    "light": Augmentation(crop=True),
+    "none": Augmentation(),
+}
+
+
+class Corrupt:
+    """Names images that cannot be decoded, up to a limit.
+
+    Args:
+        limit: Integer, how many to allow.
+
+    Attributes:
+        names: List of the names, each once.
+    """
+
+    def __init__(self, limit: int):
+        if limit < 0:
+            raise ValueError(f"`limit` must be at least 0. Received: limit={limit}")
+        self.limit = limit
+        self.names: list[str] = []
+
+    def report(self, name: bytes) -> bool:
+        """Takes note of an image. Raises `ValueError` beyond the limit."""
+        name = name.decode()
+        if name not in self.names:
+            self.names.append(name)
+            warnings.warn(f"Skipped a damaged image: {name}", stacklevel=2)
+        self.check()
+        return False
+
+    def check(self) -> None:
+        """Raises `ValueError` beyond the limit, with all names."""
+        if len(self.names) > self.limit:
+            raise ValueError(
+                f"{len(self.names)} images are damaged, more than --max-corrupt {self.limit}:\n  "
+                + "\n  ".join(self.names)
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """Makes the data sets of a run.
+
+    Args:
+        classes: Integer.
+        image_size: Integer, in pixels, of training and test images.
+        batch_size: Integer.
+        crop_ratio: Float, the share of the shorter side that the test sees.
+        seed: Integer.
+        corrupt: `Corrupt`, told of every damaged image.
+    """
+
+    classes: int
+    image_size: int
+    batch_size: int
+    crop_ratio: float
+    seed: int
+    corrupt: Corrupt
+
+    def training(
+        self, source: Source, augmentation: Augmentation, steps: int, first: int, last: int
+    ) -> tf.data.Dataset:
+        """Returns the batches of epochs `first` to `last - 1`, one after the other.
+
+        Args:
+            source: Where the pictures come from.
+            augmentation: `Augmentation`.
+            steps: Integer, the batches of an epoch. It takes new passes over the source as long
+                as it needs more pictures.
+            first, last: Integers.
+
+        Returns:
+            A data set of uint8 images `(batch, size, size, 3)` and float32 shares of the classes
+            `(batch, classes)`.
+        """
+        augment = _augment(augmentation)
+
+        def epoch(number):
+            passes = tf.data.Dataset.range(_PASSES)
+            samples = passes.flat_map(lambda n: source.shuffled(number * _PASSES + n))
+            if augmentation.repeats > 1:
+                samples = samples.flat_map(
+                    lambda *one: tf.data.Dataset.from_tensors(one).repeat(augmentation.repeats)
+                )
+            own = _seed(derive_seed(self.seed, "images"), number)
+            samples = samples.enumerate().map(
+                lambda place, one: (*one, tf.random.fold_in(own, place))
+            )
+            samples = self._decoded(samples, self._crop if augmentation.crop else self._view)
+            samples = samples.filter(lambda whole, *_: whole)
+            samples = samples.map(augment, num_parallel_calls=_CORES, deterministic=True)
+            return samples.take(steps * self.batch_size)
+
+        data = tf.data.Dataset.range(first, last).flat_map(epoch)
+        data = data.batch(self.batch_size, drop_remainder=True)
+        if augmentation.mixup or augmentation.cutmix:
+            mixed = derive_seed(self.seed, "mix")
+            data = data.enumerate(first * steps).map(
+                lambda place, batch: pictures.mix(
+                    *batch, augmentation.mixup, augmentation.cutmix, _seed(mixed, place)
+                ),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+        return data.prefetch(_PREFETCHED)
+
+    def evaluation(self, source: Source) -> tf.data.Dataset:
+        """Returns all images of a source, once and in order; the last batch may be smaller.
+
+        Besides images and classes, as in `training`, it gives weights: 1, and 0 for a damaged
+        image, which is black. (Without it, Keras would not know when the data set ends.)
+        """
+        samples = source.in_order().map(lambda *one: (*one, _seed(0, 0)))
+        samples = self._decoded(samples, self._view).map(
+            lambda whole, image, shares, _: (image, shares, tf.cast(whole, tf.float32))
+        )
+        batches = samples.batch(self.batch_size).prefetch(_PREFETCHED)
+        number = math.ceil(len(source) / self.batch_size)
+        return batches.apply(tf.data.experimental.assert_cardinality(number))
+
+    def _crop(self, encoded, seed):
+        return pictures.random_resized_crop(encoded, self.image_size, seed)
+
+    def _view(self, encoded, seed):
+        return pictures.central_crop(encoded, self.image_size, self.crop_ratio)
+
+    def _decoded(self, samples, load):
+        shape = [self.image_size, self.image_size, 3]
+
+        def decode(name, encoded, label, seed):
+            crop, rest = tf.unstack(tf.random.split(seed))
+            # A graph has no `try`: this data set of one image loses it where decoding fails, and
+            # then what comes next, a black image, is its first.
+            image = tf.data.Dataset.from_tensors(encoded)
+            image = image.map(lambda e: (True, tf.ensure_shape(load(e, crop), shape)))
+            black = tf.data.Dataset.from_tensors((False, tf.zeros(shape, tf.uint8)))
+            whole, image = image.ignore_errors().concatenate(black).take(1).get_single_element()
+            whole = tf.cond(
+                whole,
+                lambda: True,
+                lambda: tf.numpy_function(self.corrupt.report, [name], tf.bool),
+            )
+            return tf.ensure_shape(whole, []), image, tf.one_hot(label, self.classes), rest
+
+        # By number, since AUTOTUNE does not see data sets that come from `flat_map`.
+        return samples.map(decode, num_parallel_calls=_CORES, deterministic=True)
+
+
+def _augment(augmentation):
+    if not augmentation.crop:
+        return lambda _, image, shares, seed: (image, shares)
+    rand_augment = None
+    if augmentation.magnitude is not None:
+        # Here, since keras-cv takes seconds to import.
+        from recipes.imagenet.rand_augment import RandAugment
+
+        rand_augment = RandAugment(augmentation.magnitude)
+
+    def augment(_, image, shares, seed):
+        flip, operations = tf.unstack(tf.random.split(seed))
+        image = pictures.random_flip(image, flip)
+        if rand_augment:
+            image = rand_augment(tf.cast(image, tf.float32), operations)
+            image = pictures.to_pixels(image)
+        return image, shares
+
+    return augment
+
+
+def _seed(seed, number):
+    return tf.stack([tf.constant(seed % 2**63, tf.int64), tf.cast(number, tf.int64)])
+
+
+def keep_from_gpus() -> None:
+    """Keeps TensorFlow from taking the memory of GPUs that another backend trains on."""
+    if keras.backend.backend() != "tensorflow":
+        tf.config.set_visible_devices([], "GPU")

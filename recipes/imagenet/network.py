@@ -1,0 +1,45 @@
+"""Arguments to network."""
+
+import keras
+
+import keras_lc
+
+# In pixel values.
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
+
+
+def build(arguments, classes: int) -> keras.Model:
+    """Returns the network that `recipes.imagenet.arguments.Arguments` describe."""
+    operators = {
+        "learned": keras_lc.spatial.Learned,
+        "frozen": keras_lc.spatial.Frozen,
+        "max": keras_lc.spatial.MaxPool,
+        "hybrid": keras_lc.spatial.Hybrid,
+        "lc": lambda: keras_lc.spatial.LC(
+            expansion=arguments.expansion, frozen=arguments.frozen, compact=arguments.compact
+        ),
+    }
+    common = {
+        "low_resolution": arguments.low_resolution,
+        "stochastic_depth": arguments.stochastic_depth,
+        "spatial": operators[arguments.spatial](),
+        "input_shape": (arguments.image_size, arguments.image_size, 3),
+        "classes": classes,
+        "mean": _MEAN,
+        "std": _STD,
+        "data_format": "channels_last",
+        "seed": arguments.seed,
+    }
+    if arguments.network == "resnet":
+        return keras_lc.ResNet(
+            arguments.depth,
+            variant=None if arguments.variant == "none" else arguments.variant,
+            width=round(64 * arguments.width_multiplier),
+            **common,
+        )
+    builder = {
+        "mobilenet_v2": keras_lc.MobileNetV2,
+        "mobilenet_v3_large": keras_lc.MobileNetV3Large,
+    }[arguments.network]
+    return builder(width_multiplier=arguments.width_multiplier, **common)

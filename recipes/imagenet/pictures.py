@@ -1,0 +1,153 @@
+"""Decoding, cropping and mixing: functions of tensors and of a seed, without any state."""
+
+import math
+
+import tensorflow as tf
+
+# Of the picture's area, and width by height: Inception's crop, as everybody takes it.
+_CROP_AREA = (0.08, 1.0)
+_CROP_ASPECT = (3 / 4, 4 / 3)
+
+
+def random_resized_crop(encoded: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Decodes a random part of a picture, of random size and shape, at `size` × `size` pixels.
+
+    Args:
+        encoded: Scalar string: JPEG (of which only the part is decoded), PNG, GIF or BMP.
+        size: Integer, in pixels.
+        seed: Tensor of two integers.
+
+    Returns:
+        A uint8 tensor `(size, size, 3)`.
+    """
+
+    def window(shape):
+        begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+            shape,
+            tf.zeros([0, 0, 4]),
+            seed,
+            min_object_covered=0.0,
+            area_range=_CROP_AREA,
+            aspect_ratio_range=_CROP_ASPECT,
+            use_image_if_no_bounding_boxes=True,
+        )
+        return begin[0], begin[1], extent[0], extent[1]
+
+    def from_jpeg():
+        part = tf.stack(window(tf.image.extract_jpeg_shape(encoded)))
+        return tf.image.decode_and_crop_jpeg(encoded, part, channels=3)
+
+    def from_others():
+        image = decode(encoded)
+        top, left, height, width = window(tf.shape(image))
+        return image[top : top + height, left : left + width]
+
+    return _resize(tf.cond(tf.image.is_jpeg(encoded), from_jpeg, from_others), (size, size))
+
+
+def central_crop(encoded: tf.Tensor, size: int, ratio: float) -> tf.Tensor:
+    """Decodes a picture, resizes its shorter side to `size / ratio` and cuts out the centre.
+
+    Args:
+        encoded: As in `random_resized_crop`.
+        size: Integer, in pixels.
+        ratio: Float, the share of the shorter side that remains.
+
+    Returns:
+        A uint8 tensor `(size, size, 3)`.
+    """
+    image = decode(encoded)
+    shape = tf.shape(image)[:2]
+    shorter = math.floor(size / ratio)
+    # In integers, since the longer side must not depend on how a quotient rounds.
+    resized = _resize(image, shorter * shape // tf.reduce_min(shape))
+    top, left = tf.unstack(tf.cast(tf.round((tf.shape(resized)[:2] - size) / 2), tf.int32))
+    return tf.ensure_shape(resized[top : top + size, left : left + size], [size, size, 3])
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes a picture to uint8 `(height, width, 3)`."""
+    return tf.image.decode_image(encoded, channels=3, expand_animations=False)
+
+
+def _resize(image, shape):
+    # Antialiased, as Pillow does it, with which the papers' networks were trained.
+    resized = tf.image.resize(image, shape, method="bicubic", antialias=True)
+    return to_pixels(tf.ensure_shape(resized, [*resized.shape[:2], 3]))
+
+
+def to_pixels(values: tf.Tensor) -> tf.Tensor:
+    """Rounds to uint8."""
+    return tf.cast(tf.round(tf.clip_by_value(values, 0.0, 255.0)), tf.uint8)
+
+
+def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Mirrors an image with a probability of one half."""
+    return tf.image.stateless_random_flip_left_right(image, seed)
+
+
+def mix(images, labels, mixup: float, cutmix: float, seed):
+    """Mixes every image of a batch with its counterpart from the end: by Mixup or by CutMix.
+
+    One of the two is drawn for the batch, and one share for all its images, as in timm. The
+    labels are mixed by the share of the pixels: a box of CutMix that reaches over the border
+    counts with what is inside.
+
+    Args:
+        images: uint8 tensor `(batch, height, width, channels)`.
+        labels: Float tensor `(batch, classes)`.
+        mixup, cutmix: Floats, the parameters α of the share's distribution, Beta(α, α); 0 turns
+            one off.
+        seed: Tensor of two integers.
+
+    Returns:
+        Images and labels, of the same shapes and types.
+
+    Reference:
+
+    - [mixup](https://arxiv.org/abs/1710.09412)
+    - [CutMix](https://arxiv.org/abs/1905.04899)
+    """
+    if not mixup and not cutmix:
+        return images, labels
+    which, share, place = tf.unstack(tf.random.split(seed, 3))
+    height, width = images.shape[1:3]
+
+    def by_mixup():
+        kept = _beta(mixup, share)
+        return tf.fill([height, width], kept), kept
+
+    def by_cutmix():
+        covered = _box(height, width, 1 - _beta(cutmix, share), place)
+        kept = 1 - tf.cast(covered, tf.float32)
+        return kept, tf.reduce_mean(kept)
+
+    if not cutmix:
+        weights, kept = by_mixup()
+    elif not mixup:
+        weights, kept = by_cutmix()
+    else:
+        weights, kept = tf.cond(tf.random.stateless_uniform([], which) < 0.5, by_mixup, by_cutmix)
+    weights = weights[..., tf.newaxis]
+    values = tf.cast(images, tf.float32)
+    mixed = weights * values + (1 - weights) * tf.reverse(values, [0])
+    return to_pixels(mixed), kept * labels + (1 - kept) * tf.reverse(labels, [0])
+
+
+def _beta(alpha, seed):
+    # In float64: a small α draws numbers that are 0 in float32, both of them now and then.
+    draws = tf.random.stateless_gamma([2], seed, tf.constant(alpha, tf.float64), dtype=tf.float64)
+    return tf.cast(draws[0] / tf.reduce_sum(draws), tf.float32)
+
+
+def _box(height, width, area, seed):
+    """A mask with a box of that share of the area around any pixel, cut off at the borders."""
+
+    def extent(size, own):
+        centre = tf.random.stateless_uniform([], own, maxval=size, dtype=tf.int32)
+        half = tf.cast(tf.sqrt(area) * size, tf.int32) // 2
+        positions = tf.range(size)
+        return (positions >= centre - half) & (positions < centre + half)
+
+    rows, columns = tf.unstack(tf.random.split(seed, 2))
+    return extent(height, rows)[:, tf.newaxis] & extent(width, columns)[tf.newaxis]

@@ -1,0 +1,207 @@
+"""A training run on ImageNet. Imports Keras, so the backend must be chosen before."""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.table import Table
+
+import keras_lc
+from keras_lc.training.resume import write_json
+from recipes.imagenet import sources
+from recipes.imagenet.input import AUGMENTATIONS, Batches, Corrupt, keep_from_gpus
+from recipes.imagenet.network import build
+from recipes.run import EXPORTED, count_parameters, environment, on_gpu
+from recipes.run_callbacks import InterruptBetweenBatches, TrainingTime
+from recipes.run_folder import as_json, output_folder, resume_command
+
+_COLUMNS = 8
+_TOP = 5
+
+
+def run(arguments) -> dict | None:
+    """Trains, evaluates and writes the files of one run, or the preview alone.
+
+    Args:
+        arguments: `recipes.imagenet.arguments.Arguments`.
+
+    Returns:
+        The results, as they stand in `config.json`; `None` for a preview.
+    """
+    console = Console()
+    keep_from_gpus()
+    output = output_folder(arguments, arguments.preset or "imagenet")
+    train, test, class_names = sources.find(arguments.data_dir, arguments.seed)
+    steps = _steps(arguments, len(train))
+    corrupt = Corrupt(arguments.max_corrupt)
+    batches = Batches(
+        classes=len(class_names),
+        image_size=arguments.image_size,
+        batch_size=arguments.batch_size,
+        crop_ratio=arguments.crop_ratio,
+        seed=arguments.seed,
+        corrupt=corrupt,
+    )
+    augmentation = AUGMENTATIONS[arguments.augmentation]
+    if arguments.preview:
+        _preview(batches.training(train, augmentation, steps, 0, 1), arguments.preview)
+        console.print(f"The first batch: {arguments.preview}", highlight=False, soft_wrap=True)
+        return None
+
+    precision = arguments.precision
+    if precision == "auto":
+        precision = "mixed_float16" if on_gpu() else "float32"
+    keras.config.set_dtype_policy(precision)
+    keras.utils.set_random_seed(arguments.seed % 2**32)
+    checkpoints = keras_lc.training.ResumableRun(output)
+    model, first_epoch = (arguments.resume and checkpoints.restore()) or (
+        _compiled(arguments, len(class_names), steps),
+        0,
+    )
+    config = {"arguments": as_json(arguments), "precision": precision, **environment()}
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / "config.json", config)
+    console.print(
+        f"{model.name}: {len(train):,} training and {len(test):,} test images, "
+        f"{len(class_names)} classes. Keras {keras.__version__} on {keras.backend.backend()}, "
+        f"{config['device']}, {precision}.\nFiles: {output}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+    best = keras_lc.training.BestModel(output / "best.keras", history=checkpoints.history)
+    speed, interrupt = TrainingTime(output, first_epoch), InterruptBetweenBatches()
+    try:
+        interrupt.arm()
+        if first_epoch < arguments.epochs:
+            model.fit(
+                batches.training(train, augmentation, steps, first_epoch, arguments.epochs),
+                steps_per_epoch=steps,
+                epochs=arguments.epochs,
+                initial_epoch=first_epoch,
+                validation_data=batches.evaluation(test),
+                shuffle=False,
+                callbacks=[speed, best, checkpoints, interrupt],
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+        # Loaded, since what is reported must be what is in the file.
+        model = keras.saving.load_model(best.path, compile=False)
+        results = _evaluate(model, batches.evaluation(test))
+    except KeyboardInterrupt:
+        console.print(
+            f"\nStopped. Go on with: {resume_command('recipes.imagenet', output)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(130)
+    except tf.errors.OpError:
+        corrupt.check()
+        raise
+    finally:
+        interrupt.disarm()
+
+    trained, frozen = count_parameters(model)
+    results |= {
+        "best_epoch": 1 + int(np.argmax(checkpoints.history["val_accuracy"])),
+        "damaged_images": corrupt.names,
+        "trained_parameters": trained,
+        "frozen_parameters": frozen,
+        "seconds": sum(speed.epochs),
+        "images_per_second": steps * arguments.batch_size / speed.median if speed.seconds else None,
+    }
+    keras_lc.analysis.plot_curves(checkpoints.history, output / "curves.png", model.name)
+    if arguments.export:
+        exported = output / EXPORTED[arguments.export_format]
+        keras_lc.export(model, exported, format=arguments.export_format)
+        console.print(f"Exported and verified: {exported}", highlight=False, soft_wrap=True)
+    write_json(output / "config.json", {**config, "results": results})
+    # Last, since a run with a model is finished, and cannot be resumed.
+    checkpoints.finish(output / "model.keras")
+    _report(console, results)
+    return results
+
+
+def _steps(arguments, images):
+    for name in ("batch_size", "epochs", "image_size", "steps"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise SystemExit(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
+    if not 0 < arguments.crop_ratio <= 1:
+        raise SystemExit(
+            f"--crop-ratio must be above 0 and at most 1. Received: {arguments.crop_ratio}"
+        )
+    steps = arguments.steps or images // arguments.batch_size
+    if not steps:
+        raise SystemExit(
+            f"{images} training images fill no batch of {arguments.batch_size}. Pass a smaller "
+            "--batch-size, or --steps, for which images come several times an epoch."
+        )
+    return steps
+
+
+def _compiled(arguments, classes, steps):
+    model = build(arguments, classes)
+    recipe = keras_lc.training.Recipe(
+        algorithm=arguments.optimizer,
+        learning_rate=arguments.learning_rate,
+        momentum=keras_lc.training.IMAGENET_A2.momentum,
+        weight_decay=arguments.weight_decay,
+        batch_size=arguments.batch_size,
+        label_smoothing=0.0,
+        epochs=arguments.epochs,
+        warmup_epochs=arguments.warmup_epochs,
+        target_threshold=keras_lc.training.IMAGENET_A2.target_threshold,
+    )
+    metrics = [
+        keras.metrics.CategoricalAccuracy(name="accuracy"),
+        keras.metrics.TopKCategoricalAccuracy(min(_TOP, classes), name="top5"),
+    ]
+    # Weighted: damaged test images weigh nothing.
+    recipe.compile(model, steps * arguments.epochs, metrics=[], weighted_metrics=metrics)
+    return model
+
+
+def _evaluate(model, data):
+    counts = np.zeros(3, int)
+    for x, shares, weights in data.as_numpy_iterator():
+        logits = model.predict_on_batch(x)
+        own = np.take_along_axis(logits, np.argmax(shares, axis=-1)[:, np.newaxis], axis=-1)
+        # As many classes as are more likely than the right one: 0 where it comes first.
+        before = np.sum(logits > own, axis=-1)[weights > 0]
+        counts += len(before), np.sum(before < 1), np.sum(before < _TOP)
+    images, correct, correct_top = counts.tolist()
+    return {
+        "test_accuracy": correct / images,
+        "test_top5": correct_top / images,
+        "test_correct": correct,
+        "test_images": images,
+    }
+
+
+def _preview(data, path):
+    images, _ = next(data.as_numpy_iterator())
+    rows = -(-len(images) // _COLUMNS)
+    missing = np.zeros((rows * _COLUMNS - len(images), *images.shape[1:]), "uint8")
+    grid = np.concatenate([images, missing]).reshape(rows, _COLUMNS, *images.shape[1:])
+    picture = grid.swapaxes(1, 2).reshape(rows * images.shape[1], -1, 3)
+    keras.utils.save_img(path, picture, scale=False)
+
+
+def _report(console, results):
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row(
+        "test top-1",
+        f"{results['test_accuracy']:.2%} "
+        f"({results['test_correct']:,} of {results['test_images']:,}), "
+        f"epoch {results['best_epoch']}",
+    )
+    table.add_row("test top-5", f"{results['test_top5']:.2%}")
+    table.add_row("trained parameters", f"{results['trained_parameters']:,}")
+    table.add_row("frozen parameters", f"{results['frozen_parameters']:,}")
+    if results["images_per_second"]:
+        table.add_row("training", f"{results['images_per_second']:,.0f} images/s")
+    if results["damaged_images"]:
+        table.add_row("damaged images", f"{len(results['damaged_images']):,}, in config.json")
+    console.print(table, highlight=False)

@@ -1,0 +1,171 @@
+"""Where encoded pictures come from: an image folder, or `imagenet2012` prepared by TFDS.
+
+A source is streamed: one pass gives every picture once, still encoded, and holds none of them.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_lc.data import image_folder, tfds_source
+from keras_lc.data.optional import require
+from keras_lc.layers.random_basis import derive_seed
+
+_TFDS_NAME = "imagenet2012"
+# Files that are read at a time.
+_INTERLEAVED = 16
+# Encoded pictures that are shuffled at a time: about 450 MB of ImageNet, twice in memory.
+_BLOCK = 4096
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Folder:
+    """The files of one split of an image folder.
+
+    Args:
+        files: Paths.
+        labels: The class of each.
+        seed: Integer that, with the number of a pass, determines its order.
+    """
+
+    files: list[str]
+    labels: list[int]
+    seed: int
+
+    def __len__(self):
+        return len(self.files)
+
+    def in_order(self) -> tf.data.Dataset:
+        """Returns `(name, encoded picture, label)` of all pictures, in their order."""
+        return self._read(tf.data.Dataset.range(len(self)))
+
+    def shuffled(self, number: tf.Tensor) -> tf.data.Dataset:
+        """Returns the same in the order of pass `number`, inside or outside of a graph."""
+        order = tf.numpy_function(
+            lambda n: shuffled_order(len(self), self.seed, n), [number], tf.int64
+        )
+        return self._read(tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, [len(self)])))
+
+    def _read(self, order):
+        files, labels = tf.constant(self.files), tf.constant(self.labels, tf.int32)
+        return order.map(
+            lambda i: (files[i], tf.io.read_file(files[i]), labels[i]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TFRecords:
+    """The TFRecord files of one split that TFDS prepared.
+
+    A pass takes the files in a new order, several at a time, and shuffles blocks of what they
+    hold, which was shuffled when it was prepared.
+
+    Args:
+        builder: The builder of TFDS.
+        split: String, such as `"train"`.
+        seed: As of `Folder`.
+    """
+
+    builder: object
+    split: str
+    seed: int
+
+    def __post_init__(self):
+        found = self.builder.info.file_format.value
+        if found != "tfrecord":
+            raise ValueError(
+                f"{self.builder.data_path} must be prepared as tfrecord. Received: {found}"
+            )
+
+    def __len__(self):
+        return self.builder.info.splits[self.split].num_examples
+
+    def in_order(self) -> tf.data.Dataset:
+        """As `Folder.in_order`."""
+        return tf.data.TFRecordDataset(self._files()).map(self._parse)
+
+    def shuffled(self, number: tf.Tensor) -> tf.data.Dataset:
+        """As `Folder.shuffled`."""
+        files = self._files()
+        order = tf.numpy_function(
+            lambda n: shuffled_order(len(files), self.seed, n), [number], tf.int64
+        )
+        order = tf.ensure_shape(order, [len(files)])
+        records = tf.data.Dataset.from_tensor_slices(tf.gather(tf.constant(files), order))
+        records = records.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=_INTERLEAVED,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        own = tf.stack([tf.cast(derive_seed(self.seed, "blocks"), tf.int64), number])
+        records = (
+            records.batch(_BLOCK)
+            .enumerate()
+            .map(
+                lambda n, block: tf.random.experimental.stateless_shuffle(
+                    block, tf.random.fold_in(own, n)
+                )
+            )
+        )
+        # Read while the one before it is used.
+        records = records.prefetch(1).unbatch()
+        return records.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _files(self):
+        return list(map(str, self.builder.info.splits[self.split].filepaths))
+
+    def _parse(self, record):
+        encoded = {"image": require("tensorflow_datasets").decode.SkipDecoding()}
+        example = self.builder.info.features.deserialize_example(record, decoders=encoded)
+        name = example.get("file_name", tf.constant(f"{_TFDS_NAME}, split {self.split}"))
+        return name, example["image"], tf.cast(example["label"], tf.int32)
+
+
+Source = Folder | TFRecords
+
+
+def shuffled_order(count: int, seed: int, number: int) -> np.ndarray:
+    """Returns the numbers below `count` in the order of pass `number`."""
+    # Sorting raw bits rather than NumPy's permutation, whose stream may change.
+    keys = np.random.Philox(key=derive_seed(seed, f"pass{number}"))
+    return np.argsort(keys.random_raw(count), kind="stable")
+
+
+def find(data_dir: pathlib.Path | None, seed: int) -> tuple[Source, Source, tuple[str, ...]]:
+    """Finds ImageNet, or any pictures that are stored like it.
+
+    Args:
+        data_dir: An image folder (`train/<class>/*`, and `val/<class>/*` or `test/<class>/*`),
+            or the folder of TFDS with a prepared `imagenet2012`. Defaults to TFDS' own.
+        seed: Integer that determines the order of every pass.
+
+    Returns:
+        Sources of training and of test pictures, and the names of the classes.
+
+    Raises:
+        FileNotFoundError: If neither is there.
+        ValueError: If the splits of a folder have different classes, or hold other files.
+    """
+    root = data_dir or tfds_source.default_data_dir()
+    if any(root.glob(f"{_TFDS_NAME}/*/dataset_info.json")):
+        builder = tfds_source.builder(_TFDS_NAME, root)
+        train, test = (TFRecords(builder, split, seed) for split in ("train", "validation"))
+        return train, test, tuple(builder.info.features["label"].names)
+    listings = image_folder.list_splits(root) if root.is_dir() else None
+    if listings is None:
+        raise FileNotFoundError(
+            f"{root} holds neither train/<class>/* and val/<class>/*, nor {_TFDS_NAME} as "
+            "tensorflow-datasets prepares it. Pass --data-dir."
+        )
+    (_, train), (_, test) = listings.items()
+    return _folder(train, seed), _folder(test, seed), tuple(train)
+
+
+def _folder(listing, seed):
+    files = [(file.path, label) for label, name in enumerate(listing) for file in listing[name]]
+    return Folder(*map(list, zip(*files, strict=True)), seed)

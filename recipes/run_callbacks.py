@@ -1,0 +1,75 @@
+"""What watches a training run: its speed, and Ctrl-C."""
+
+import json
+import signal
+import statistics
+import time
+
+import keras
+
+from keras_lc.training.resume import write_json
+
+
+class TrainingTime(keras.callbacks.Callback):
+    """Seconds of each epoch's training, without validation, in this process.
+
+    And of each whole epoch, over all parts of a run that was stopped, in `seconds.json`.
+
+    Args:
+        folder: Path of the run's folder.
+        first_epoch: Integer, the epoch that comes first.
+    """
+
+    def __init__(self, folder, first_epoch):
+        super().__init__()
+        self.seconds = []
+        self._begin = None
+        self._file = folder / "seconds.json"
+        self.epochs = json.loads(self._file.read_text())[:first_epoch] if first_epoch else []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begin = self._epoch_begin = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        # Before the checkpoint: an epoch ahead of it at the most, never behind.
+        self.epochs.append(time.perf_counter() - self._epoch_begin)
+        write_json(self._file, self.epochs)
+
+    def on_test_begin(self, logs=None):
+        # Validation runs inside the epoch, and ends what is to be timed.
+        if self._begin is not None:
+            self.seconds.append(time.perf_counter() - self._begin)
+            self._begin = None
+
+    @property
+    def median(self):
+        # The first epoch compiles.
+        return statistics.median(self.seconds[1:] or self.seconds)
+
+
+class InterruptBetweenBatches(keras.callbacks.Callback):
+    """Raises `KeyboardInterrupt` between two batches after Ctrl-C; at once after a second one.
+
+    Raised wherever it falls, it can fall into JAX's garbage collection, which swallows it.
+    """
+
+    def arm(self):
+        self._asked = False
+        self._before = signal.signal(signal.SIGINT, self._ask)
+
+    def disarm(self):
+        signal.signal(signal.SIGINT, self._before)
+
+    def _ask(self, *_):
+        self.disarm()
+        self._asked = True
+
+    def _raise_if_asked(self, *_):
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._raise_if_asked()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._raise_if_asked()

@@ -1,0 +1,265 @@
+"""The stream of batches: a function of seed and epoch, whatever the backend and the threads."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from recipes.imagenet import pictures, sources
+from recipes.imagenet.input import AUGMENTATIONS, Augmentation, Batches, Corrupt
+
+CLASSES, SIZE = 12, 16
+
+
+def write_folder(root, train=1, test=1):
+    """Pictures of random sizes, noisy around a colour of their own; `train` of each class."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", test)):
+        for label in range(CLASSES):
+            folder = root / split / f"class{label:02}"
+            folder.mkdir(parents=True)
+            for i in range(count):
+                shape = (*rng.integers(20, 40, 2), 3)
+                image = (20 * label + rng.integers(0, 20, shape)).astype("uint8")
+                Image.fromarray(image).save(folder / f"{i}.JPEG")
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("pictures"))
+
+
+def batches(seed=0, batch_size=6, corrupt=0, size=SIZE):
+    return Batches(
+        classes=CLASSES,
+        image_size=size,
+        batch_size=batch_size,
+        crop_ratio=0.875,
+        seed=seed,
+        corrupt=Corrupt(corrupt),
+    )
+
+
+def training(folder, augmentation, steps=2, first=0, last=1, seed=0, **kwargs):
+    train, _, _ = sources.find(folder, seed)
+    data = batches(seed, **kwargs).training(train, augmentation, steps, first, last)
+    return list(data.as_numpy_iterator())
+
+
+def labels(of_batches):
+    return np.concatenate([np.argmax(shares, axis=-1) for _, shares in of_batches])
+
+
+def assert_equal(first, second):
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+LIGHT = AUGMENTATIONS["light"]
+MIXED = Augmentation(crop=True, mixup=0.5, cutmix=1.0, repeats=3)
+
+
+def test_a_batch_is_uint8_images_and_shares_of_the_classes(folder):
+    for images, shares in training(folder, MIXED):
+        assert images.shape == (6, SIZE, SIZE, 3) and images.dtype == np.uint8
+        assert shares.shape == (6, CLASSES) and shares.dtype == np.float32
+        np.testing.assert_allclose(shares.sum(axis=-1), 1, rtol=1e-6)
+
+
+def test_an_epoch_has_every_image_once(folder):
+    assert sorted(labels(training(folder, LIGHT))) == list(range(CLASSES))
+
+
+def test_an_epoch_of_more_steps_has_further_passes_in_other_orders(folder):
+    order = labels(training(folder, LIGHT, steps=6)).reshape(3, CLASSES)
+    assert all(sorted(one) == list(range(CLASSES)) for one in order.tolist())
+    assert len(set(map(tuple, order.tolist()))) == 3
+
+
+def test_every_epoch_has_an_order_and_crops_of_its_own(folder):
+    first, second = training(folder, LIGHT, steps=1, last=2, batch_size=12)
+    orders = [np.argsort(np.argmax(shares, axis=-1)) for _, shares in (first, second)]
+    assert (orders[0] != orders[1]).any()
+    changed = first[0][orders[0]] != second[0][orders[1]]
+    assert changed.any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("augmentation", [LIGHT, MIXED], ids=["light", "mixed"])
+def test_the_same_seed_gives_the_same_stream(folder, augmentation):
+    stream = training(folder, augmentation, last=2)
+    assert_equal(stream, training(folder, augmentation, last=2))
+    other = training(folder, augmentation, last=2, seed=1)
+    assert any((a[0] != b[0]).any() for a, b in zip(stream, other, strict=True))
+
+
+@pytest.mark.parametrize("augmentation", [LIGHT, MIXED], ids=["light", "mixed"])
+def test_a_stream_that_begins_at_an_epoch_is_the_rest_of_the_whole(folder, augmentation):
+    whole = training(folder, augmentation, last=3)
+    assert_equal(whole[2:], training(folder, augmentation, first=1, last=3))
+
+
+def test_repeated_images_stand_three_times_in_a_batch_cropped_differently(folder):
+    epoch = training(folder, Augmentation(crop=True, repeats=3))
+    for images, shares in epoch:
+        chosen = np.argmax(shares, axis=-1)
+        np.testing.assert_array_equal(chosen, np.repeat(chosen[::3], 3))
+        for copies in images.reshape(2, 3, -1):
+            assert len(np.unique(copies, axis=0)) == 3
+    # A third of the images, in an epoch as long as without.
+    assert len(set(labels(epoch))) == CLASSES // 3
+
+
+def test_without_augmentation_training_sees_the_view_of_the_test(folder):
+    ((images, shares),) = training(folder, AUGMENTATIONS["none"], steps=1, batch_size=CLASSES)
+    for image, label in zip(images, np.argmax(shares, axis=-1), strict=True):
+        encoded = (folder / "train" / f"class{label:02}" / "0.JPEG").read_bytes()
+        expected = pictures.central_crop(tf.constant(encoded), SIZE, 0.875)
+        np.testing.assert_array_equal(image, expected)
+
+
+def test_evaluation_has_every_image_once_and_in_order(folder):
+    _, test, _ = sources.find(folder, 0)
+    data = batches(batch_size=8).evaluation(test)
+    assert int(data.cardinality()) == 2
+    found = list(data.as_numpy_iterator())
+    assert [len(images) for images, _, _ in found] == [8, 4]
+    np.testing.assert_array_equal(
+        np.concatenate([np.argmax(shares, axis=-1) for _, shares, _ in found]), range(CLASSES)
+    )
+    assert all((weights == 1).all() for _, _, weights in found)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """The first half of one picture, and no picture at all, among twelve."""
+    root = write_folder(tmp_path)
+    truncated = root / "train" / "class03" / "0.JPEG"
+    truncated.write_bytes(truncated.read_bytes()[:400])
+    text = root / "train" / "class07" / "0.JPEG"
+    text.write_text("<html>404</html>")
+    (root / "val" / "class05" / "0.JPEG").write_bytes(b"")
+    return root, {str(truncated), str(text)}
+
+
+@pytest.mark.parametrize("augmentation", [LIGHT, MIXED], ids=["light", "mixed"])
+def test_damaged_images_are_named_once_and_others_take_their_place(damaged, augmentation):
+    root, names = damaged
+    train, _, _ = sources.find(root, 0)
+    made = batches(corrupt=2)
+    with pytest.warns(UserWarning, match="Skipped a damaged image: .*class0[37].0.JPEG") as said:
+        data = made.training(train, augmentation, 8, 0, 1)
+        epoch = list(data.as_numpy_iterator())
+    assert [len(images) for images, _ in epoch] == [6] * 8
+    assert set(made.corrupt.names) == names and len(made.corrupt.names) == 2
+    assert len([one for one in said if "damaged" in str(one.message)]) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Skipped a damaged image")
+def test_too_many_damaged_images_end_the_run_and_are_named(damaged):
+    root, names = damaged
+    train, _, _ = sources.find(root, 0)
+    made = batches(corrupt=1)
+    with pytest.raises(tf.errors.OpError):
+        list(made.training(train, LIGHT, 4, 0, 1))
+    with pytest.raises(
+        ValueError, match=r"2 images are damaged, more than --max-corrupt 1"
+    ) as error:
+        made.corrupt.check()
+    assert all(name in str(error.value) for name in names)
+
+
+@pytest.mark.filterwarnings("ignore:Skipped a damaged image")
+def test_a_damaged_test_image_weighs_nothing(damaged):
+    _, test, _ = sources.find(damaged[0], 0)
+    ((images, _, weights),) = batches(batch_size=12, corrupt=1).evaluation(test).as_numpy_iterator()
+    np.testing.assert_array_equal(weights, [*[1] * 5, 0, *[1] * 6])
+    assert (images[5] == 0).all()
+
+
+def test_the_limit_of_damaged_images_is_at_least_0():
+    with pytest.raises(ValueError, match=r"`limit` must be at least 0.*limit=-1"):
+        Corrupt(-1)
+
+
+@pytest.fixture(scope="module")
+def prepared(folder, tmp_path_factory):
+    """The pictures of the folder as TFDS' own writer prepares `imagenet2012`, in several files."""
+    import tensorflow_datasets as tfds
+
+    def examples(split):
+        for label, directory in enumerate(sorted((folder / split).iterdir())):
+            image = str(directory / "0.JPEG")
+            yield {"image": image, "label": label, "file_name": f"{split}_{label}.JPEG"}
+
+    class Imagenet2012(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("5.1.0")
+
+        def _info(self):
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(
+                    {
+                        "image": tfds.features.Image(encoding_format="jpeg"),
+                        "label": tfds.features.ClassLabel(num_classes=CLASSES),
+                        "file_name": tfds.features.Text(),
+                    }
+                )
+            )
+
+        def _split_generators(self, _):
+            return {
+                "train": ((one["label"], one) for one in examples("train")),
+                "validation": ((one["label"], one) for one in examples("val")),
+            }
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    data_dir = tmp_path_factory.mktemp("tensorflow_datasets")
+    tfds.disable_progress_bar()
+    config = tfds.download.DownloadConfig(num_shards=3)
+    builder = Imagenet2012(data_dir=data_dir)
+    builder.download_and_prepare(download_config=config)
+    assert len(builder.info.splits["train"].filepaths) == 3
+    return data_dir
+
+
+def listed(data):
+    return [(name.decode(), content, int(label)) for name, content, label in data]
+
+
+def test_reads_what_tfds_prepared_and_leaves_it_encoded(prepared, folder):
+    train, test, names = sources.find(prepared, 0)
+    assert (len(train), len(test), len(names)) == (CLASSES, CLASSES, CLASSES)
+    expected = {
+        (f"val_{label}.JPEG", (folder / "val" / f"class{label:02}" / "0.JPEG").read_bytes(), label)
+        for label in range(CLASSES)
+    }
+    assert set(listed(test.in_order().as_numpy_iterator())) == expected
+
+
+def test_what_tfds_prepared_is_shuffled_by_seed_and_pass(prepared):
+    train, _, _ = sources.find(prepared, 0)
+    passes = [
+        listed(train.shuffled(tf.constant(n, tf.int64)).as_numpy_iterator()) for n in (0, 1, 0)
+    ]
+    assert passes[0] == passes[2] != passes[1]
+    assert sorted(label for *_, label in passes[1]) == list(range(CLASSES))
+
+
+def test_streams_what_tfds_prepared(prepared):
+    stream = training(prepared, MIXED, last=2)
+    assert [images.shape for images, _ in stream] == [(6, SIZE, SIZE, 3)] * 4
+    assert_equal(stream[2:], training(prepared, MIXED, first=1, last=2))
+
+
+def test_where_nothing_is_the_error_says_what_was_looked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"neither train/<class>.*imagenet2012.*--data-dir"):
+        sources.find(tmp_path, 0)
+
+
+def test_the_default_folder_is_that_of_tfds(prepared, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
+    assert isinstance(sources.find(None, 0)[0], sources.TFRecords)
