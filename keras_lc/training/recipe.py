@@ -58,12 +58,14 @@ class Recipe:
             steps: Integer, the number of steps of the whole run.
             from_logits: Boolean, whether the outputs are logits.
             optimizer_name: String.
-            **kwargs: Further arguments of `keras.Model.compile`, such as `jit_compile`.
+            **kwargs: Further arguments of `keras.Model.compile`, such as `jit_compile`. The metric
+                is the accuracy, unless `metrics` or `weighted_metrics` say otherwise.
         """
+        if "weighted_metrics" not in kwargs:
+            kwargs.setdefault("metrics", ["accuracy"])
         model.compile(
             optimizer=self.optimizer(steps, optimizer_name),
             loss=SmoothedCrossentropy(self.label_smoothing, from_logits=from_logits),
-            metrics=["accuracy"],
             **kwargs,
         )
 
