@@ -10,6 +10,7 @@ from keras_lc.layers import FrozenConv2D as FrozenConv2D
 from keras_lc.layers import LCConv2D as LCConv2D
 from keras_lc.layers import RandomCropFlip as RandomCropFlip
 from keras_lc.models import CIFARResNet as CIFARResNet
+from keras_lc.models import ResNet as ResNet
 from keras_lc.models import ResNetLC as ResNetLC
 from keras_lc.surgery import export as export
 from keras_lc.surgery import fold as fold

@@ -12,6 +12,7 @@ import keras
 
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
+from keras_lc.layers.frozen_depthwise_conv2d import FrozenDepthwiseConv2D
 from keras_lc.layers.lc_block import BETWEEN, LCBlock
 from keras_lc.layers.lc_conv2d import LCConv2D
 from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
@@ -26,7 +27,11 @@ class SpatialOperator:
     `layer(filters, seed, **geometry)`.
     """
 
-    def __call__(self, x, filters, kernel_size, strides, seed, data_format, name):
+    #: Whether the operator leaves each channel to itself, so that it can stand only between the
+    #: 1×1 convolutions of a bottleneck.
+    only_in_bottlenecks = False
+
+    def __call__(self, x, filters, kernel_size, strides, seed, data_format, name, groups=1):
         """Applies the operator with PyTorch's padding, `kernel_size // 2` on every side.
 
         Args:
@@ -37,6 +42,8 @@ class SpatialOperator:
             seed: Integer, the seed of the model. The layer's own follows from it and `name`.
             data_format: `"channels_last"` or `"channels_first"`.
             name: String, the name of the layer.
+            groups: Integer, the groups of channels that are convolved each by itself; as many as
+                channels for a depthwise convolution.
 
         Returns:
             A symbolic tensor.
@@ -49,20 +56,33 @@ class SpatialOperator:
                 kernel_size // 2, data_format=data_format, name=f"{name}_pad"
             )(x)
         own_seed = getattr(self, "seed", None)
-        layer = self.layer(
-            filters,
-            derive_seed(seed if own_seed is None else own_seed, name),
+        own_seed = derive_seed(seed if own_seed is None else own_seed, name)
+        geometry = dict(
             kernel_size=kernel_size,
             strides=strides,
             padding=padding,
             data_format=data_format,
             name=name,
         )
-        return layer(x)
+        if 1 < groups == filters == _channels(x, data_format):
+            return self.depthwise_layer(filters, own_seed, **geometry)(x)
+        return self.layer(filters, own_seed, groups=groups, **geometry)(x)
 
     def layer(self, filters, seed, **geometry):
         """Returns the layer itself; `geometry` holds Conv2D's arguments."""
         raise NotImplementedError
+
+    def depthwise_layer(self, filters, seed, **geometry):
+        """Returns the layer in which each channel has one filter of its own."""
+        return self.layer(filters, seed, groups=filters, **geometry)
+
+    def for_stem(self) -> "SpatialOperator":
+        """Returns the operator of the network's first convolutions, which see the image."""
+        return self
+
+    def is_normalized(self, strides: int) -> bool:
+        """Returns whether batch normalization and an activation follow, as after a convolution."""
+        return True
 
     def for_network(self, topology: "Topology", x: keras.KerasTensor, seed: int):
         """Returns the operator with which to build one network.
@@ -87,6 +107,12 @@ class Learned(SpatialOperator):
             filters, use_bias=False, kernel_initializer=FanInUniform(seed), **geometry
         )
 
+    def depthwise_layer(self, filters, seed, **geometry):
+        initializer = FanInUniform(seed, fan_in=geometry["kernel_size"] ** 2)
+        return keras.layers.DepthwiseConv2D(
+            use_bias=False, depthwise_initializer=initializer, **geometry
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Frozen(SpatialOperator):
@@ -103,6 +129,9 @@ class Frozen(SpatialOperator):
 
     def layer(self, filters, seed, **geometry):
         return FrozenConv2D(filters, use_bias=False, seed=seed, **geometry)
+
+    def depthwise_layer(self, filters, seed, **geometry):
+        return FrozenDepthwiseConv2D(use_bias=False, seed=seed, **geometry)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +211,7 @@ class _Sizes(SpatialOperator):
         conv = keras.layers.Conv2D(filters, **geometry)
 
         def measure(x):
-            channels = x.shape[-1 if conv.data_format == "channels_last" else 1]
+            channels = _channels(x, conv.data_format)
             numbers = math.prod(conv.kernel_size) * channels // conv.groups
             self.found.append(numbers * filters * self.expansion)
             return keras.KerasTensor(conv.compute_output_shape(x.shape), x.dtype)
@@ -190,19 +219,90 @@ class _Sizes(SpatialOperator):
         return measure
 
 
+@dataclasses.dataclass(frozen=True)
+class MaxPool(SpatialOperator):
+    """A max-pool, without any parameters: R50-max of the parameter-free paper.
+
+    It stands for the convolution of a bottleneck and for the normalization and activation that
+    would follow. The stem remains a trained convolution.
+
+    Reference:
+
+    - [Learning Features with Parameter-Free Layers](https://arxiv.org/abs/2202.02777)
+    """
+
+    only_in_bottlenecks = True
+
+    def __call__(self, x, filters, kernel_size, strides, seed, data_format, name, groups=1):
+        if _channels(x, data_format) != filters:
+            raise ValueError(
+                "A max-pool has as many output as input channels. Received: "
+                f"filters={filters}, inputs of shape {tuple(x.shape)}"
+            )
+        x = keras.layers.MaxPooling2D(
+            kernel_size, 1, "same", data_format=data_format, name=f"{name}_pool"
+        )(x)
+        if strides > 1:
+            # Then every second one: with strides of its own, the pool would be padded less on the
+            # top and left, and zeros as padding are right for positive inputs only.
+            x = keras.layers.MaxPooling2D(
+                1, strides, data_format=data_format, name=f"{name}_stride"
+            )(x)
+        return x
+
+    def for_stem(self):
+        return Learned()
+
+    def is_normalized(self, strides):
+        return False
+
+
+@dataclasses.dataclass(frozen=True)
+class Hybrid(SpatialOperator):
+    """A max-pool where the size stays, a trained convolution where it changes: R50-hybrid.
+
+    Where the size changes, an average-pool halves it, and a convolution of stride 1 with its
+    normalization and activation follows.
+
+    Reference:
+
+    - [Learning Features with Parameter-Free Layers](https://arxiv.org/abs/2202.02777)
+    """
+
+    only_in_bottlenecks = True
+
+    def __call__(self, x, filters, kernel_size, strides, seed, data_format, name, groups=1):
+        if strides == 1:
+            return MaxPool()(x, filters, kernel_size, 1, seed, data_format, name, groups)
+        x = keras.layers.AveragePooling2D(
+            strides, padding="same", data_format=data_format, name=f"{name}_pool"
+        )(x)
+        return Learned()(x, filters, kernel_size, 1, seed, data_format, name, groups)
+
+    def for_stem(self):
+        return Learned()
+
+    def is_normalized(self, strides):
+        return strides > 1
+
+
+def _channels(x, data_format):
+    return x.shape[-1 if data_format == "channels_last" else 1]
+
+
 def _check_seed(seed):
     if seed is not None:
         resolve_seed(seed)
 
 
-_BY_NAME = {"learned": Learned, "frozen": Frozen, "lc": LC}
+_BY_NAME = {"learned": Learned, "frozen": Frozen, "lc": LC, "max": MaxPool, "hybrid": Hybrid}
 
 
 def get(identifier) -> SpatialOperator:
     """Returns a spatial operator from its name, or itself.
 
     Args:
-        identifier: `"learned"`, `"frozen"`, `"lc"`, or a `SpatialOperator`.
+        identifier: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or a `SpatialOperator`.
 
     Raises:
         ValueError: If `identifier` is none of these.

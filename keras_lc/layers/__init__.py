@@ -5,3 +5,4 @@ from keras_lc.layers.lc_conv2d import LCConv2D as LCConv2D
 from keras_lc.layers.random_basis import FanInUniform as FanInUniform
 from keras_lc.layers.random_crop_flip import RandomCropFlip as RandomCropFlip
 from keras_lc.layers.shared_basis import SharedBasis as SharedBasis
+from keras_lc.layers.stochastic_depth import StochasticDepth as StochasticDepth

@@ -23,7 +23,8 @@ class LCBlock(keras.layers.Layer):
         filters: Integer, the number of output channels.
         kernel_size: Integer or tuple of 2 integers, in pixels.
         between: One of `"relu"`, `"bn"` (batch normalization) and `"bn_relu"`.
-        strides, padding, data_format: As in `keras.layers.Conv2D`.
+        strides, padding, data_format, groups: As in `keras.layers.Conv2D`. With `groups`, each
+            group of output channels mixes the basis filters of its own group.
         expansion: Integer, the number of basis filters per output channel.
         frozen: Boolean, whether the basis stays as it was drawn.
         seed: Integer that determines basis and initial combination. `None` draws one, once.
@@ -53,6 +54,7 @@ class LCBlock(keras.layers.Layer):
         strides=(1, 1),
         padding="valid",
         data_format=None,
+        groups=1,
         expansion=1,
         frozen=True,
         seed=None,
@@ -70,6 +72,7 @@ class LCBlock(keras.layers.Layer):
             strides=strides,
             padding=padding,
             data_format=data_format,
+            groups=groups,
             use_bias=False,
             name="basis",
             dtype=self.dtype_policy,
@@ -94,6 +97,7 @@ class LCBlock(keras.layers.Layer):
             filters,
             1,
             data_format=data_format,
+            groups=groups,
             use_bias=False,
             kernel_initializer=FanInUniform(derive_seed(self.seed, "combination")),
             name="combination",
@@ -129,6 +133,7 @@ class LCBlock(keras.layers.Layer):
             strides=self.basis_conv.strides,
             padding=self.basis_conv.padding,
             data_format=self.basis_conv.data_format,
+            groups=self.basis_conv.groups,
             expansion=self.expansion,
             frozen=self.frozen,
             # That of a file, where weights written with another seed were loaded.

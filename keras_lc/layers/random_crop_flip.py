@@ -1,37 +1,13 @@
 """CIFAR's augmentation, a crop and a flip for each image, inside the training step."""
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_lc.layers.random_basis import resolve_seed
-from keras_lc.layers.replica import replica_index
-
-_MASK = 0xFFFF
-_ROUNDS = 6
-# The state of a seed generator is int32 under PyTorch, uint32 under JAX, int64 under TensorFlow.
-_SEED_LIMIT = 2**31
-
-
-def _hash16(words):
-    """Hashes integer tensors, of which the low 16 bits count, to 16-bit integers; broadcasts.
-
-    Feistel rounds on two 16-bit halves held in int32. No product exceeds 31 bits: all backends
-    and accelerators agree on such arithmetic, and on little else (`keras.random` gives other
-    numbers under each backend).
-    """
-    left, right = 0, 0x9E37
-    for word in words:
-        left = ops.bitwise_xor(word, left)
-        for _ in range(_ROUNDS):
-            product = right * 0x6D2B + 0x3C6F
-            mixed = ops.bitwise_xor(product, ops.right_shift(product, 7))
-            left, right = right, ops.bitwise_and(ops.bitwise_xor(left, mixed), _MASK)
-    return right
+from keras_lc.layers.seeded_random import SeededRandomLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class RandomCropFlip(keras.layers.Layer):
+class RandomCropFlip(SeededRandomLayer):
     """Pads images with zeros, crops them at a random place, and flips them left to right or not.
 
     The standard augmentation of CIFAR. Place and flip are drawn for each image, in training only;
@@ -60,7 +36,7 @@ class RandomCropFlip(keras.layers.Layer):
     """
 
     def __init__(self, padding=4, horizontal_flip=True, data_format=None, seed=None, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(seed=seed, **kwargs)
         if not isinstance(padding, int) or padding < 0:
             raise ValueError(
                 f"`padding` must be a non-negative integer. Received: padding={padding!r}"
@@ -68,10 +44,6 @@ class RandomCropFlip(keras.layers.Layer):
         self.padding = padding
         self.horizontal_flip = bool(horizontal_flip)
         self.data_format = data_format or keras.config.image_data_format()
-        self.seed = resolve_seed(seed)
-        if self.seed >= _SEED_LIMIT:
-            raise ValueError(f"`seed` must be below 2**31. Received: seed={seed}")
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     def build(self, input_shape):
         self.input_spec = keras.InputSpec(ndim=4)
@@ -102,15 +74,7 @@ class RandomCropFlip(keras.layers.Layer):
 
     def _draw(self, batch_size):
         """Returns top, left (0 … 2·padding) and flip, of shape `(batch, 1)` each."""
-        state = ops.cast(self.seed_generator.next(), "int32")
-        low, high = ops.bitwise_and(state, _MASK), ops.right_shift(state, 16)
-        high = ops.bitwise_and(high, _MASK)
-        number = ops.arange(3, dtype="int32")
-        # Its place in the whole batch, of which several devices may see a part each.
-        image = ops.arange(batch_size, dtype="int32") + replica_index() * batch_size
-        image = ops.reshape(image, (-1, 1))
-        # The scalars first, so that most rounds run on one number and not on a batch of them.
-        drawn = _hash16([low[0], high[0], low[1], high[1], number, image])
+        drawn = self.draw_words(batch_size, 3)
         top, left, flip = ops.split(drawn, 3, axis=1)
         places = 2 * self.padding + 1
         # A 16-bit number times the number of places, without its low 16 bits: 0 … places - 1.
@@ -118,24 +82,11 @@ class RandomCropFlip(keras.layers.Layer):
         flips = ops.equal(ops.bitwise_and(flip, 1), 1)
         return top, left, flips if self.horizontal_flip else ops.zeros_like(flips)
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    # Keras writes no seed generator's state, and a resumed run would crop as if it had just begun.
-    def save_own_variables(self, store):
-        state = ops.convert_to_numpy(self.seed_generator.state.value)
-        store["seed_state"] = state.astype("int64")
-
-    def load_own_variables(self, store):
-        state = self.seed_generator.state
-        state.assign(np.array(store["seed_state"]).astype(state.dtype))
-
     def get_config(self):
         config = super().get_config()
         config.update(
             padding=self.padding,
             horizontal_flip=self.horizontal_flip,
             data_format=self.data_format,
-            seed=self.seed,
         )
         return config

@@ -81,11 +81,6 @@ def CIFARResNet(
             "`kernel_size` must be an odd integer, so that every side is padded alike. "
             f"Received: kernel_size={kernel_size!r}"
         )
-    if len(input_shape) != 3:
-        raise ValueError(
-            "`input_shape` must have 3 axes, without the batch. "
-            f"Received: input_shape={input_shape!r}"
-        )
     seed = resolve_seed(seed)
     data_format = data_format or keras.config.image_data_format()
 

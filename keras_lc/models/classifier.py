@@ -14,6 +14,9 @@ from keras_lc.training.recipe import CIFAR
 # Channel statistics of CIFAR-10's training images, in pixel values.
 CIFAR10_MEAN = (125.30691805, 122.95039414, 113.86538318)
 CIFAR10_STD = (62.99321928, 62.08870764, 66.70489964)
+# ImageNet's, as torchvision and timm have them.
+IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 
 # Marks an optimizer that `fit` made: its learning rate has come down to 0 when `fit` returns, so
@@ -137,8 +140,25 @@ class Classifier(keras.Model):
         )
 
 
-def image_input(input_shape, include_preprocessing, mean, std, augmentation, seed, data_format):
-    """Returns the input tensor of a network and what its first layer sees."""
+def image_input(
+    input_shape,
+    include_preprocessing,
+    mean,
+    std,
+    augmentation,
+    seed,
+    data_format,
+    statistics=(CIFAR10_MEAN, CIFAR10_STD),
+):
+    """Returns the input tensor of a network and what its first layer sees.
+
+    `statistics` stand for a `mean` and `std` of `None`, where there are three channels.
+    """
+    if len(input_shape) != 3:
+        raise ValueError(
+            "`input_shape` must have 3 axes, without the batch. "
+            f"Received: input_shape={input_shape!r}"
+        )
     inputs = keras.Input(shape=input_shape, name="images")
     x = inputs
     # Never in half precision: a pixel value has more digits than bfloat16.
@@ -158,7 +178,7 @@ def image_input(input_shape, include_preprocessing, mean, std, augmentation, see
         )
     if include_preprocessing:
         channels = input_shape[-1 if data_format == "channels_last" else 0]
-        mean, std = _channel_statistics(mean, std, channels)
+        mean, std = _channel_statistics(mean, std, channels, statistics)
         x = keras.layers.Normalization(
             axis=-1 if data_format == "channels_last" else 1,
             mean=mean,
@@ -192,10 +212,10 @@ def _full_precision():
     return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy
 
 
-def _channel_statistics(mean, std, channels):
+def _channel_statistics(mean, std, channels, defaults):
     if mean is None and std is None:
         if channels == 3:
-            return CIFAR10_MEAN, CIFAR10_STD
+            return defaults
         return (127.5,) * channels, (127.5,) * channels
     statistics = []
     for name, values in (("mean", mean), ("std", std)):

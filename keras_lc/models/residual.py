@@ -4,8 +4,16 @@ import dataclasses
 
 import keras
 
+from keras_lc import spatial as spatial_operators
 from keras_lc.layers.random_basis import FanInUniform, derive_seed
+from keras_lc.layers.stochastic_depth import StochasticDepth
 from keras_lc.spatial import SpatialOperator
+
+_ACTIVATIONS = {
+    "relu": keras.layers.ReLU,
+    "relu6": lambda name: keras.layers.ReLU(6.0, name=name),
+    "hard_swish": lambda name: keras.layers.Activation("hard_swish", name=name),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,20 +25,33 @@ class Builder:
         kernel_size: Odd integer, the size of the spatial operators, in pixels.
         seed: Integer, the seed of the model; each layer's follows from it and the layer's name.
         data_format: `"channels_last"` or `"channels_first"`.
+        activation: `"relu"`, `"relu6"` or `"hard_swish"`.
+        average_pool_shortcuts: Boolean, whether shortcuts halve the image by an average-pool
+            (He et al., 2019, ResNet-D), and not by the stride of their 1×1 convolution.
+        momentum, epsilon: Numbers, of batch normalization. Default to PyTorch's epsilon, and its
+            momentum of 0.1 in Keras' sense.
     """
 
     spatial: SpatialOperator
     kernel_size: int
     seed: int
     data_format: str
+    activation: str = "relu"
+    average_pool_shortcuts: bool = False
+    momentum: float = 0.9
+    epsilon: float = 1e-5
 
     @property
     def channel_axis(self):
         return -1 if self.data_format == "channels_last" else 1
 
-    def spatial_conv(self, x, filters, strides, name):
+    def for_stem(self, kernel_size):
+        """Returns the builder of the network's first convolutions."""
+        return dataclasses.replace(self, spatial=self.spatial.for_stem(), kernel_size=kernel_size)
+
+    def spatial_conv(self, x, filters, strides, name, groups=1):
         return self.spatial(
-            x, filters, self.kernel_size, strides, self.seed, self.data_format, name
+            x, filters, self.kernel_size, strides, self.seed, self.data_format, name, groups
         )
 
     def pointwise_conv(self, x, filters, strides, name):
@@ -45,21 +66,102 @@ class Builder:
         )(x)
 
     def batch_norm(self, x, name):
-        # PyTorch's epsilon, and its momentum of 0.1 in Keras' sense.
         return keras.layers.BatchNormalization(
-            axis=self.channel_axis, momentum=0.9, epsilon=1e-5, name=name
+            axis=self.channel_axis, momentum=self.momentum, epsilon=self.epsilon, name=name
         )(x)
 
-    def basic_block(self, x, filters, strides, name):
+    def activate(self, x, name):
+        return _ACTIVATIONS[self.activation](name=name)(x)
+
+    def spatial_unit(self, x, filters, strides, name, number="", groups=1):
+        """A spatial operator, with the normalization and activation that follow a convolution."""
+        x = self.spatial_conv(x, filters, strides, f"{name}_conv{number}", groups)
+        if self.spatial.is_normalized(strides):
+            x = self.batch_norm(x, f"{name}_bn{number}")
+            x = self.activate(x, f"{name}_{self.activation}{number}")
+        return x
+
+    def pointwise_unit(self, x, filters, name, number=""):
+        x = self.pointwise_conv(x, filters, 1, f"{name}_conv{number}")
+        x = self.batch_norm(x, f"{name}_bn{number}")
+        return self.activate(x, f"{name}_{self.activation}{number}")
+
+    def basic_block(self, x, filters, strides, name, drop_rate=0.0):
         """Two spatial operators and a shortcut (He et al., 2015, Figure 5 left)."""
-        shortcut = x
-        if strides > 1 or x.shape[self.channel_axis] != filters:
-            shortcut = self.pointwise_conv(x, filters, strides, f"{name}_shortcut_conv")
-            shortcut = self.batch_norm(shortcut, f"{name}_shortcut_bn")
-        x = self.spatial_conv(x, filters, strides, f"{name}_conv1")
-        x = self.batch_norm(x, f"{name}_bn1")
-        x = keras.layers.ReLU(name=f"{name}_relu1")(x)
+        if self.spatial.only_in_bottlenecks:
+            raise ValueError(
+                "A pool leaves each channel to itself, so it can stand for a spatial convolution "
+                "only between 1x1 convolutions, which basic blocks do not have. Use a ResNet with "
+                f"bottlenecks (depth 50 or 101). Received: spatial={self.spatial!r}"
+            )
+        shortcut = self.shortcut(x, filters, strides, name)
+        x = self.spatial_unit(x, filters, strides, name, 1)
         x = self.spatial_conv(x, filters, 1, f"{name}_conv2")
         x = self.batch_norm(x, f"{name}_bn2")
-        x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
-        return keras.layers.ReLU(name=f"{name}_relu2")(x)
+        x = self.add(x, shortcut, name, drop_rate)
+        return self.activate(x, f"{name}_{self.activation}2")
+
+    def bottleneck_block(self, x, filters, width, strides, name, groups=1, drop_rate=0.0):
+        """A spatial operator on fewer channels, with the stride (He et al., 2015, Figure 5 right).
+
+        Args:
+            filters: Integer, the channels of the block's output.
+            width: Integer, the channels that the spatial operator sees.
+            groups: Integer, the groups of channels that it convolves each by itself.
+        """
+        shortcut = self.shortcut(x, filters, strides, name)
+        x = self.pointwise_unit(x, width, name, 1)
+        x = self.spatial_unit(x, width, strides, name, 2, groups)
+        x = self.pointwise_conv(x, filters, 1, f"{name}_conv3")
+        x = self.batch_norm(x, f"{name}_bn3")
+        x = self.add(x, shortcut, name, drop_rate)
+        return self.activate(x, f"{name}_{self.activation}3")
+
+    def shortcut(self, x, filters, strides, name):
+        """The input of a block, or a 1×1 convolution of it where the shape changes."""
+        if strides == 1 and x.shape[self.channel_axis] == filters:
+            return x
+        if strides > 1 and self.average_pool_shortcuts:
+            # "same": where a row is left over, its mean is that of the pixels there are.
+            x = keras.layers.AveragePooling2D(
+                strides,
+                padding="same",
+                data_format=self.data_format,
+                name=f"{name}_shortcut_pool",
+            )(x)
+            strides = 1
+        x = self.pointwise_conv(x, filters, strides, f"{name}_shortcut_conv")
+        return self.batch_norm(x, f"{name}_shortcut_bn")
+
+    def add(self, x, shortcut, name, drop_rate):
+        if drop_rate:
+            seed = derive_seed(self.seed, f"{name}_drop") % 2**31
+            x = StochasticDepth(drop_rate, seed=seed, name=f"{name}_drop")(x)
+        return keras.layers.Add(name=f"{name}_add")([x, shortcut])
+
+
+def drop_rates(last: float, blocks: int) -> list[float]:
+    """Returns the rate of stochastic depth of each block: from 0, linearly, to `last`."""
+    if not 0 <= last < 1:
+        raise ValueError(
+            "`stochastic_depth` must be at least 0 and below 1. "
+            f"Received: stochastic_depth={last!r}"
+        )
+    return [last * block / max(blocks - 1, 1) for block in range(blocks)]
+
+
+def model_name(family: str, size: str, spatial: SpatialOperator) -> str:
+    """Returns the name of a network, after the papers: `resnet_50_max`, `resnet_lc_18d_x8`."""
+    size = f"_{size}" if size else ""
+    if isinstance(spatial, spatial_operators.LC):
+        return f"{family}_lc{size}_x{spatial.expansion}"
+    kind = type(spatial)
+    suffix = "" if kind is spatial_operators.Learned else f"_{_SUFFIXES.get(kind, kind.__name__)}"
+    return f"{family}{size}{suffix}"
+
+
+_SUFFIXES = {
+    spatial_operators.Frozen: "frozen",
+    spatial_operators.MaxPool: "max",
+    spatial_operators.Hybrid: "hybrid",
+}

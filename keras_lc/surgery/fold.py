@@ -11,7 +11,9 @@ from keras_lc.layers import (
     LCBlock,
     LCConv2D,
     RandomCropFlip,
+    StochasticDepth,
 )
+from keras_lc.layers.compact_basis import by_group, from_groups
 from keras_lc.surgery.replace import graph_of, graphs_within, layers_within, replace, to_numpy
 
 
@@ -20,9 +22,9 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
 
     `LCConv2D` and `FrozenConv2D` become `keras.layers.Conv2D` of the same name, whose kernel is
     the combined kernel, and `FrozenDepthwiseConv2D` becomes `keras.layers.DepthwiseConv2D`;
-    `RandomCropFlip`, which does nothing at inference, is left out. The result consists of Keras'
-    own layers (and of yours): a file of it loads where `keras_lc` is not installed. Its outputs
-    equal the model's to float32 rounding.
+    `RandomCropFlip` and `StochasticDepth`, which do nothing at inference, are left out. The result
+    consists of Keras' own layers (and of yours): a file of it loads where `keras_lc` is not
+    installed. Its outputs equal the model's to float32 rounding.
 
     Args:
         model: A Functional or Sequential model. It stays as it is.
@@ -67,7 +69,7 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
         if exact_type is FrozenDepthwiseConv2D:
             config = keras.layers.DepthwiseConv2D.get_config(layer)
             return [_built(keras.layers.DepthwiseConv2D, config, layer.kernel, layer.bias)]
-        if exact_type is RandomCropFlip and layer not in in_training_mode:
+        if exact_type in (RandomCropFlip, StochasticDepth) and layer not in in_training_mode:
             return []
         if exact_type is LCBlock:
             if batch_norm and _is_affine(layer, in_training_mode):
@@ -175,12 +177,15 @@ def _unroll_block(block):
 def _merge_block(block):
     """basis, affine map of each channel, 1×1 convolution: one convolution with a bias."""
     scale, shift = _scale_and_shift(block.batch_norm)
-    combination = _float64(block.combination_conv.kernel)[0, 0]
-    kernel = _float64(block.basis_conv.kernel) @ (scale[:, None] * combination)
+    groups = block.basis_conv.groups
+    basis = _float64(block.basis_conv.kernel)
+    combination = by_group(_float64(block.combination_conv.kernel)[0, 0], groups)
+    kernel = by_group(basis, groups) @ (scale.reshape(groups, -1, 1) * combination)
+    bias = shift.reshape(groups, 1, -1) @ combination
     return _conv2d(
         block.basis_conv,
-        kernel,
-        shift @ combination,
+        from_groups(kernel, (*basis.shape[:-1], -1)),
+        bias.ravel(),
         name=block.name,
         filters=block.combination_conv.filters,
     )

@@ -1,0 +1,228 @@
+"""The ResNets of ImageNet and their low-resolution versions, with any spatial operator."""
+
+import dataclasses
+
+import keras
+
+from keras_lc import spatial as spatial_operators
+from keras_lc.layers.random_basis import resolve_seed
+from keras_lc.models.classifier import (
+    CIFAR10_MEAN,
+    CIFAR10_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Classifier,
+    classifier_head,
+    image_input,
+)
+from keras_lc.models.residual import Builder, drop_rates, model_name
+
+# depth → the blocks of each stage
+_BASIC = {14: (2, 2, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+_BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+_DEPTHS = sorted(_BASIC | _BOTTLENECKS)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variant:
+    """What a variant changes.
+
+    Args:
+        family: String, the beginning of the model's name.
+        suffix: String, what follows the depth in it.
+        deep_stem: Boolean, whether the stem has three 3×3 convolutions in the place of one of 7×7.
+        average_pool_shortcuts: Boolean.
+        groups: Integer, of the 3×3 convolution in bottlenecks.
+        group_width: Integer, the channels of a group in the first stage of a network of width 64.
+    """
+
+    family: str = "resnet"
+    suffix: str = ""
+    deep_stem: bool = False
+    average_pool_shortcuts: bool = False
+    groups: int = 1
+    group_width: int = 64
+
+    @property
+    def is_for_bottlenecks(self):
+        return (self.groups, self.group_width) != (1, 64)
+
+
+_VARIANTS = {
+    None: _Variant(),
+    "d": _Variant(suffix="d", deep_stem=True, average_pool_shortcuts=True),
+    "next": _Variant(family="resnext", suffix="_32x4d", groups=32, group_width=4),
+    "wide": _Variant(family="wide_resnet", suffix="_2", group_width=128),
+}
+
+
+def ResNet(
+    depth=18,
+    variant=None,
+    spatial="learned",
+    low_resolution=False,
+    width=64,
+    input_shape=(224, 224, 3),
+    classes=1000,
+    include_preprocessing=True,
+    mean=None,
+    std=None,
+    augmentation=None,
+    stochastic_depth=0.0,
+    classifier_activation=None,
+    data_format=None,
+    seed=None,
+    name=None,
+) -> Classifier:
+    """ResNet for ImageNet, or with `low_resolution` for small images.
+
+    The geometry is torchvision's, and timm's for the variant "d", so that
+    `keras_lc.load_torch_weights` loads their weights: spatial convolutions pad half their size on
+    every side, and the 3×3 convolution of a bottleneck has the stride (v1.5). All weights start
+    from PyTorch's default distribution, as in the LC paper.
+
+    The spatial operator stands at every spatial place, the stem too. A pool ("max", "hybrid")
+    replaces the spatial convolutions of bottlenecks alone; the stem remains a trained one.
+
+    Args:
+        depth: Integer: 18 and 34 (basic blocks), 50 and 101 (bottlenecks), and with
+            `low_resolution` also 14 (basic blocks in three stages).
+        variant: `None`; `"d"` for a stem of three 3×3 convolutions and shortcuts that halve by an
+            average-pool (He et al., 2019); `"next"` for bottlenecks of 32 groups of 4 channels
+            (ResNeXt-32x4d); `"wide"` for bottlenecks of twice the width (Wide-ResNet-2).
+        spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or an
+            operator such as `keras_lc.spatial.LC(expansion=8)`.
+        low_resolution: Boolean, whether the stem keeps the size of the images: its convolution is
+            3×3 with stride 1, and no max-pool follows.
+        width: Integer, the channels of the stem and the first stage; a multiple of 64 for
+            `"next"`.
+        input_shape: Tuple of 3 integers or None, without the batch.
+        classes: Integer.
+        include_preprocessing: Boolean, whether the network normalises its images. With `False`,
+            it takes them as they are.
+        mean, std: Number or one for each channel, in pixel values (0 to 255). Default to
+            ImageNet's for three channels (CIFAR-10's with `low_resolution`), else to 127.5.
+        augmentation: What training does to its images: `None`, `"crop_flip"` (CIFAR's), or a
+            Keras layer.
+        stochastic_depth: Number, the rate at which training leaves out the last residual branch
+            (see `keras_lc.layers.StochasticDepth`); those before it less, linearly down to 0.
+        classifier_activation: Activation of the outputs. Defaults to `None`: logits.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
+        seed: Integer that determines all initial weights and frozen filters, all that training
+            draws and the order of the images in `fit`: the same under every backend. `None` draws
+            one.
+        name: String. Defaults to a name after the papers: `resnet_lc_18d_x8`,
+            `resnext_50_32x4d`, `resnet_50_max`.
+
+    Returns:
+        A `Classifier`: a `keras.Model` whose `fit` has a default recipe.
+
+    Raises:
+        ValueError: If there is no such depth, variant or combination of them, or for a pool in
+            basic blocks.
+
+    Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
+
+    Output shape: `(batch, classes)`, logits.
+
+    Example:
+
+    >>> model = keras_lc.ResNet(18, variant="d", spatial=keras_lc.spatial.LC(expansion=8))
+    >>> model.name
+    'resnet_lc_18d_x8'
+
+    Reference:
+
+    - [Deep Residual Learning for Image Recognition](https://arxiv.org/abs/1512.03385)
+    - [Bag of Tricks](https://arxiv.org/abs/1812.01187), Section 4, for "d"
+    - [ResNeXt](https://arxiv.org/abs/1611.05431), [Wide ResNet](https://arxiv.org/abs/1605.07146)
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360)
+    """
+    spatial = spatial_operators.get(spatial)
+    kind = _check_geometry(depth, variant, low_resolution, width)
+    bottlenecks = depth in _BOTTLENECKS
+    blocks = (_BOTTLENECKS if bottlenecks else _BASIC)[depth]
+    rates = iter(drop_rates(stochastic_depth, sum(blocks)))
+    rates = [[next(rates) for _ in range(number)] for number in blocks]
+    seed = resolve_seed(seed)
+    data_format = data_format or keras.config.image_data_format()
+
+    inputs, x = image_input(
+        input_shape,
+        include_preprocessing,
+        mean,
+        std,
+        augmentation,
+        seed,
+        data_format,
+        (CIFAR10_MEAN, CIFAR10_STD) if low_resolution else (IMAGENET_MEAN, IMAGENET_STD),
+    )
+
+    def topology(x, spatial):
+        build = Builder(
+            spatial, 3, seed, data_format, average_pool_shortcuts=kind.average_pool_shortcuts
+        )
+        x = _stem(build, x, width, kind.deep_stem, low_resolution)
+        for stage, stage_rates in enumerate(rates):
+            channels = width * 2**stage
+            inner = channels * kind.group_width // 64 * kind.groups
+            for block, rate in enumerate(stage_rates):
+                strides = 2 if stage > 0 and block == 0 else 1
+                name = f"stage{stage + 1}_block{block}"
+                if bottlenecks:
+                    x = build.bottleneck_block(
+                        x, 4 * channels, inner, strides, name, kind.groups, rate
+                    )
+                else:
+                    x = build.basic_block(x, channels, strides, name, rate)
+        return x
+
+    x = topology(x, spatial.for_network(topology, x, seed))
+    outputs = classifier_head(x, classes, classifier_activation, seed, data_format)
+    size = f"{depth}{kind.suffix}" + ("" if width == 64 else f"_w{width}")
+    return Classifier(
+        inputs, outputs, seed=seed, name=name or model_name(kind.family, size, spatial)
+    )
+
+
+def _stem(build, x, width, deep, low_resolution):
+    strides = 1 if low_resolution else 2
+    if deep:
+        stem = build.for_stem(kernel_size=3)
+        x = stem.spatial_unit(x, width // 2, strides, "stem", 1)
+        x = stem.spatial_unit(x, width // 2, 1, "stem", 2)
+        x = stem.spatial_unit(x, width, 1, "stem", 3)
+    else:
+        stem = build.for_stem(kernel_size=3 if low_resolution else 7)
+        x = stem.spatial_unit(x, width, strides, "stem")
+    if low_resolution:
+        return x
+    # PyTorch's padding, not Keras' "same". Zeros serve as well as -∞: a ReLU comes before.
+    x = keras.layers.ZeroPadding2D(1, data_format=build.data_format, name="stem_pool_pad")(x)
+    return keras.layers.MaxPooling2D(3, 2, data_format=build.data_format, name="stem_pool")(x)
+
+
+def _check_geometry(depth, variant, low_resolution, width):
+    if depth not in _DEPTHS:
+        raise ValueError(f"`depth` must be one of {_DEPTHS}. Received: depth={depth!r}")
+    if depth == 14 and not low_resolution:
+        raise ValueError(
+            "ResNet-14 has three stages and is for small images: pass `low_resolution=True`. "
+            "Received: depth=14, low_resolution=False"
+        )
+    if variant not in _VARIANTS:
+        raise ValueError(
+            f"`variant` must be one of {list(_VARIANTS)}. Received: variant={variant!r}"
+        )
+    kind = _VARIANTS[variant]
+    if kind.is_for_bottlenecks and depth in _BASIC:
+        raise ValueError(
+            f"The variant '{variant}' is one of bottlenecks, which only the depths "
+            f"{list(_BOTTLENECKS)} have. Received: depth={depth}, variant={variant!r}"
+        )
+    multiple = 64 if kind.groups > 1 else 2
+    if not isinstance(width, int) or width < 1 or width % multiple:
+        raise ValueError(
+            f"`width` must be a positive multiple of {multiple}. Received: width={width!r}"
+        )
+    return kind
