@@ -46,6 +46,11 @@ def run(arguments) -> dict:
         devices = keras_lc.distribution.distribute(arguments.distribute)
     except ValueError as error:
         raise SystemExit(f"--distribute {arguments.distribute}: {error}") from None
+    if arguments.export and devices.processes > 1:
+        raise SystemExit(
+            "--export runs in one process: leave it out here, and then call "
+            "keras_lc.export(keras.saving.load_model('model.keras'), …)."
+        )
     console = Console(quiet=not devices.is_first)
     output = _output_folder(arguments, devices.processes)
     keras.config.set_dtype_policy(arguments.precision)

@@ -13,7 +13,7 @@ KIND = {"hosts": "data"}
 TWO_CPUS = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
 
-def processes_of(backend, mode, words):
+def processes_of(backend, mode, words, **variables):
     """Starts `python words` as the processes of one training, on two virtual devices.
 
     Args:
@@ -21,11 +21,13 @@ def processes_of(backend, mode, words):
         mode: `"none"`: a process on one device. `"data"` and `"model"`: two devices, and under
             PyTorch two processes. `"hosts"` (JAX): two processes, of a device each.
         words: List of strings: what to run.
+        **variables: Further environment variables.
 
     Returns:
         A list of `subprocess.Popen`; torchrun is one.
     """
     environment = os.environ | {"KERAS_BACKEND": backend, "MODE": mode, "OMP_NUM_THREADS": "1"}
+    environment |= variables
     environment["PYTHONPATH"] = str(ROOT)
     environment.pop("XLA_FLAGS", None)
     command = [sys.executable]

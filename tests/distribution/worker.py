@@ -7,18 +7,7 @@ import os
 import pathlib
 import sys
 
-if os.environ["KERAS_BACKEND"] == "torch":
-    # Before TensorFlow, which Keras imports (segfault otherwise).
-    import torch
-
-    torch.set_num_threads(1)
-if count := int(os.environ.get("LOGICAL_DEVICES", 0)):
-    # Before Keras, whose import makes TensorFlow's devices final.
-    import tensorflow as tf
-
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * count
-    )
+import tests.distribution.virtual_devices  # noqa: F401  isort: skip  (first)
 
 import keras
 import numpy as np
