@@ -166,6 +166,8 @@ def with_batch_norm(devices):
 
 
 def of_different_seeds(devices):
+    # Under JAX each by itself: it would refuse to build them as one.
+    keras.distribution.set_distribution(None)
     try:
         made(devices, sgd, seed=1 + devices.process)
     except ValueError as error:
