@@ -57,6 +57,8 @@ class Arguments:
     device_memory_gib: float = 40.0
     measure: bool = False
     """Also train a few steps of each, and compare (sgd, float32)."""
+    repeats: int = 3
+    """Processes that measure each."""
     output: pathlib.Path = RESULTS
 
 
@@ -257,7 +259,8 @@ def _measured(arguments, name, batch_size):
         if (value := getattr(arguments, field)) is not None:
             options += [f"--{field.replace('_', '-')}", str(value)]
     found = [
-        in_child("benchmarks.memory", *options, MALLOC_MMAP_THRESHOLD_="65536") for _ in range(3)
+        in_child("benchmarks.memory", *options, MALLOC_MMAP_THRESHOLD_="65536")
+        for _ in range(arguments.repeats)
     ]
     # XLA's own plan is exact; a resident size comes and goes by tens of MiB.
     peak = found[0]["planned"] or int(statistics.median(row["peak"] for row in found))
