@@ -9,6 +9,8 @@ import sys
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 ROOT = WORKER.parents[2]
+# Some seconds on a machine that has nothing else to do.
+_SECONDS = 900
 KIND = {"hosts": "data"}
 TWO_CPUS = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
@@ -62,7 +64,11 @@ def processes_of(backend, mode, words, **variables):
 
 def finish(processes):
     """Waits for the processes, and returns what they said; an error if one fails."""
-    said = [process.communicate(timeout=280)[0] for process in processes]
+    try:
+        said = [process.communicate(timeout=_SECONDS)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     for process, text in zip(processes, said, strict=True):
         assert process.returncode == 0, text[-3000:]
     return said
@@ -78,8 +84,7 @@ def train(backend, folder, *modes):
         mode: processes_of(backend, mode, [str(WORKER), KIND.get(mode, mode), str(folder)])
         for mode in modes
     }
-    for processes in started.values():
-        finish(processes)
+    finish([process for processes in started.values() for process in processes])
     return {
         mode: [json.loads(path.read_text()) for path in sorted(folder.glob(f"{mode}-*.json"))]
         for mode in modes

@@ -24,7 +24,7 @@ def train(folder, *more, **variables):
     words += ["--epochs", "2", "--batch-size", "206", "--distribute", "data"]
     words += ["--output", str(folder), *more]
     processes = launch.processes_of(BACKEND, MODE, [str(SCRIPT), *words], **variables)
-    return [process.communicate(timeout=280)[0] for process in processes]
+    return [process.communicate(timeout=900)[0] for process in processes]
 
 
 @pytest.fixture(scope="module")

@@ -27,10 +27,14 @@ def main(kind, folder):
         "processes": devices.processes,
         "process": devices.process,
     }
-    for name, optimizer in (("sgd", sgd), ("lamb", lamb)):
-        model = made(devices, optimizer)
-        results[name] = train(devices, model)
-        results[f"weights_{name}"] = fingerprints(model)
+    run = keras_lc.training.ResumableRun(folder / os.environ["MODE"], write=devices.is_first)
+    model = made(devices, sgd)
+    results["sgd"] = train(devices, model, callbacks=[run])
+    results["weights_sgd"] = fingerprints(model)
+    results["whole"] = train(devices, model, epochs=2, first_epoch=1)
+    results["resumed"] = resumed(devices, run)
+    model = made(devices, lamb)
+    results["lamb"] = train(devices, model)
     results["shards"] = shards(model)
     results["correct"] = devices.count_correct(model, *data()[2:], 4)
     results["bases"] = [str(fingerprint(to_numpy(v))) for v in bases(model)]
@@ -38,7 +42,6 @@ def main(kind, folder):
         np.savez(folder / f"weights-{os.environ['MODE']}.npz", *map(to_numpy, model.weights))
         # By an ordinary forward pass on one device, of the weights that were trained.
         results["expected"] = plainly_evaluated(model, *data()[2:])
-    results |= resumed(devices, folder / os.environ["MODE"])
     results["batch_norm"] = with_batch_norm(devices)
     if devices.processes > 1:
         results["refused"] = of_different_seeds(devices)
@@ -142,17 +145,13 @@ def forward(model, x):
     return outputs
 
 
-def resumed(devices, folder):
-    """An epoch, another process' restore, and an epoch more."""
-    first = keras_lc.training.ResumableRun(folder, write=devices.is_first)
-    model = made(devices, sgd)
-    train(devices, model, epochs=1, callbacks=[first])
-    whole = train(devices, model, epochs=2, first_epoch=1)
-    again = keras_lc.training.ResumableRun(folder, write=devices.is_first)
+def resumed(devices, stopped):
+    """The second epoch, as by processes that restore what the first ended with."""
+    run = keras_lc.training.ResumableRun(stopped.folder, write=devices.is_first)
     with devices.scope():
-        model, epoch = again.restore()
+        model, epoch = run.restore()
     devices.prepare(model)
-    return {"whole": whole, "resumed": train(devices, model, epochs=2, first_epoch=epoch)}
+    return train(devices, model, epochs=2, first_epoch=epoch)
 
 
 def with_batch_norm(devices):
