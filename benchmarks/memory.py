@@ -33,6 +33,10 @@ class Arguments:
     batch_size: int = 256
     depth: int = 20
     width: int = 16
+    network: str = "cifar"
+    """cifar; or resnet, of ImageNet, with --depth, --variant and --image-size."""
+    variant: str | None = None
+    image_size: int = 32
     steps: int = 3
     repeats: int = 3
     output: pathlib.Path = RESULTS
@@ -47,7 +51,9 @@ def main(arguments):
     rows = {}
     for name in arguments.names:
         options = ["--child", "--names", name]
-        for field in ("batch_size", "depth", "width", "steps"):
+        for field in ("batch_size", "depth", "width", "network", "variant", "image_size", "steps"):
+            if getattr(arguments, field) is None:
+                continue
             options += [f"--{field.replace('_', '-')}", str(getattr(arguments, field))]
         found = [
             # Freed tensors go back to the system at once: what is resident is what is in use.
@@ -79,7 +85,14 @@ def measure(arguments):
     if name.startswith("layer-"):
         model, data = _layer(name.removeprefix("layer-"), arguments.batch_size)
     else:
-        model = networks.make(name, arguments.depth, arguments.width)
+        model = networks.make(
+            name,
+            arguments.depth,
+            arguments.width,
+            arguments.image_size,
+            arguments.network,
+            arguments.variant,
+        )
         keras_lc.training.CIFAR.compile(model, steps=1000)
         data = images_and_labels((arguments.batch_size, *model.input_shape[1:]))
     for _ in range(arguments.steps):

@@ -2,6 +2,7 @@
 
 from keras_lc import analysis as analysis
 from keras_lc import data as data
+from keras_lc import distribution as distribution
 from keras_lc import layers as layers
 from keras_lc import spatial as spatial
 from keras_lc import training as training

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_lc
+from keras_lc.layers.random_basis import derive_seed
 from keras_lc.training.resume import write_json
 from recipes.images import describe, take_subset
 from recipes.networks import build
@@ -38,8 +39,18 @@ def run(arguments) -> dict:
     Returns:
         The results, as they stand in `config.json`.
     """
-    console = Console()
-    output = output_folder(arguments, f"{arguments.dataset}-{arguments.spatial}")
+    try:
+        devices = keras_lc.distribution.distribute(arguments.distribute)
+    except ValueError as error:
+        raise SystemExit(f"--distribute {arguments.distribute}: {error}") from None
+    if arguments.export and devices.processes > 1:
+        raise SystemExit(
+            "--export runs in one process: leave it out here, and then call "
+            "keras_lc.export(keras.saving.load_model('model.keras'), …)."
+        )
+    console = Console(quiet=not devices.is_first)
+    name = f"{arguments.dataset}-{arguments.spatial}"
+    output = output_folder(arguments, name, devices.processes)
     keras.config.set_dtype_policy(arguments.precision)
     keras.utils.set_random_seed(arguments.seed % 2**32)
 
@@ -49,36 +60,59 @@ def run(arguments) -> dict:
     data = describe(dataset, arguments.data_dir)
     if arguments.subset is not None:
         dataset = take_subset(dataset, arguments.subset)
-    checkpoints = keras_lc.training.ResumableRun(output)
-    model, first_epoch = (arguments.resume and checkpoints.restore()) or (
-        build(arguments, dataset),
-        0,
-    )
-    config = {"arguments": as_json(arguments), "data": data, **environment()}
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(output / "config.json", config)
+    checkpoints = keras_lc.training.ResumableRun(output, write=devices.is_first)
+    batch_size = devices.batch_size(arguments.batch_size, len(dataset.x_train))
+    with devices.scope():
+        model, first_epoch = (arguments.resume and checkpoints.restore()) or (
+            build(arguments, dataset),
+            0,
+        )
+        if not model.compiled:
+            # Weighted, since what fills up the last batch of an evaluation weighs nothing.
+            keras_lc.training.CIFAR.compile(
+                model,
+                steps=arguments.epochs * (len(dataset.x_train) // batch_size),
+                weighted_metrics=["accuracy"],
+            )
+    # Before the first file: all processes have now seen whether there is a run in the folder.
+    devices.prepare(model)
+    config = {
+        "arguments": as_json(arguments),
+        "data": data,
+        "replicas": devices.replicas,
+        "processes": devices.processes,
+        **environment(),
+    }
+    if devices.is_first:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / "config.json", config)
     console.print(
         f"{model.name} on {dataset.name}: {len(dataset.x_train):,} training and "
         f"{len(dataset.x_test):,} test images, {dataset.num_classes} classes. "
-        f"Keras {keras.__version__} on {keras.backend.backend()}, {config['device']}.\n"
+        f"Keras {keras.__version__} on {keras.backend.backend()}, {config['device']}"
+        f"{_replicas(devices)}.\n"
         f"Files: {output}",
         highlight=False,
         soft_wrap=True,
     )
 
-    speed, interrupt = TrainingTime(output, first_epoch), InterruptBetweenBatches()
+    speed, interrupt = (
+        TrainingTime(output, first_epoch, write=devices.is_first),
+        InterruptBetweenBatches(),
+    )
     try:
         interrupt.arm()
         model.fit(
-            dataset.x_train,
-            dataset.y_train,
-            batch_size=arguments.batch_size,
+            devices.training_batches(_batches(model, dataset, batch_size, first_epoch)),
             epochs=arguments.epochs,
             initial_epoch=first_epoch,
-            validation_data=(dataset.x_test, dataset.y_test),
-            validation_batch_size=_EVALUATION_BATCH,
+            validation_data=devices.evaluation_batches(
+                dataset.x_test, dataset.y_test, _EVALUATION_BATCH
+            ),
+            # Else Keras would shuffle the batches, with a generator of its own.
+            shuffle=False,
             callbacks=[speed, checkpoints, interrupt],
-            verbose=1 if sys.stdout.isatty() else 2,
+            verbose=(1 if sys.stdout.isatty() else 2) if devices.is_first else 0,
         )
     except KeyboardInterrupt:
         console.print(
@@ -90,10 +124,8 @@ def run(arguments) -> dict:
     finally:
         interrupt.disarm()
 
-    logits = model.predict(dataset.x_test, batch_size=_EVALUATION_BATCH, verbose=0)
-    correct = int(np.sum(np.argmax(logits, axis=-1) == dataset.y_test))
+    correct = devices.count_correct(model, dataset.x_test, dataset.y_test, _EVALUATION_BATCH)
     trained, frozen = count_parameters(model)
-    batch_size = min(arguments.batch_size, len(dataset.x_train))
     images = len(dataset.x_train) // batch_size * batch_size
     results = {
         "test_accuracy": correct / len(dataset.x_test),
@@ -104,6 +136,8 @@ def run(arguments) -> dict:
         "images_per_second": images / speed.median if speed.seconds else None,
         "seconds": sum(speed.epochs),
     }
+    if not devices.is_first:
+        return results
     keras_lc.analysis.plot_curves(
         checkpoints.history, output / "curves.png", f"{model.name}, {dataset.name}"
     )
@@ -116,6 +150,22 @@ def run(arguments) -> dict:
     checkpoints.finish(output / "model.keras")
     _report(console, results)
     return results
+
+
+def _batches(model, dataset, batch_size, first_epoch):
+    return keras_lc.training.ShuffledBatches(
+        dataset.x_train,
+        dataset.y_train,
+        batch_size,
+        seed=derive_seed(model.seed, "batches"),
+        first_epoch=first_epoch,
+    )
+
+
+def _replicas(devices):
+    if devices.replicas == devices.processes == 1:
+        return ""
+    return f", {devices.replicas} replicas in {devices.processes} processes"
 
 
 def environment():

@@ -18,12 +18,14 @@ class TrainingTime(keras.callbacks.Callback):
     Args:
         folder: Path of the run's folder.
         first_epoch: Integer, the epoch that comes first.
+        write: Boolean, whether this is the process that writes files.
     """
 
-    def __init__(self, folder, first_epoch):
+    def __init__(self, folder, first_epoch, write=True):
         super().__init__()
         self.seconds = []
         self._begin = None
+        self._write = write
         self._file = folder / "seconds.json"
         self.epochs = json.loads(self._file.read_text())[:first_epoch] if first_epoch else []
 
@@ -33,7 +35,8 @@ class TrainingTime(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         # Before the checkpoint: an epoch ahead of it at the most, never behind.
         self.epochs.append(time.perf_counter() - self._epoch_begin)
-        write_json(self._file, self.epochs)
+        if self._write:
+            write_json(self._file, self.epochs)
 
     def on_test_begin(self, logs=None):
         # Validation runs inside the epoch, and ends what is to be timed.

@@ -11,14 +11,20 @@ _FREE_ON_RESUME = {"resume", "export", "export_format", "output", "data_dir", "d
 _FREE_ON_RESUME |= {"max_corrupt", "preview"}
 
 
-def output_folder(arguments, name: str) -> pathlib.Path:
+def output_folder(arguments, name: str, processes: int = 1) -> pathlib.Path:
     """Returns the folder of a run, and ends the program where it must not be written to.
 
     Args:
         arguments: A dataclass with `output`, the folder asked for or `None`, and `resume`.
         name: String for the name of a new folder under `runs/`.
+        processes: Integer, how many train one model together.
     """
     if arguments.output is None:
+        if processes > 1:
+            raise SystemExit(
+                "Several processes need --output, a folder that all of them see: each would "
+                "make one of its own."
+            )
         if arguments.resume:
             raise SystemExit("--resume needs --output, the folder of the run to go on with.")
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")

@@ -61,10 +61,14 @@ class Arguments:
     """auto is the paper's: crop_flip on CIFAR, none elsewhere."""
     epochs: int = 75
     batch_size: int = 256
+    """Images of one step, of all devices together."""
     seed: int = 0
     """Determines everything random; the same under every backend."""
     backend: Literal["tensorflow", "jax", "torch"] | None = None
     """Defaults to KERAS_BACKEND, or Keras' own default."""
+    distribute: Literal["none", "data", "model"] = "none"
+    """data: each device takes a part of every batch. model (JAX): a part of every basis. See
+    keras_lc.distribution.distribute for how several processes are started."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     output: pathlib.Path | None = None
     """Folder of the run. Defaults to a new one under runs/."""

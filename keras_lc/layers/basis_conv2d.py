@@ -5,7 +5,7 @@ import numbers
 import keras
 from keras import ops
 
-from keras_lc.layers.random_basis import fan_in_uniform, resolve_seed
+from keras_lc.layers.random_basis import ByFunction, fan_in_uniform, resolve_seed
 from keras_lc.layers.seeded_basis import SeededBasis
 
 
@@ -75,7 +75,7 @@ class BasisConv2D(SeededBasis, keras.layers.Conv2D):
         return self.add_weight(
             name="basis",
             shape=shape,
-            initializer=self._make_basis,
+            initializer=ByFunction(self._make_basis),
             # A flag set later would be undone by `model.trainable = True`.
             trainable=not self.frozen,
             autocast=False,

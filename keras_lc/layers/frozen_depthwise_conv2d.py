@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_lc.layers.random_basis import fan_in_uniform, resolve_seed
+from keras_lc.layers.random_basis import ByFunction, fan_in_uniform, resolve_seed
 from keras_lc.layers.seeded_basis import SeededBasis
 
 
@@ -68,7 +68,7 @@ class FrozenDepthwiseConv2D(SeededBasis, keras.layers.DepthwiseConv2D):
         self.basis = self.add_weight(
             name="basis",
             shape=self._filters_shape,
-            initializer=self._make_basis,
+            initializer=ByFunction(self._make_basis),
             # A flag set later would be undone by `model.trainable = True`.
             trainable=False,
         )

@@ -13,7 +13,7 @@ from keras_lc.layers.compact_basis import (
     seeded_factor,
     solve_combination,
 )
-from keras_lc.layers.random_basis import FanInUniform, derive_seed
+from keras_lc.layers.random_basis import ByFunction, FanInUniform, derive_seed
 from keras_lc.layers.shared_basis import SharedBasis
 
 
@@ -261,7 +261,7 @@ class LCConv2D(BasisConv2D):
         self.combination = self.add_weight(
             name="combination",
             shape=(mixed, self.filters),
-            initializer=self._make_combination,
+            initializer=ByFunction(self._make_combination),
             regularizer=self.combination_regularizer,
             constraint=self.combination_constraint,
             autocast=False,

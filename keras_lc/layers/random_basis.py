@@ -129,3 +129,17 @@ class FanInUniform(keras.initializers.Initializer):
 
     def get_config(self):
         return {"seed": self.seed, "fan_in": self.fan_in}
+
+
+class ByFunction(keras.initializers.Initializer):
+    """An initializer that calls a function, for a variable of any size.
+
+    A function would do, but for large variables on several devices: under JAX, Keras compiles
+    the `__call__` of their initializer, which must be a method written in Python.
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, shape, dtype=None):
+        return self.function(shape, dtype=dtype)

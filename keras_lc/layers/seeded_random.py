@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_lc.layers.random_basis import resolve_seed
+from keras_lc.layers.replica import replica_index
 
 _MASK = 0xFFFF
 _ROUNDS = 6
@@ -54,7 +55,9 @@ class SeededRandomLayer(keras.layers.Layer):
         low, high = ops.bitwise_and(state, _MASK), ops.right_shift(state, 16)
         high = ops.bitwise_and(high, _MASK)
         number = ops.arange(count, dtype="int32")
-        image = ops.reshape(ops.arange(batch_size, dtype="int32"), (-1, 1))
+        # Its place in the whole batch, of which several devices may see a part each.
+        image = ops.arange(batch_size, dtype="int32") + replica_index() * batch_size
+        image = ops.reshape(image, (-1, 1))
         # The scalars first, so that most rounds run on one number and not on a batch of them.
         return _hash16([low[0], high[0], low[1], high[1], number, image])
 

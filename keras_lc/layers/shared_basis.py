@@ -7,7 +7,7 @@ import weakref
 import keras
 from keras import ops
 
-from keras_lc.layers.random_basis import resolve_seed, symmetric_uniform
+from keras_lc.layers.random_basis import ByFunction, resolve_seed, symmetric_uniform
 from keras_lc.layers.seeded_basis import SeededBasis
 
 
@@ -111,7 +111,7 @@ class SharedNumbers(SeededBasis, keras.layers.Layer):
         self.numbers = self.add_weight(
             name="numbers",
             shape=(shared.size,),
-            initializer=lambda shape, dtype: self._seeded_basis(dtype),
+            initializer=ByFunction(lambda shape, dtype: self._seeded_basis(dtype)),
             trainable=False,
             autocast=False,
         )

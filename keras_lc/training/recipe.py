@@ -96,7 +96,6 @@ class Recipe:
         steps: int,
         from_logits: bool = True,
         optimizer_name: str | None = None,
-        metrics: list | None = None,
         **kwargs,
     ) -> None:
         """Compiles a classifier for a run of this recipe.
@@ -106,13 +105,14 @@ class Recipe:
             steps: Integer, the number of steps of the whole run.
             from_logits: Boolean, whether the outputs are logits.
             optimizer_name: String.
-            metrics: List of metrics. Defaults to the accuracy.
-            **kwargs: Further arguments of `keras.Model.compile`, such as `jit_compile`.
+            **kwargs: Further arguments of `keras.Model.compile`, such as `jit_compile`. The metric
+                is the accuracy, unless `metrics` or `weighted_metrics` say otherwise.
         """
+        if "weighted_metrics" not in kwargs:
+            kwargs.setdefault("metrics", ["accuracy"])
         model.compile(
             optimizer=self.optimizer(steps, optimizer_name),
             loss=self.loss(from_logits),
-            metrics=["accuracy"] if metrics is None else metrics,
             **kwargs,
         )
 

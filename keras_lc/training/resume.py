@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import tempfile
 
 import keras
 import numpy as np
@@ -23,6 +24,8 @@ class ResumableRun(keras.callbacks.Callback):
 
     Args:
         folder: Path of the folder of checkpoints and of `history.json`; made if missing.
+        write: Boolean. Of several processes that train one model, one writes and all others pass
+            `False`: they restore, and take part in what saving computes.
 
     Attributes:
         history: Dict of lists, one value an epoch, over all parts of the run.
@@ -36,9 +39,10 @@ class ResumableRun(keras.callbacks.Callback):
     ```
     """
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike, write: bool = True):
         super().__init__()
         self.folder = pathlib.Path(folder)
+        self.write = write
         self.history: dict[str, list[float]] = {}
         self._torch_state = None
 
@@ -71,6 +75,12 @@ class ResumableRun(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
+        if not self.write:
+            # Under JAX, Keras computes while it saves, and what one process computes on devices
+            # of several waits for the others.
+            with tempfile.TemporaryDirectory() as nowhere:
+                self.model.save(pathlib.Path(nowhere, "model.keras"))
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         # The history first: it may be an epoch ahead of the checkpoint, never behind.
         write_json(self.folder / "history.json", self.history)

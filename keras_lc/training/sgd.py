@@ -7,8 +7,9 @@ import keras
 from keras import ops
 
 # Keras picks a backend's own implementation only for its exact class; `type(...)` is that
-# implementation: under PyTorch it updates all variables in a few fused calls.
-_BackendSGD = type(keras.optimizers.SGD())
+# implementation: under PyTorch it updates all variables in a few fused calls. Not constructed:
+# its variables would start JAX, after which several hosts can no longer be made one.
+_BackendSGD = type(keras.optimizers.SGD.__new__(keras.optimizers.SGD))
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")

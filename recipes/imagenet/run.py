@@ -159,7 +159,7 @@ def _compiled(arguments, classes, steps):
         keras.metrics.TopKCategoricalAccuracy(min(_TOP, classes), name="top5"),
     ]
     # Weighted: damaged test images weigh nothing.
-    recipe.compile(model, steps * arguments.epochs, metrics=[], weighted_metrics=metrics)
+    recipe.compile(model, steps * arguments.epochs, weighted_metrics=metrics)
     return model
 
 

@@ -1,0 +1,123 @@
+"""Which feature maps a training step holds at a time."""
+
+import collections
+import math
+
+import keras
+
+_FLOAT = 4
+
+
+def peak_of_step(
+    plain: keras.Model, parts: dict, batch_size: int, activation_bytes: int, all_gradients: bool
+) -> dict[str, int]:
+    """Follows a step through a network, forward and back, and finds when it holds the most.
+
+    The forward pass keeps what the backward pass needs: what enters a convolution, a batch
+    normalization, a pool or a linear layer, and what leaves an activation or a max-pool. Other
+    feature maps live until they were used. The backward pass goes through the layers in reverse;
+    at each it holds the gradients of what leaves and of what enters it, and then drops what the
+    layer kept.
+
+    Args:
+        plain: A Functional `keras.Model`, each layer called once.
+        parts: For each layer's name a `benchmarks.memory_plan.Numbers`.
+        batch_size: Integer.
+        activation_bytes: Integer, of one number in a feature map.
+        all_gradients: Boolean, whether gradients of variables live until the end of the step.
+
+    Returns:
+        A dict of bytes: the `peak` of all that is not the state between steps, the `activations`
+        kept for the backward pass, and the `workspace` of computed or rounded kernels.
+    """
+    layers = [layer for layer in plain.layers if not isinstance(layer, keras.layers.InputLayer)]
+    sizes, users = {}, collections.Counter()
+    for layer in layers:
+        for tensor in (*_inputs(layer), layer.output):
+            sizes[id(tensor)] = activation_bytes * batch_size * math.prod(tensor.shape[1:])
+        users.update(id(tensor) for tensor in _inputs(layer))
+    # Images come as bytes.
+    images = [id(tensor) for tensor in plain.inputs]
+    for image in images:
+        sizes[image] = batch_size * math.prod(plain.inputs[images.index(image)].shape[1:])
+    kept = {layer.name: [id(t) for t in _kept(layer)] for layer in layers}
+    keepers = collections.Counter(tensor for tensors in kept.values() for tensor in tensors)
+    between = {
+        layer.name: activation_bytes * batch_size * _between(layer, parts[layer.name])
+        for layer in layers
+    }
+    kernels = {
+        name: _FLOAT * part.product + (activation_bytes < _FLOAT) * activation_bytes * part.kernel
+        for name, part in parts.items()
+    }
+    workspace, peak = sum(kernels.values()), 0
+
+    live = dict.fromkeys(images, None)
+    held = workspace
+    used = collections.Counter()
+    for layer in layers:
+        live[id(layer.output)] = None
+        held += between[layer.name]
+        peak = max(peak, held + sum(sizes[t] for t in live))
+        for tensor in map(id, _inputs(layer)):
+            used[tensor] += 1
+            if used[tensor] == users[tensor] and not keepers[tensor] and tensor not in images:
+                del live[tensor]
+    activations = sum(sizes[t] for t in live) + sum(between.values())
+
+    # What comes before the first trained variable needs no gradient.
+    needed = _from_first_trained(layers, parts)
+    gradients, of_variables = {id(plain.outputs[0]): None}, 0
+    for layer in reversed(layers):
+        own = _FLOAT * parts[layer.name].trained
+        entering = [id(t) for t in _inputs(layer) if id(t) in needed]
+        # Where a feature map was used twice, the second gradient is added to the first.
+        new = sum(sizes[t] for t in entering)
+        computing = 2 * between[layer.name] + _FLOAT * parts[layer.name].product
+        now = sum(sizes[t] for t in live) + sum(sizes[t] for t in gradients) + held
+        peak = max(peak, now + new + own + of_variables + computing - between[layer.name])
+        gradients |= dict.fromkeys(entering)
+        gradients.pop(id(layer.output), None)
+        if all_gradients:
+            of_variables += own
+        held -= between[layer.name] + kernels[layer.name]
+        for tensor in kept[layer.name]:
+            keepers[tensor] -= 1
+            if not keepers[tensor] and tensor not in images:
+                live.pop(tensor, None)
+    return {"peak": peak, "activations": activations, "workspace": workspace}
+
+
+def _inputs(layer):
+    return layer.input if isinstance(layer.input, list) else [layer.input]
+
+
+def _kept(layer):
+    if isinstance(layer, keras.layers.ReLU):
+        return [layer.output]
+    if isinstance(layer, keras.layers.MaxPooling2D):
+        return [*_inputs(layer), layer.output]
+    linear = (
+        keras.layers.Add,
+        keras.layers.ZeroPadding2D,
+        keras.layers.AveragePooling2D,
+        keras.layers.GlobalAveragePooling2D,
+        keras.layers.Normalization,
+    )
+    return [] if isinstance(layer, linear) else _inputs(layer)
+
+
+def _between(layer, part):
+    """Numbers of an image in the feature map between a layer's two convolutions."""
+    if not part.channels_between:
+        return 0
+    axis = -1 if layer.data_format == "channels_last" else 1
+    return math.prod(layer.output.shape[1:]) // layer.output.shape[axis] * part.channels_between
+
+
+def _from_first_trained(layers, parts):
+    needed = set()
+    for layer in layers:
+        if parts[layer.name].trained or any(id(t) in needed for t in _inputs(layer)):
+            needed.add(id(layer.output))
+    return needed

@@ -1,0 +1,97 @@
+"""The part of each batch that one process feeds to its devices."""
+
+import keras
+import numpy as np
+
+
+class PartOfBatches(keras.utils.PyDataset):
+    """One of equal parts of every batch of another data set.
+
+    Args:
+        batches: `keras.utils.PyDataset` of tuples of arrays, whose batches divide by `parts`.
+        parts: Integer, the number of parts: of processes.
+        part: Integer from 0 to `parts - 1`.
+
+    Example:
+
+    >>> batches = keras_lc.training.ShuffledBatches(np.arange(8), np.arange(8), 4, shuffle=False)
+    >>> keras_lc.distribution.PartOfBatches(batches, parts=2, part=1)[0][0]
+    array([2, 3])
+    """
+
+    def __init__(self, batches, parts: int, part: int):
+        super().__init__()
+        self._batches = batches
+        self._parts = parts
+        self._part = part
+
+    def __len__(self):
+        return len(self._batches)
+
+    def __getitem__(self, index):
+        return _part(self._batches[index], self._parts, self._part)
+
+    def on_epoch_end(self):
+        self._batches.on_epoch_end()
+
+
+class EvaluationBatches(keras.utils.PyDataset):
+    """Batches of all images in their order, the last filled up so that it divides.
+
+    What fills it up has weight 0. Keras averages a loss over all images of a batch, those of
+    weight 0 too, so the others weigh a little more than 1: a loss and every one of the
+    `weighted_metrics` come out as they would without the filling.
+
+    Args:
+        x, y: Arrays, of equal length.
+        batch_size: Integer, the images of a batch of all processes together; rounded up to what
+            divides.
+        multiple_of: Integer, the number of replicas: what every batch must divide by.
+        parts, part: Integers, as in `PartOfBatches`.
+        weight: Float, the weight of an image. Defaults to that which gives the exact loss; 1
+            gives exact sums of whole numbers.
+
+    Example:
+
+    >>> images, labels = np.zeros((5, 8, 8, 3), "uint8"), np.arange(5)
+    >>> batches = keras_lc.distribution.EvaluationBatches(images, labels, 4, multiple_of=2)
+    >>> [labels.tolist() for _, labels, _ in batches]
+    [[0, 1, 2, 3], [4, 4]]
+    >>> batches[1][2]
+    array([1.2, 0. ], dtype=float32)
+    """
+
+    def __init__(self, x, y, batch_size, multiple_of=1, parts=1, part=0, weight=None):
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+        if not 1 <= len(x) == len(y):
+            raise ValueError(
+                "`x` and `y` must be equally many images and labels, at least one. "
+                f"Received: {len(x)} images, {len(y)} labels"
+            )
+        self._x, self._y = x, y
+        self._batch_size = _round_up(batch_size, multiple_of)
+        # A real image fills it up: one of zeros might give what is not a number.
+        self._images = _round_up(len(x), multiple_of)
+        self._weight = self._images / len(x) if weight is None else weight
+        self._parts, self._part = parts, part
+
+    def __len__(self):
+        return -(-self._images // self._batch_size)
+
+    def __getitem__(self, index):
+        first = index * self._batch_size
+        places = np.arange(first, min(first + self._batch_size, self._images))
+        chosen = np.minimum(places, len(self._x) - 1)
+        weights = np.where(places < len(self._x), self._weight, 0).astype("float32")
+        return _part((self._x[chosen], self._y[chosen], weights), self._parts, self._part)
+
+
+def _round_up(count, multiple_of):
+    return -(-count // multiple_of) * multiple_of
+
+
+def _part(arrays, parts, part):
+    size = len(arrays[0]) // parts
+    return tuple(array[part * size : (part + 1) * size] for array in arrays)
