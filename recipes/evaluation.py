@@ -34,7 +34,7 @@ def evaluate(
         SystemExit: If the images are not those of the run.
     """
     config = read_json(run / "config.json")
-    dataset = _load(config, data_dir)
+    dataset, data = _load(config, data_dir)
     model = keras.saving.load_model(run / "model.keras")
     classes = _predict(model, dataset.x_test)
     right = classes == dataset.y_test
@@ -52,6 +52,7 @@ def evaluate(
             "results": results,
             "layers": layers,
             "spatial_variance": _spatial_variance(model),
+            "data": data,
             **environment(),
         },
     )
@@ -65,12 +66,14 @@ def _load(config, data_dir):
         arguments["dataset"], data_dir=data_dir, download=arguments["download"]
     )
     found = images.describe(dataset, data_dir)
-    if found["fingerprint"] != config["data"]["fingerprint"]:
+    # Runs from before fingerprints were written have none.
+    then = config.get("data", found)
+    if found["fingerprint"] != then["fingerprint"]:
         raise SystemExit(
-            f"The run was trained on other images: {config['data']} then, {found} now. Pass the "
-            "--data-dir with those of the run."
+            f"The run was trained on other images: {then} then, {found} now. Pass the --data-dir "
+            "with those of the run."
         )
-    return dataset
+    return dataset, found
 
 
 def _predict(model, x):

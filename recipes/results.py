@@ -41,9 +41,11 @@ def row_of(folder: pathlib.Path) -> dict | None:
     if config is None or "results" not in config or not (folder / "model.keras").exists():
         return None
     evaluation = read_json(folder / "evaluation.json") or {}
-    data = config.get("data", {})
+    data = config.get("data") or evaluation.get("data", {})
     found = {
+        # What runs of recipes.imagenet, and those of before there was a choice, do not name.
         "dataset": "imagenet",
+        "network": "cifar_resnet",
         **config["arguments"],
         **config["results"],
         "top5_accuracy": config["results"].get("test_top5"),

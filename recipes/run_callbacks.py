@@ -27,7 +27,8 @@ class TrainingTime(keras.callbacks.Callback):
         self._begin = None
         self._write = write
         self._file = folder / "seconds.json"
-        self.epochs = json.loads(self._file.read_text())[:first_epoch] if first_epoch else []
+        before = first_epoch and self._file.exists()
+        self.epochs = json.loads(self._file.read_text())[:first_epoch] if before else []
 
     def on_epoch_begin(self, epoch, logs=None):
         self._begin = self._epoch_begin = time.perf_counter()

@@ -17,7 +17,7 @@ import tyro
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """One training run. Writes model.keras, history.json, config.json and curves.png."""
+    """One training run. Writes model.keras, history.json, seconds.json, config.json, curves.png."""
 
     dataset: str = "digits"
     """digits, cifar10, cifar100, svhn_cropped, fashion_mnist; any name with an image folder."""

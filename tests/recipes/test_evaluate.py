@@ -1,7 +1,6 @@
 """`python -m recipes.evaluate`: what finished runs are worth."""
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -115,7 +114,7 @@ def test_unfinished_runs_are_named(tmp_path):
 def test_other_images_are_refused(finished, tmp_path):
     config = read_json(finished[0] / "config.json")
     config["data"]["fingerprint"] = "0" * 12
-    write_json(tmp_path / "config.json", json.loads(json.dumps(config)))
+    write_json(tmp_path / "config.json", config)
     (tmp_path / "model.keras").touch()
     with pytest.raises(SystemExit, match="trained on other images"):
         evaluate(tmp_path, SETTINGS)

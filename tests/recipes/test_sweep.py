@@ -12,6 +12,7 @@ import time
 import keras
 import pytest
 
+from recipes.files import read_json, write_json
 from recipes.grid import Cell, Evaluation, Machine
 from recipes.jobs import ROOT
 from recipes.results import COLUMNS, collect, read_rows, row_of, write_rows
@@ -52,6 +53,17 @@ def test_run_that_is_not_evaluated_has_a_row(tmp_path):
     (run / "evaluation.json").unlink()
     (row,) = collect(tmp_path)
     assert row["test_accuracy"] == 0.5 and row["robust_accuracy"] is row["epsilon"] is None
+
+
+def test_run_from_before_networks_and_data_were_written_has_a_row(tmp_path):
+    run = write_run(tmp_path, Cell(), accuracy=0.5)
+    config = read_json(run / "config.json")
+    del config["arguments"]["network"], config["arguments"]["subset"], config["results"]["seconds"]
+    write_json(run / "evaluation.json", {"data": config.pop("data"), "settings": {}, "results": {}})
+    write_json(run / "config.json", config)
+    row = row_of(run)
+    assert (row["network"], row["depth"], row["expansion"]) == ("cifar_resnet", 20, 1)
+    assert row["data"] == "0123e4567890" and row["training_images"] == 50000
 
 
 def test_table_comes_back_as_it_was_written(tmp_path):

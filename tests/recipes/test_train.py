@@ -60,7 +60,7 @@ def finished(folder, tmp_path_factory):
 
 def test_writes_its_files_and_nothing_else(finished):
     names = sorted(path.name for path in finished[0].iterdir())
-    assert names == ["config.json", "curves.png", "history.json", "model.keras"]
+    assert names == ["config.json", "curves.png", "history.json", "model.keras", "seconds.json"]
 
 
 def test_reported_accuracy_is_that_of_the_saved_model(finished, folder):
@@ -145,7 +145,9 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(finished, folder, tmp_
     assert resume, said
     with pytest.raises(SystemExit, match=r"--expansion: 2 then, 4 now"):
         run(arguments(folder, output, expansion=4, resume=True))
-    run(arguments(folder, output, resume=True))
+    results = run(arguments(folder, output, resume=True))
+    seconds = json.loads((output / "seconds.json").read_text())
+    assert len(seconds) == EPOCHS and results["seconds"] == sum(seconds)
     whole, resumed = (
         keras.saving.load_model(path / "model.keras") for path in (finished[0], output)
     )
