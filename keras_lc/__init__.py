@@ -9,11 +9,14 @@ from keras_lc.layers import FrozenConv2D as FrozenConv2D
 from keras_lc.layers import LCConv2D as LCConv2D
 from keras_lc.layers import RandomCropFlip as RandomCropFlip
 from keras_lc.models import CIFARResNet as CIFARResNet
+from keras_lc.models import MobileNetV2 as MobileNetV2
+from keras_lc.models import MobileNetV3Large as MobileNetV3Large
 from keras_lc.models import ResNet as ResNet
 from keras_lc.models import ResNetLC as ResNetLC
 from keras_lc.surgery import export as export
 from keras_lc.surgery import fold as fold
 from keras_lc.surgery import freeze_spatial as freeze_spatial
+from keras_lc.surgery import load_torch_weights as load_torch_weights
 from keras_lc.surgery import to_compact as to_compact
 from keras_lc.surgery import to_lc as to_lc
 

@@ -91,7 +91,24 @@ class BasisConv2D(SeededBasis, keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         # The kernel is computed in the variables' dtype, and rounded to the compute dtype once.
-        return super().convolution_op(inputs, ops.cast(kernel, self.compute_dtype))
+        kernel = ops.cast(kernel, self.compute_dtype)
+        if not self.is_depthwise:
+            return super().convolution_op(inputs, kernel)
+        # Equal, and many times faster than a convolution with groups under TensorFlow.
+        return ops.depthwise_conv(
+            inputs,
+            ops.reshape(kernel, (*self.kernel_size, self.groups, -1)),
+            strides=self.strides,
+            padding=self.padding,
+            data_format=self.data_format,
+            dilation_rate=self.dilation_rate,
+        )
+
+    @property
+    def is_depthwise(self):
+        """Whether each channel is convolved by itself, so that a `DepthwiseConv2D` is equal."""
+        one_stride = self.strides[0] == self.strides[1]  # as TensorFlow's needs it
+        return 1 < self.groups and self._group_channels == 1 and one_stride
 
     def enable_lora(self, *args, **kwargs):
         raise NotImplementedError(

@@ -1,3 +1,5 @@
 from keras_lc.models.cifar_resnet import CIFARResNet as CIFARResNet
 from keras_lc.models.cifar_resnet import ResNetLC as ResNetLC
+from keras_lc.models.mobilenet import MobileNetV2 as MobileNetV2
+from keras_lc.models.mobilenet import MobileNetV3Large as MobileNetV3Large
 from keras_lc.models.resnet import ResNet as ResNet

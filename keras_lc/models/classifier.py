@@ -148,11 +148,12 @@ def image_input(
     augmentation,
     seed,
     data_format,
-    statistics=(CIFAR10_MEAN, CIFAR10_STD),
+    low_resolution=True,
 ):
     """Returns the input tensor of a network and what its first layer sees.
 
-    `statistics` stand for a `mean` and `std` of `None`, where there are three channels.
+    `low_resolution` says whose statistics stand for a `mean` and `std` of `None`: CIFAR-10's, or
+    else ImageNet's.
     """
     if len(input_shape) != 3:
         raise ValueError(
@@ -178,7 +179,7 @@ def image_input(
         )
     if include_preprocessing:
         channels = input_shape[-1 if data_format == "channels_last" else 0]
-        mean, std = _channel_statistics(mean, std, channels, statistics)
+        mean, std = _channel_statistics(mean, std, channels, low_resolution)
         x = keras.layers.Normalization(
             axis=-1 if data_format == "channels_last" else 1,
             mean=mean,
@@ -189,11 +190,23 @@ def image_input(
     return inputs, x
 
 
-def classifier_head(x, classes, activation, seed, data_format):
-    """Returns the outputs: global average pooling and a linear layer."""
+def classifier_head(x, classes, activation, seed, data_format, hidden=None):
+    """Returns the outputs: global average pooling, a `hidden` layer if any, and a linear layer.
+
+    `hidden` is a pair: the number of units and their activation.
+    """
     if classes < 1:
         raise ValueError(f"`classes` must be at least 1. Received: classes={classes}")
     x = keras.layers.GlobalAveragePooling2D(data_format=data_format, name="pool")(x)
+    if hidden is not None:
+        units, hidden_activation = hidden
+        x = keras.layers.Dense(
+            units,
+            activation=hidden_activation,
+            kernel_initializer=FanInUniform(derive_seed(seed, "hidden")),
+            bias_initializer=FanInUniform(derive_seed(seed, "hidden_bias"), fan_in=x.shape[-1]),
+            name="hidden",
+        )(x)
     features = x.shape[-1]
     return keras.layers.Dense(
         classes,
@@ -212,10 +225,12 @@ def _full_precision():
     return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy
 
 
-def _channel_statistics(mean, std, channels, defaults):
+def _channel_statistics(mean, std, channels, low_resolution):
     if mean is None and std is None:
         if channels == 3:
-            return defaults
+            if low_resolution:
+                return CIFAR10_MEAN, CIFAR10_STD
+            return IMAGENET_MEAN, IMAGENET_STD
         return (127.5,) * channels, (127.5,) * channels
     statistics = []
     for name, values in (("mean", mean), ("std", std)):

@@ -117,6 +117,49 @@ class Builder:
         x = self.add(x, shortcut, name, drop_rate)
         return self.activate(x, f"{name}_{self.activation}3")
 
+    def inverted_block(self, x, filters, width, strides, name, squeeze=0, drop_rate=0.0):
+        """A depthwise spatial operator between 1×1 convolutions (Sandler et al., 2018, Figure 3).
+
+        Args:
+            filters: Integer, the channels of the block's output.
+            width: Integer, the channels that the spatial operator sees.
+            squeeze: Integer, the channels in the middle of squeeze-and-excitation; 0 for none.
+        """
+        shortcut = x
+        if x.shape[self.channel_axis] != width:
+            x = self.pointwise_unit(x, width, name, 1)
+        x = self.spatial_unit(x, width, strides, name, 2, groups=width)
+        if squeeze:
+            x = self.squeeze_excite(x, squeeze, f"{name}_squeeze")
+        x = self.pointwise_conv(x, filters, 1, f"{name}_conv3")
+        x = self.batch_norm(x, f"{name}_bn3")
+        if strides == 1 and shortcut.shape[self.channel_axis] == filters:
+            x = self.add(x, shortcut, name, drop_rate)
+        return x
+
+    def squeeze_excite(self, x, squeeze, name):
+        """Scales each channel by a function of all channels' means (Hu et al., 2018)."""
+        scale = keras.layers.GlobalAveragePooling2D(
+            data_format=self.data_format, keepdims=True, name=f"{name}_pool"
+        )(x)
+        scale = self.gate(scale, squeeze, "relu", f"{name}_conv1")
+        channels = x.shape[self.channel_axis]
+        scale = self.gate(scale, channels, "hard_sigmoid", f"{name}_conv2")
+        return keras.layers.Multiply(name=f"{name}_scale")([x, scale])
+
+    def gate(self, x, filters, activation, name):
+        return keras.layers.Conv2D(
+            filters,
+            1,
+            activation=activation,
+            data_format=self.data_format,
+            kernel_initializer=FanInUniform(derive_seed(self.seed, name)),
+            bias_initializer=FanInUniform(
+                derive_seed(self.seed, f"{name}_bias"), fan_in=x.shape[self.channel_axis]
+            ),
+            name=name,
+        )(x)
+
     def shortcut(self, x, filters, strides, name):
         """The input of a block, or a 1×1 convolution of it where the shape changes."""
         if strides == 1 and x.shape[self.channel_axis] == filters:

@@ -6,15 +6,7 @@ import keras
 
 from keras_lc import spatial as spatial_operators
 from keras_lc.layers.random_basis import resolve_seed
-from keras_lc.models.classifier import (
-    CIFAR10_MEAN,
-    CIFAR10_STD,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Classifier,
-    classifier_head,
-    image_input,
-)
+from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates, model_name
 
 # depth → the blocks of each stage
@@ -155,7 +147,7 @@ def ResNet(
         augmentation,
         seed,
         data_format,
-        (CIFAR10_MEAN, CIFAR10_STD) if low_resolution else (IMAGENET_MEAN, IMAGENET_STD),
+        low_resolution,
     )
 
     def topology(x, spatial):

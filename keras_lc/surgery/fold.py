@@ -21,7 +21,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
     """Copies a model, with each LC layer replaced by the Conv2D it is equal to at inference.
 
     `LCConv2D` and `FrozenConv2D` become `keras.layers.Conv2D` of the same name, whose kernel is
-    the combined kernel, and `FrozenDepthwiseConv2D` becomes `keras.layers.DepthwiseConv2D`;
+    the combined kernel, and `FrozenDepthwiseConv2D` becomes `keras.layers.DepthwiseConv2D`, as do
+    LC layers with a group for each channel;
     `RandomCropFlip` and `StochasticDepth`, which do nothing at inference, are left out. The result
     consists of Keras' own layers (and of yours): a file of it loads where `keras_lc` is not
     installed. Its outputs equal the model's to float32 rounding.
@@ -65,6 +66,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
     def plain(layer):
         exact_type = type(layer)
         if exact_type in (LCConv2D, FrozenConv2D):
+            if layer.is_depthwise:
+                return [_depthwise_conv2d(layer)]
             return [_conv2d(layer, layer.kernel, layer.bias)]
         if exact_type is FrozenDepthwiseConv2D:
             config = keras.layers.DepthwiseConv2D.get_config(layer)
@@ -139,6 +142,20 @@ def _conv2d(layer, kernel, bias, **changes):
     config = keras.layers.Conv2D.get_config(layer) | changes
     config["use_bias"] = bias is not None
     return _built(keras.layers.Conv2D, config, kernel, bias)
+
+
+def _depthwise_conv2d(layer):
+    """Returns the DepthwiseConv2D that is equal to a convolution with a group for each channel."""
+    config = keras.layers.Conv2D.get_config(layer)
+    depthwise = {
+        key: value
+        for key, value in config.items()
+        if key not in ("filters", "groups") and not key.startswith("kernel_")
+    }
+    depthwise["kernel_size"] = config["kernel_size"]
+    depthwise["depth_multiplier"] = layer.filters // layer.groups
+    kernel = to_numpy(layer.kernel).reshape(*layer.kernel_size, layer.groups, -1)
+    return _built(keras.layers.DepthwiseConv2D, depthwise, kernel, layer.bias)
 
 
 def _built(cls, config, kernel, bias):

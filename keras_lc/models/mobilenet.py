@@ -1,0 +1,366 @@
+"""MobileNetV2 and MobileNetV3-Large, with any spatial operator."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+
+from keras_lc import spatial as spatial_operators
+from keras_lc.layers.random_basis import resolve_seed
+from keras_lc.models.classifier import Classifier, classifier_head, image_input
+from keras_lc.models.residual import Builder, drop_rates, model_name
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """One inverted bottleneck.
+
+    Args:
+        kernel_size: Integer, in pixels.
+        width: Integer, the channels that its depthwise convolution sees.
+        filters: Integer, the channels of its output.
+        squeeze: Integer, the channels in the middle of squeeze-and-excitation; 0 for none.
+        activation: `"relu6"`, `"relu"` or `"hard_swish"`.
+        strides: Integer.
+    """
+
+    kernel_size: int
+    width: int
+    filters: int
+    squeeze: int
+    activation: str
+    strides: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """A network: what comes before the blocks, the blocks, and what comes after."""
+
+    family: str
+    stem_filters: int
+    stem_activation: str
+    blocks: Sequence[_Block]
+    head_filters: int
+    hidden: tuple[int, str] | None
+    # Of batch normalization.
+    momentum: float
+    epsilon: float
+
+
+# Sandler et al., 2018, Table 2: expansion factor, channels, repetitions, stride of the first.
+_V2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+# Howard et al., 2019, Table 1: kernel size, expanded channels, channels, squeeze-and-excitation,
+# activation, stride.
+_V3_LARGE = (
+    (3, 16, 16, False, "relu", 1),
+    (3, 64, 24, False, "relu", 2),
+    (3, 72, 24, False, "relu", 1),
+    (5, 72, 40, True, "relu", 2),
+    (5, 120, 40, True, "relu", 1),
+    (5, 120, 40, True, "relu", 1),
+    (3, 240, 80, False, "hard_swish", 2),
+    (3, 200, 80, False, "hard_swish", 1),
+    (3, 184, 80, False, "hard_swish", 1),
+    (3, 184, 80, False, "hard_swish", 1),
+    (3, 480, 112, True, "hard_swish", 1),
+    (3, 672, 112, True, "hard_swish", 1),
+    (5, 672, 160, True, "hard_swish", 2),
+    (5, 960, 160, True, "hard_swish", 1),
+    (5, 960, 160, True, "hard_swish", 1),
+)
+
+
+def MobileNetV2(
+    spatial="learned",
+    low_resolution=False,
+    width_multiplier=1.0,
+    input_shape=(224, 224, 3),
+    classes=1000,
+    include_preprocessing=True,
+    mean=None,
+    std=None,
+    augmentation=None,
+    stochastic_depth=0.0,
+    classifier_activation=None,
+    data_format=None,
+    seed=None,
+    name=None,
+) -> Classifier:
+    """MobileNetV2: depthwise convolutions, each between two 1×1 convolutions.
+
+    The geometry is torchvision's, so that `keras_lc.load_torch_weights` loads its weights; its
+    dropout before the classifier is left out. All weights start from PyTorch's default
+    distribution, as in the LC paper.
+
+    The spatial operator stands at every spatial place, the stem too, and leaves each channel of a
+    block to itself. A pool ("max", "hybrid") replaces the depthwise convolutions alone; the stem
+    remains a trained convolution.
+
+    Args:
+        spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or an
+            operator such as `keras_lc.spatial.LC(expansion=8)`.
+        low_resolution: Boolean, whether the stem and the first block of stride 2 have stride 1,
+            as is usual for CIFAR: the features are an 8th of the images' size, and not a 32nd.
+        width_multiplier: Number, by which all channels are multiplied, and rounded to multiples
+            of 8; the last ones by no less than 1.
+        input_shape: Tuple of 3 integers or None, without the batch.
+        classes: Integer.
+        include_preprocessing: Boolean, whether the network normalises its images. With `False`,
+            it takes them as they are.
+        mean, std: Number or one for each channel, in pixel values (0 to 255). Default to
+            ImageNet's for three channels (CIFAR-10's with `low_resolution`), else to 127.5.
+        augmentation: What training does to its images: `None`, `"crop_flip"` (CIFAR's), or a
+            Keras layer.
+        stochastic_depth: Number, the rate at which training leaves out the last block (see
+            `keras_lc.layers.StochasticDepth`); those before it less, linearly down to 0. Only
+            blocks with a shortcut can be left out.
+        classifier_activation: Activation of the outputs. Defaults to `None`: logits.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
+        seed: Integer that determines all initial weights and frozen filters, all that training
+            draws and the order of the images in `fit`: the same under every backend. `None` draws
+            one.
+        name: String. Defaults to a name after the papers: `mobilenet_v2_frozen`.
+
+    Returns:
+        A `Classifier`: a `keras.Model` whose `fit` has a default recipe.
+
+    Raises:
+        ValueError: If an argument has no meaning.
+
+    Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
+
+    Output shape: `(batch, classes)`, logits.
+
+    Example:
+
+    >>> model = keras_lc.MobileNetV2(spatial="frozen", width_multiplier=0.25)
+    >>> model.name
+    'mobilenet_v2_025_frozen'
+
+    Reference:
+
+    - [MobileNetV2](https://arxiv.org/abs/1801.04381)
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
+    """
+    scaled = _scaling(width_multiplier)
+    channels = stem = scaled(32)
+    blocks = []
+    for expansion, filters, repetitions, strides in _V2:
+        for repetition in range(repetitions):
+            width = expansion * channels
+            channels = scaled(filters)
+            blocks.append(_Block(3, width, channels, 0, "relu6", strides if repetition == 0 else 1))
+    plan = _Plan(
+        family="mobilenet_v2",
+        stem_filters=stem,
+        stem_activation="relu6",
+        blocks=blocks,
+        head_filters=_to_multiple_of_8(1280 * max(1.0, width_multiplier)),
+        hidden=None,
+        momentum=0.9,
+        epsilon=1e-5,
+    )
+    return _build(
+        plan,
+        spatial=spatial,
+        low_resolution=low_resolution,
+        width_multiplier=width_multiplier,
+        input_shape=input_shape,
+        classes=classes,
+        include_preprocessing=include_preprocessing,
+        mean=mean,
+        std=std,
+        augmentation=augmentation,
+        stochastic_depth=stochastic_depth,
+        classifier_activation=classifier_activation,
+        data_format=data_format,
+        seed=seed,
+        name=name,
+    )
+
+
+def MobileNetV3Large(
+    spatial="learned",
+    low_resolution=False,
+    width_multiplier=1.0,
+    input_shape=(224, 224, 3),
+    classes=1000,
+    include_preprocessing=True,
+    mean=None,
+    std=None,
+    augmentation=None,
+    stochastic_depth=0.0,
+    classifier_activation=None,
+    data_format=None,
+    seed=None,
+    name=None,
+) -> Classifier:
+    """MobileNetV3-Large: MobileNetV2 with squeeze-and-excitation, hard-swish and a hidden layer.
+
+    As `keras_lc.MobileNetV2` in all else; its convolutions are 3×3 and 5×5, its batch
+    normalization has torchvision's epsilon of 1e-3 and momentum of 0.01 (0.99 in Keras' sense).
+
+    Args:
+        spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or an
+            operator such as `keras_lc.spatial.LC(expansion=8)`.
+        width_multiplier: Number, by which all channels are multiplied, and rounded to multiples
+            of 8.
+        low_resolution, input_shape, classes, include_preprocessing, mean, std, augmentation,
+        stochastic_depth, classifier_activation, data_format, seed, name: As in
+            `keras_lc.MobileNetV2`.
+
+    Returns:
+        A `Classifier`: a `keras.Model` whose `fit` has a default recipe.
+
+    Raises:
+        ValueError: If an argument has no meaning.
+
+    Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
+
+    Output shape: `(batch, classes)`, logits.
+
+    Example:
+
+    >>> model = keras_lc.MobileNetV3Large(spatial="max", width_multiplier=0.5)
+    >>> model.name
+    'mobilenet_v3_large_050_max'
+
+    Reference:
+
+    - [Searching for MobileNetV3](https://arxiv.org/abs/1905.02244)
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
+    """
+    scaled = _scaling(width_multiplier)
+    blocks = [
+        _Block(
+            kernel_size,
+            scaled(width),
+            scaled(filters),
+            _to_multiple_of_8(scaled(width) // 4) if squeeze else 0,
+            activation,
+            strides,
+        )
+        for kernel_size, width, filters, squeeze, activation, strides in _V3_LARGE
+    ]
+    plan = _Plan(
+        family="mobilenet_v3_large",
+        stem_filters=scaled(16),
+        stem_activation="hard_swish",
+        blocks=blocks,
+        head_filters=6 * blocks[-1].filters,
+        hidden=(scaled(1280), "hard_swish"),
+        momentum=0.99,
+        epsilon=1e-3,
+    )
+    return _build(
+        plan,
+        spatial=spatial,
+        low_resolution=low_resolution,
+        width_multiplier=width_multiplier,
+        input_shape=input_shape,
+        classes=classes,
+        include_preprocessing=include_preprocessing,
+        mean=mean,
+        std=std,
+        augmentation=augmentation,
+        stochastic_depth=stochastic_depth,
+        classifier_activation=classifier_activation,
+        data_format=data_format,
+        seed=seed,
+        name=name,
+    )
+
+
+def _build(
+    plan,
+    *,
+    spatial,
+    low_resolution,
+    width_multiplier,
+    input_shape,
+    classes,
+    include_preprocessing,
+    mean,
+    std,
+    augmentation,
+    stochastic_depth,
+    classifier_activation,
+    data_format,
+    seed,
+    name,
+):
+    spatial = spatial_operators.get(spatial)
+    rates = drop_rates(stochastic_depth, len(plan.blocks))
+    seed = resolve_seed(seed)
+    data_format = data_format or keras.config.image_data_format()
+    first_strided = next(i for i, block in enumerate(plan.blocks) if block.strides > 1)
+
+    inputs, x = image_input(
+        input_shape,
+        include_preprocessing,
+        mean,
+        std,
+        augmentation,
+        seed,
+        data_format,
+        low_resolution,
+    )
+
+    def topology(x, spatial):
+        build = Builder(
+            spatial,
+            3,
+            seed,
+            data_format,
+            activation=plan.stem_activation,
+            momentum=plan.momentum,
+            epsilon=plan.epsilon,
+        )
+        stem_strides = 1 if low_resolution else 2
+        x = build.for_stem(3).spatial_unit(x, plan.stem_filters, stem_strides, "stem")
+        for index, (block, rate) in enumerate(zip(plan.blocks, rates, strict=True)):
+            place = dataclasses.replace(
+                build, kernel_size=block.kernel_size, activation=block.activation
+            )
+            x = place.inverted_block(
+                x,
+                block.filters,
+                block.width,
+                1 if low_resolution and index == first_strided else block.strides,
+                f"block{index}",
+                block.squeeze,
+                rate,
+            )
+        return build.pointwise_unit(x, plan.head_filters, "head")
+
+    x = topology(x, spatial.for_network(topology, x, seed))
+    outputs = classifier_head(x, classes, classifier_activation, seed, data_format, plan.hidden)
+    size = "" if width_multiplier == 1 else f"{round(100 * width_multiplier):03}"
+    return Classifier(
+        inputs, outputs, seed=seed, name=name or model_name(plan.family, size, spatial)
+    )
+
+
+def _scaling(multiplier):
+    """Returns the function that gives the channels of a network of that width multiplier."""
+    if isinstance(multiplier, bool) or not isinstance(multiplier, int | float) or multiplier <= 0:
+        raise ValueError(
+            "`width_multiplier` must be a positive number. "
+            f"Received: width_multiplier={multiplier!r}"
+        )
+    return lambda channels: _to_multiple_of_8(channels * multiplier)
+
+
+def _to_multiple_of_8(channels):
+    """Rounds to the nearest multiple of 8, but never down by more than a tenth."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

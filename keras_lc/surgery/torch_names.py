@@ -1,0 +1,102 @@
+"""What PyTorch's published networks call the layers of ours.
+
+A naming is a function of the name of one of our layers and of the names of all layers of its
+model. It returns the PyTorch module's name, or `None` where that network has no such module.
+"""
+
+import re
+
+_BLOCK = re.compile(r"stage(?P<stage>\d+)_block(?P<block>\d+)_(?P<kind>conv|bn)(?P<number>\d)")
+_SHORTCUT = re.compile(r"stage(?P<stage>\d+)_block(?P<block>\d+)_shortcut_(?P<kind>conv|bn)")
+_INVERTED = re.compile(r"block(?P<block>\d+)_(?P<kind>conv|bn|squeeze_conv)(?P<number>\d)")
+
+
+def torchvision_resnet(name, names):
+    """torchvision's ResNet, ResNeXt and Wide-ResNet; timm's names for these are the same."""
+    if name in _PLAIN:
+        return _PLAIN[name]
+    if found := _BLOCK.fullmatch(name):
+        return "layer{stage}.{block}.{kind}{number}".format(**found.groupdict())
+    return _shortcut(name, first=0)
+
+
+def timm_resnet_d(name, names):
+    """timm's ResNet-D: a deep stem, and a pool (or nothing) as the first of each shortcut."""
+    if name.startswith("stem_"):
+        return _DEEP_STEM.get(name)
+    if _SHORTCUT.fullmatch(name):
+        return _shortcut(name, first=1)
+    return torchvision_resnet(name, names)
+
+
+def pflayer_resnet(name, names):
+    """R50-max and R50-hybrid as in https://github.com/naver-ai/PfLayer, `resnet_pf.py`."""
+    if name in ("stem_conv", "stem_bn"):
+        return {"stem_conv": "conv1.0", "stem_bn": "conv1.1"}[name]
+    if found := _BLOCK.fullmatch(name):
+        part = _PARTS_OF_PFLAYER[found["number"]]
+        # What is a convolution in some blocks alone comes after an average-pool there.
+        if part == "conv_block" and _hybrid(names):
+            part += ".1"
+        index = int(found["kind"] == "bn")
+        return f"layer{found['stage']}.{found['block']}.{part}.{index}"
+    return torchvision_resnet(name, names)
+
+
+def torchvision_mobilenet(name, names):
+    """torchvision's MobileNetV2 and MobileNetV3-Large."""
+    is_v3 = "hidden" in names
+    if name in ("stem_conv", "stem_bn"):
+        return {"stem_conv": "features.0.0", "stem_bn": "features.0.1"}[name]
+    if name in ("head_conv", "head_bn"):
+        last = 1 + sum(other.startswith("block") and other.endswith("_conv3") for other in names)
+        return f"features.{last}.{int(name == 'head_bn')}"
+    if name in ("hidden", "classifier"):
+        return {"hidden": "classifier.0", "classifier": f"classifier.{3 if is_v3 else 1}"}[name]
+    found = _INVERTED.fullmatch(name)
+    if not found:
+        return None
+    block = f"block{found['block']}"
+    prefix = f"features.{int(found['block']) + 1}.{'block' if is_v3 else 'conv'}"
+    # What precedes within the block: the expansion, the depthwise convolution, the squeeze.
+    expands = int(f"{block}_conv1" in names)
+    squeezes = int(f"{block}_squeeze_conv1" in names)
+    if found["kind"] == "squeeze_conv":
+        return f"{prefix}.{expands + 1}.fc{found['number']}"
+    index = {"1": 0, "2": expands, "3": expands + 1 + squeezes}[found["number"]]
+    is_bn = int(found["kind"] == "bn")
+    if found["number"] == "3" and not is_v3:
+        # There the last convolution and its normalization are not a module of their own.
+        return f"{prefix}.{index + is_bn}"
+    return f"{prefix}.{index}.{is_bn}"
+
+
+NAMINGS = {
+    "torchvision's ResNet": torchvision_resnet,
+    "timm's ResNet-D": timm_resnet_d,
+    "PfLayer's ResNet": pflayer_resnet,
+    "torchvision's MobileNet": torchvision_mobilenet,
+}
+
+_PLAIN = {"stem_conv": "conv1", "stem_bn": "bn1", "classifier": "fc"}
+_DEEP_STEM = {
+    "stem_conv1": "conv1.0",
+    "stem_bn1": "conv1.1",
+    "stem_conv2": "conv1.3",
+    "stem_bn2": "conv1.4",
+    "stem_conv3": "conv1.6",
+    "stem_bn3": "bn1",
+}
+_PARTS_OF_PFLAYER = {"1": "reduction_block", "2": "conv_block", "3": "expansion_block"}
+
+
+def _shortcut(name, first):
+    found = _SHORTCUT.fullmatch(name)
+    if not found:
+        return None
+    index = first + (found["kind"] == "bn")
+    return f"layer{found['stage']}.{found['block']}.downsample.{index}"
+
+
+def _hybrid(names):
+    return any(name.endswith("_conv2_pool") for name in names)
