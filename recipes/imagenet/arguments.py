@@ -88,7 +88,13 @@ def parse(description: str, words: Sequence[str] | None = None) -> Arguments:
     if name is not None and name not in PRESETS:
         raise SystemExit(f"--preset must be one of {', '.join(PRESETS)}. Received: {name}")
     defaults = of_preset(name) if name else Arguments()
-    return tyro.cli(Arguments, args=words, description=description, default=defaults)
+    return tyro.cli(
+        Arguments,
+        prog="python -m recipes.imagenet",
+        args=words,
+        description=description,
+        default=defaults,
+    )
 
 
 def of_preset(name: str) -> Arguments:

@@ -22,7 +22,9 @@ _R50 = {"depth": 50, "stochastic_depth": 0.05}
 
 
 def _table_2(top1, top5, **settings):
-    return Preset({"depth": 18, "variant": "d", **settings}, f"{top1} / {top5}, LC paper, Table 2")
+    return Preset(
+        {"depth": 18, "variant": "d", **settings}, f"{top1:.2f} / {top5:.2f}, LC paper, Table 2"
+    )
 
 
 PRESETS = {

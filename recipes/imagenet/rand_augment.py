@@ -10,6 +10,7 @@ import math
 
 import keras_cv
 import tensorflow as tf
+from keras_cv.src.backend.scope import TFDataScope
 
 _PIXELS = (0, 255)
 _ROUNDS = 2
@@ -86,6 +87,12 @@ def operations():
         chosen = {"thresholds": threshold, "additions": 0.0}
         return solarize.augment_images(batch, transformations=chosen)
 
+    def rotated(batch, level, signed):
+        angles = {"angles": tf.reshape(signed * math.radians(30), [1])}
+        # As the layer's own call: else it would look for a tensor of Keras' backend.
+        with TFDataScope():
+            return rotate.augment_images(batch, transformations=angles)
+
     def posterized(batch, level, signed):
         # 4 bits and fewer. keras-cv's layer has one number of bits for all images.
         step = tf.pow(2.0, 4.0 + tf.floor(4 * level))
@@ -113,9 +120,7 @@ def operations():
         "auto_contrast": lambda x, level, signed: auto_contrast.augment_images(x),
         "equalize": lambda x, level, signed: equalize(x),
         "invert": lambda x, level, signed: solarized(x, 0.0),
-        "rotate": lambda x, level, signed: rotate.augment_images(
-            x, transformations={"angles": tf.reshape(signed * math.radians(30), [1])}
-        ),
+        "rotate": rotated,
         "posterize": posterized,
         "solarize": lambda x, level, signed: solarized(x, 256 - tf.floor(256 * level)),
         "solarize_add": lambda x, level, signed: tf.where(
