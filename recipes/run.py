@@ -39,15 +39,7 @@ def run(arguments) -> dict:
     Returns:
         The results, as they stand in `config.json`.
     """
-    try:
-        devices = keras_lc.distribution.distribute(arguments.distribute)
-    except ValueError as error:
-        raise SystemExit(f"--distribute {arguments.distribute}: {error}") from None
-    if arguments.export and devices.processes > 1:
-        raise SystemExit(
-            "--export runs in one process: leave it out here, and then call "
-            "keras_lc.export(keras.saving.load_model('model.keras'), …)."
-        )
+    devices = begin(arguments)
     console = Console(quiet=not devices.is_first)
     name = f"{arguments.dataset}-{arguments.spatial}"
     output = output_folder(arguments, name, devices.processes)
@@ -90,7 +82,7 @@ def run(arguments) -> dict:
         f"{model.name} on {dataset.name}: {len(dataset.x_train):,} training and "
         f"{len(dataset.x_test):,} test images, {dataset.num_classes} classes. "
         f"Keras {keras.__version__} on {keras.backend.backend()}, {config['device']}"
-        f"{_replicas(devices)}.\n"
+        f"{describe_replicas(devices)}.\n"
         f"Files: {output}",
         highlight=False,
         soft_wrap=True,
@@ -152,6 +144,27 @@ def run(arguments) -> dict:
     return results
 
 
+def begin(arguments) -> keras_lc.distribution.Distribution:
+    """Returns the devices that `--distribute` asks for, or ends the program."""
+    try:
+        devices = keras_lc.distribution.distribute(arguments.distribute)
+    except ValueError as error:
+        raise SystemExit(f"--distribute {arguments.distribute}: {error}") from None
+    if arguments.export and devices.processes > 1:
+        raise SystemExit(
+            "--export runs in one process: leave it out here, and then call "
+            "keras_lc.export(keras.saving.load_model('model.keras'), …)."
+        )
+    return devices
+
+
+def describe_replicas(devices) -> str:
+    """Returns the end of a sentence: `", 4 replicas in 2 processes"`, or nothing for one."""
+    if devices.replicas == devices.processes == 1:
+        return ""
+    return f", {devices.replicas} replicas in {devices.processes} processes"
+
+
 def _batches(model, dataset, batch_size, first_epoch):
     return keras_lc.training.ShuffledBatches(
         dataset.x_train,
@@ -160,12 +173,6 @@ def _batches(model, dataset, batch_size, first_epoch):
         seed=derive_seed(model.seed, "batches"),
         first_epoch=first_epoch,
     )
-
-
-def _replicas(devices):
-    if devices.replicas == devices.processes == 1:
-        return ""
-    return f", {devices.replicas} replicas in {devices.processes} processes"
 
 
 def environment():

@@ -5,7 +5,7 @@ import pathlib
 
 import keras
 
-from keras_lc.training.resume import rename
+from keras_lc.training.resume import rename, take_part_in_saving
 
 
 class BestModel(keras.callbacks.Callback):
@@ -19,6 +19,7 @@ class BestModel(keras.callbacks.Callback):
         monitor: String, a key of the history. The first of equal epochs is kept.
         history: Dict of lists, the history before this part of the run, such as
             `ResumableRun.history`.
+        write: Boolean; see `ResumableRun`.
 
     Attributes:
         best: Float, the largest figure so far, or `None`.
@@ -34,11 +35,16 @@ class BestModel(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, path: str | os.PathLike, monitor: str = "val_accuracy", history: dict | None = None
+        self,
+        path: str | os.PathLike,
+        monitor: str = "val_accuracy",
+        history: dict | None = None,
+        write: bool = True,
     ):
         super().__init__()
         self.path = pathlib.Path(path)
         self.monitor = monitor
+        self.write = write
         self.best = max((history or {}).get(monitor, []), default=None)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -51,6 +57,9 @@ class BestModel(keras.callbacks.Callback):
         if self.best is not None and value <= self.best:
             return
         self.best = value
+        if not self.write:
+            take_part_in_saving(self.model)
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Keras goes by the ending.
         temporary = self.path.with_name(f".{self.path.name}.tmp.keras")

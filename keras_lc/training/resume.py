@@ -76,10 +76,7 @@ class ResumableRun(keras.callbacks.Callback):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         if not self.write:
-            # Under JAX, Keras computes while it saves, and what one process computes on devices
-            # of several waits for the others.
-            with tempfile.TemporaryDirectory() as nowhere:
-                self.model.save(pathlib.Path(nowhere, "model.keras"))
+            take_part_in_saving(self.model)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         # The history first: it may be an epoch ahead of the checkpoint, never behind.
@@ -148,6 +145,14 @@ def _set_torch_state(states):
     torch.set_rng_state(cpu)
     if len(gpus) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(gpus)
+
+
+def take_part_in_saving(model: keras.Model) -> None:
+    """Does what the process does that saves a model which several train, and leaves no file."""
+    # Under JAX, Keras computes while it saves, and what one process computes on devices of
+    # several waits for the others.
+    with tempfile.TemporaryDirectory() as nowhere:
+        model.save(pathlib.Path(nowhere, "model.keras"))
 
 
 def write_json(path: pathlib.Path, content: object) -> None:

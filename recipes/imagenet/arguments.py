@@ -58,6 +58,7 @@ class Arguments:
     warmup_epochs: float = 5
     """In which the learning rate rises; then it falls along a cosine."""
     batch_size: int = 2048
+    """Images of one step, of all devices together."""
     steps: int | None = None
     """Batches of an epoch. Defaults to what the number of training images fills."""
     max_corrupt: int = 10
@@ -66,6 +67,9 @@ class Arguments:
     """Determines everything random; the same under every backend."""
     backend: Literal["tensorflow", "jax", "torch"] | None = None
     """Defaults to KERAS_BACKEND, or Keras' own default."""
+    distribute: Literal["none", "data", "model"] = "none"
+    """data: each device takes a part of every batch. model (JAX): a part of every basis. See
+    keras_lc.distribution.distribute for how several processes are started."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """auto is the paper's mixed precision on a GPU, float32 without one."""
     preview: pathlib.Path | None = None

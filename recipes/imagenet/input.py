@@ -90,10 +90,13 @@ class Batches:
     Args:
         classes: Integer.
         image_size: Integer, in pixels, of training and test images.
-        batch_size: Integer.
+        batch_size: Integer, the images of one step, of all processes together.
         crop_ratio: Float, the share of the shorter side that the test sees.
         seed: Integer.
         corrupt: `Corrupt`, told of every damaged image.
+        parts, part: Integers: how many processes train together, and which of them this is, whose
+            part of each batch the data sets give.
+        whole: Boolean, whether evaluation fills up its last batch, as several devices need it.
     """
 
     classes: int
@@ -102,6 +105,17 @@ class Batches:
     crop_ratio: float
     seed: int
     corrupt: Corrupt
+    parts: int = 1
+    part: int = 0
+    whole: bool = False
+
+    @property
+    def _own_size(self):
+        return self.batch_size // self.parts
+
+    def _own_part(self, samples):
+        """Those of numbered samples that are in this process' part of their batch."""
+        return samples.filter(lambda place, *_: place // self._own_size % self.parts == self.part)
 
     def training(
         self, source: Source, augmentation: Augmentation, steps: int, first: int, last: int
@@ -129,16 +143,16 @@ class Batches:
                     lambda *one: tf.data.Dataset.from_tensors(one).repeat(augmentation.repeats)
                 )
             own = _seed(derive_seed(self.seed, "images"), number)
-            samples = samples.enumerate().map(
+            samples = self._own_part(samples.enumerate()).map(
                 lambda place, one: (*one, tf.random.fold_in(own, place))
             )
             samples = self._decoded(samples, self._crop if augmentation.crop else self._view)
             samples = samples.filter(lambda whole, *_: whole)
             samples = samples.map(augment, num_parallel_calls=_CORES, deterministic=True)
-            return samples.take(steps * self.batch_size)
+            return samples.take(steps * self._own_size)
 
         data = tf.data.Dataset.range(first, last).flat_map(epoch)
-        data = data.batch(self.batch_size, drop_remainder=True)
+        data = data.batch(self._own_size, drop_remainder=True)
         if augmentation.mixup or augmentation.cutmix:
             mixed = derive_seed(self.seed, "mix")
             data = data.enumerate(first * steps).map(
@@ -153,15 +167,22 @@ class Batches:
     def evaluation(self, source: Source) -> tf.data.Dataset:
         """Returns all images of a source, once and in order; the last batch may be smaller.
 
-        Besides images and classes, as in `training`, it gives weights: 1, and 0 for a damaged
-        image, which is black. (Without it, Keras would not know when the data set ends.)
+        Besides images and classes, as in `training`, it gives weights: 1, and 0 for black images,
+        in the place of damaged ones (without which Keras would not know when the data set ends)
+        and where `whole` needs them.
         """
-        samples = source.in_order().map(lambda *one: (*one, _seed(0, 0)))
+        samples = self._own_part(source.in_order().enumerate())
+        samples = samples.map(lambda _, one: (*one, _seed(0, 0)))
         samples = self._decoded(samples, self._view).map(
             lambda whole, image, shares, _: (image, shares, tf.cast(whole, tf.float32))
         )
-        batches = samples.batch(self.batch_size).prefetch(_PREFETCHED)
         number = math.ceil(len(source) / self.batch_size)
+        if self.whole:
+            size = [self.image_size, self.image_size, 3]
+            nothing = (tf.zeros(size, tf.uint8), tf.zeros([self.classes]), 0.0)
+            filling = tf.data.Dataset.from_tensors(nothing).repeat()
+            samples = samples.concatenate(filling).take(number * self._own_size)
+        batches = samples.batch(self._own_size).prefetch(_PREFETCHED)
         return batches.apply(tf.data.experimental.assert_cardinality(number))
 
     def _crop(self, encoded, seed):

@@ -13,7 +13,14 @@ from keras_lc.training.resume import write_json
 from recipes.imagenet import sources
 from recipes.imagenet.input import AUGMENTATIONS, Batches, Corrupt, keep_from_gpus
 from recipes.imagenet.network import build
-from recipes.run import EXPORTED, count_parameters, environment, on_gpu
+from recipes.run import (
+    EXPORTED,
+    begin,
+    count_parameters,
+    describe_replicas,
+    environment,
+    on_gpu,
+)
 from recipes.run_callbacks import InterruptBetweenBatches, TrainingTime
 from recipes.run_folder import as_json, output_folder, resume_command
 
@@ -30,19 +37,23 @@ def run(arguments) -> dict | None:
     Returns:
         The results, as they stand in `config.json`; `None` for a preview.
     """
-    console = Console()
     keep_from_gpus()
-    output = output_folder(arguments, arguments.preset or "imagenet")
+    devices = begin(arguments)
+    console = Console(quiet=not devices.is_first)
+    output = output_folder(arguments, arguments.preset or "imagenet", devices.processes)
     train, test, class_names = sources.find(arguments.data_dir, arguments.seed)
     steps = _steps(arguments, len(train))
     corrupt = Corrupt(arguments.max_corrupt)
     batches = Batches(
         classes=len(class_names),
         image_size=arguments.image_size,
-        batch_size=arguments.batch_size,
+        batch_size=_batch_size(arguments, devices),
         crop_ratio=arguments.crop_ratio,
         seed=arguments.seed,
         corrupt=corrupt,
+        parts=devices.processes,
+        part=devices.process,
+        whole=devices.replicas > 1,
     )
     augmentation = AUGMENTATIONS[arguments.augmentation]
     if arguments.preview:
@@ -55,24 +66,39 @@ def run(arguments) -> dict | None:
         precision = "mixed_float16" if on_gpu() else "float32"
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(arguments.seed % 2**32)
-    checkpoints = keras_lc.training.ResumableRun(output)
-    model, first_epoch = (arguments.resume and checkpoints.restore()) or (
-        _compiled(arguments, len(class_names), steps),
-        0,
-    )
-    config = {"arguments": as_json(arguments), "precision": precision, **environment()}
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(output / "config.json", config)
+    checkpoints = keras_lc.training.ResumableRun(output, write=devices.is_first)
+    with devices.scope():
+        model, first_epoch = (arguments.resume and checkpoints.restore()) or (
+            build(arguments, len(class_names)),
+            0,
+        )
+        if not model.compiled:
+            _compile(model, arguments, steps)
+    # Before the first file: all processes have now seen whether there is a run in the folder.
+    devices.prepare(model)
+    config = {
+        "arguments": as_json(arguments),
+        "precision": precision,
+        "replicas": devices.replicas,
+        "processes": devices.processes,
+        **environment(),
+    }
+    if devices.is_first:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / "config.json", config)
     console.print(
         f"{model.name}: {len(train):,} training and {len(test):,} test images, "
         f"{len(class_names)} classes. Keras {keras.__version__} on {keras.backend.backend()}, "
-        f"{config['device']}, {precision}.\nFiles: {output}",
+        f"{config['device']}{describe_replicas(devices)}, {precision}.\nFiles: {output}",
         highlight=False,
         soft_wrap=True,
     )
 
-    best = keras_lc.training.BestModel(output / "best.keras", history=checkpoints.history)
-    speed, interrupt = TrainingTime(output, first_epoch), InterruptBetweenBatches()
+    best = keras_lc.training.BestModel(
+        output / "best.keras", history=checkpoints.history, write=devices.is_first
+    )
+    speed = TrainingTime(output, first_epoch, write=devices.is_first)
+    interrupt = InterruptBetweenBatches()
     try:
         interrupt.arm()
         if first_epoch < arguments.epochs:
@@ -84,11 +110,17 @@ def run(arguments) -> dict | None:
                 validation_data=batches.evaluation(test),
                 shuffle=False,
                 callbacks=[speed, best, checkpoints, interrupt],
-                verbose=1 if sys.stdout.isatty() else 2,
+                verbose=(1 if sys.stdout.isatty() else 2) if devices.is_first else 0,
             )
         # Loaded, since what is reported must be what is in the file.
-        model = keras.saving.load_model(best.path, compile=False)
-        results = _evaluate(model, batches.evaluation(test))
+        with devices.scope():
+            model = keras.saving.load_model(best.path, compile=False)
+            _compile(model, arguments, steps)
+        devices.prepare(model)
+        if devices.replicas > 1:
+            results = _evaluate_together(model, batches.evaluation(test))
+        else:
+            results = _evaluate(model, batches.evaluation(test))
     except KeyboardInterrupt:
         console.print(
             f"\nStopped. Go on with: {resume_command('recipes.imagenet', output)}",
@@ -111,6 +143,8 @@ def run(arguments) -> dict | None:
         "seconds": sum(speed.epochs),
         "images_per_second": steps * arguments.batch_size / speed.median if speed.seconds else None,
     }
+    if not devices.is_first:
+        return results
     keras_lc.analysis.plot_curves(checkpoints.history, output / "curves.png", model.name)
     if arguments.export:
         exported = output / EXPORTED[arguments.export_format]
@@ -141,8 +175,14 @@ def _steps(arguments, images):
     return steps
 
 
-def _compiled(arguments, classes, steps):
-    model = build(arguments, classes)
+def _batch_size(arguments, devices):
+    try:
+        return devices.batch_size(arguments.batch_size, images=arguments.batch_size)
+    except ValueError as error:
+        raise SystemExit(f"--batch-size: {error}") from None
+
+
+def _compile(model, arguments, steps):
     recipe = keras_lc.training.Recipe(
         algorithm=arguments.optimizer,
         learning_rate=arguments.learning_rate,
@@ -156,11 +196,10 @@ def _compiled(arguments, classes, steps):
     )
     metrics = [
         keras.metrics.CategoricalAccuracy(name="accuracy"),
-        keras.metrics.TopKCategoricalAccuracy(min(_TOP, classes), name="top5"),
+        keras.metrics.TopKCategoricalAccuracy(min(_TOP, model.output_shape[-1]), name="top5"),
     ]
     # Weighted: damaged test images weigh nothing.
     recipe.compile(model, steps * arguments.epochs, weighted_metrics=metrics)
-    return model
 
 
 def _evaluate(model, data):
@@ -180,6 +219,12 @@ def _evaluate(model, data):
     }
 
 
+def _evaluate_together(model, data):
+    """The shares alone: no process knows which images were damaged in the others."""
+    results = model.evaluate(data, verbose=0, return_dict=True)
+    return {"test_accuracy": results["accuracy"], "test_top5": results["top5"]}
+
+
 def _preview(data, path):
     images, _ = next(data.as_numpy_iterator())
     rows = -(-len(images) // _COLUMNS)
@@ -189,13 +234,17 @@ def _preview(data, path):
     keras.utils.save_img(path, picture, scale=False)
 
 
+def _count(results):
+    if "test_correct" not in results:
+        return ""
+    return f" ({results['test_correct']:,} of {results['test_images']:,})"
+
+
 def _report(console, results):
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row(
         "test top-1",
-        f"{results['test_accuracy']:.2%} "
-        f"({results['test_correct']:,} of {results['test_images']:,}), "
-        f"epoch {results['best_epoch']}",
+        f"{results['test_accuracy']:.2%}{_count(results)}, epoch {results['best_epoch']}",
     )
     table.add_row("test top-5", f"{results['test_top5']:.2%}")
     table.add_row("trained parameters", f"{results['trained_parameters']:,}")

@@ -39,7 +39,7 @@ def stopped_and_resumed(tmp_path_factory):
 def test_stopped_run_leaves_one_checkpoint_of_all_processes(stopped_and_resumed):
     _, names, stopped, _ = stopped_and_resumed
     expected = ["checkpoint-0001.keras", "checkpoint-0001.seeds.json", "config.json"]
-    assert names == [*expected, "history.json"], "".join(stopped)
+    assert names == [*expected, "history.json", "seconds.json"], "".join(stopped)
     assert "".join(stopped).count("Go on with: python -m recipes.train") == 1
 
 
@@ -49,7 +49,8 @@ def test_resumed_run_is_finished_by_one_process(stopped_and_resumed):
     assert said.count("test accuracy") == 1, said
     assert "2 replicas in" in said
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["config.json", "curves.png", "history.json", "model.keras"]
+    expected = ["config.json", "curves.png", "history.json", "model.keras", "seconds.json"]
+    assert names == expected
     history = json.loads((folder / "history.json").read_text())
     assert {len(values) for values in history.values()} == {2}
     assert history["loss"][1] < history["loss"][0]

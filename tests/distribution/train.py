@@ -3,7 +3,8 @@
 import os
 
 import tests.distribution.virtual_devices  # noqa: F401  (first)
-from recipes import run, train
+from recipes import train
+from recipes.run_callbacks import InterruptBetweenBatches
 
 if "STOP_AT" in os.environ:
 
@@ -11,7 +12,7 @@ if "STOP_AT" in os.environ:
         if epoch == int(os.environ["STOP_AT"]):
             raise KeyboardInterrupt
 
-    run._InterruptBetweenBatches.on_epoch_begin = stop
+    InterruptBetweenBatches.on_epoch_begin = stop
 
 if __name__ == "__main__":
     train.main()

@@ -20,6 +20,7 @@ from recipes.imagenet.network import build
 from recipes.imagenet.presets import PRESETS
 from recipes.imagenet.run import run
 from recipes.run_callbacks import TrainingTime
+from tests.recipes.tiny_network import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
 SAMPLE = ROOT.parent / "shared" / "data" / "imagenet-sample.tar"
@@ -40,17 +41,6 @@ def folder(tmp_path_factory):
                 image = (60 * label + rng.integers(0, 30, shape)).astype("uint8")
                 Image.fromarray(image).save(directory / f"{i}.JPEG")
     return root
-
-
-def tiny(arguments, classes):
-    """In the place of `build`, since tracing a ResNet takes most of the time of a short run."""
-    inputs = keras.Input((arguments.image_size, arguments.image_size, 3))
-    x = keras.layers.Rescaling(1 / 255)(inputs)
-    x = keras_lc.LCConv2D(4, 3, expansion=arguments.expansion, use_bias=False, seed=1)(x)
-    x = keras.layers.BatchNormalization()(x)
-    x = keras_lc.layers.StochasticDepth(0.2, seed=2)(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, keras.layers.Dense(classes)(x), name="tiny")
 
 
 @pytest.fixture(scope="module", autouse=True)

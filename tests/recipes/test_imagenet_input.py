@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("pictures"))
 
 
-def batches(seed=0, batch_size=6, corrupt=0, size=SIZE):
+def batches(seed=0, batch_size=6, corrupt=0, size=SIZE, **parts):
     return Batches(
         classes=CLASSES,
         image_size=size,
@@ -38,6 +38,7 @@ def batches(seed=0, batch_size=6, corrupt=0, size=SIZE):
         crop_ratio=0.875,
         seed=seed,
         corrupt=Corrupt(corrupt),
+        **parts,
     )
 
 
@@ -130,6 +131,32 @@ def test_evaluation_has_every_image_once_and_in_order(folder):
         np.concatenate([np.argmax(shares, axis=-1) for _, shares, _ in found]), range(CLASSES)
     )
     assert all((weights == 1).all() for _, _, weights in found)
+
+
+@pytest.mark.parametrize("augmentation", [LIGHT, Augmentation(crop=True, repeats=3)])
+def test_processes_have_equal_parts_of_the_batches_of_one(folder, augmentation):
+    whole = training(folder, augmentation, last=2)
+    parts = [training(folder, augmentation, last=2, parts=2, part=part) for part in range(2)]
+    assert_equal(
+        [tuple(map(np.concatenate, zip(*both, strict=True))) for both in zip(*parts, strict=True)],
+        whole,
+    )
+
+
+def test_evaluation_in_whole_batches_has_every_image_once_and_black_ones_that_weigh_nothing(folder):
+    _, test, _ = sources.find(folder, 0)
+    found = []
+    for part in range(2):
+        data = batches(batch_size=8, parts=2, part=part, whole=True).evaluation(test)
+        assert int(data.cardinality()) == 2
+        found.append(list(data.as_numpy_iterator()))
+    assert [len(images) for part in found for images, _, _ in part] == [4] * 4
+    images, shares, weights = (
+        np.concatenate([part[batch][i] for batch in range(2) for part in found]) for i in range(3)
+    )
+    np.testing.assert_array_equal(weights, [1] * CLASSES + [0] * (16 - CLASSES))
+    np.testing.assert_array_equal(np.argmax(shares[weights > 0], axis=-1), range(CLASSES))
+    assert not images[weights == 0].any()
 
 
 @pytest.fixture
