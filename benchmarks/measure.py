@@ -17,7 +17,7 @@ import numpy as np
 
 import keras_lc
 from keras_lc.training.resume import write_json
-from recipes.run import environment
+from recipes.training.run import environment
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 

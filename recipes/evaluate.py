@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import tyro
 
 from recipes.files import read_json
-from recipes.grid import Evaluation
+from recipes.sweeping.grid import Evaluation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 import keras_lc
-from recipes import images
 from recipes.files import read_json, write_json
-from recipes.grid import Evaluation
-from recipes.run import environment
+from recipes.sweeping.grid import Evaluation
+from recipes.training import images
+from recipes.training.run import environment
 
 _BATCH = 250
 

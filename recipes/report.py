@@ -47,7 +47,7 @@ def write_report(
     Raises:
         SystemExit: If there is no finished run in the folder, or its runs cannot be put over `x`.
     """
-    from recipes.pages import run_page, sweep_page
+    from recipes.reporting.pages import run_page, sweep_page
 
     if (folder / "config.json").exists():
         page = run_page(folder)

@@ -17,13 +17,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from recipes.experiments import EXPERIMENTS, cells_of, differences, scale
 from recipes.files import write_text
-from recipes.grid import Evaluation, Machine, Operator
-from recipes.imagenet_grid import ImageNetGrid
-from recipes.jobs import training_job
-from recipes.results import collect
+from recipes.paper.experiments import EXPERIMENTS, cells_of, differences, scale
 from recipes.sweep import share_cores, sweep
+from recipes.sweeping.grid import Evaluation, Machine, Operator
+from recipes.sweeping.imagenet_grid import ImageNetGrid
+from recipes.sweeping.jobs import training_job
+from recipes.sweeping.results import collect
 
 Name = Literal[
     "table1", "table2", "table3", "figure1", "figure4", "figure5", "figure6", "figure7", "figure8",
@@ -165,9 +165,9 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
         SystemExit: If no run is finished, or some differ in what is not shown.
     """
     # After the backend is chosen.
-    from recipes.figures import RENDERERS
-    from recipes.paper import OPERATORS
-    from recipes.render import Runs, check_comparable, conditions, select
+    from recipes.paper.figures import RENDERERS
+    from recipes.paper.numbers import OPERATORS
+    from recipes.paper.render import Runs, check_comparable, conditions, select
 
     written = [
         {**row, "kind": OPERATORS.get(row["operator"], row["operator"])} for row in collect(output)

@@ -19,11 +19,11 @@ import sys
 import tyro
 
 from recipes.files import write_json
-from recipes.grid import Evaluation, Grid, Machine
-from recipes.jobs import Job, Outcome, training_job
-from recipes.pools import make_pool, run_all
-from recipes.results import collect, write_rows
-from recipes.watch import Watch, duration
+from recipes.sweeping.grid import Evaluation, Grid, Machine
+from recipes.sweeping.jobs import Job, Outcome, training_job
+from recipes.sweeping.pools import make_pool, run_all
+from recipes.sweeping.results import collect, write_rows
+from recipes.sweeping.watch import Watch, duration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
     Args:
         jobs: List of jobs, each with its folder in `output`.
         output: Path of the sweep's folder.
-        machine: `recipes.grid.Machine`, after `share_cores`.
+        machine: `recipes.sweeping.grid.Machine`, after `share_cores`.
 
     Returns:
         The outcomes of the jobs that ran.

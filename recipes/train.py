@@ -84,7 +84,7 @@ def main() -> None:
     # Before the first import of keras: a process has one backend.
     if arguments.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.backend
-    from recipes.run import run
+    from recipes.training.run import run
 
     run(arguments)
 

@@ -13,7 +13,9 @@ from keras_lc.training.resume import write_json
 from recipes.imagenet import sources
 from recipes.imagenet.input import AUGMENTATIONS, Batches, Corrupt, keep_from_gpus
 from recipes.imagenet.network import build
-from recipes.run import (
+from recipes.training.callbacks import InterruptBetweenBatches, TrainingTime
+from recipes.training.folder import as_json, output_folder, resume_command
+from recipes.training.run import (
     EXPORTED,
     begin,
     count_parameters,
@@ -21,8 +23,6 @@ from recipes.run import (
     environment,
     on_gpu,
 )
-from recipes.run_callbacks import InterruptBetweenBatches, TrainingTime
-from recipes.run_folder import as_json, output_folder, resume_command
 
 _COLUMNS = 8
 _TOP = 5

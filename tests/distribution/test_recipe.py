@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import keras_lc
-from recipes.run import run
 from recipes.train import Arguments
+from recipes.training.run import run
 from tests.distribution import launch
 
 BACKEND = keras.backend.backend()

@@ -4,7 +4,7 @@ import os
 
 import tests.distribution.virtual_devices  # noqa: F401  (first)
 from recipes import train
-from recipes.run_callbacks import InterruptBetweenBatches
+from recipes.training.callbacks import InterruptBetweenBatches
 
 if "STOP_AT" in os.environ:
 

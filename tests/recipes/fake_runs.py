@@ -3,7 +3,7 @@
 import dataclasses
 
 from recipes.files import write_json
-from recipes.grid import Cell, Evaluation
+from recipes.sweeping.grid import Cell, Evaluation
 
 
 def write_run(

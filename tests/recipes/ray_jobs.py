@@ -4,9 +4,9 @@ import json
 import pathlib
 import sys
 
-from recipes.grid import Machine
-from recipes.jobs import Job, Step
-from recipes.pools import make_pool, run_all
+from recipes.sweeping.grid import Machine
+from recipes.sweeping.jobs import Job, Step
+from recipes.sweeping.pools import make_pool, run_all
 
 
 def main():

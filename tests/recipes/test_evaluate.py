@@ -13,11 +13,11 @@ import keras_lc
 from keras_lc.analysis import filter_report, robust_accuracy, spatial_variance
 from recipes.evaluation import evaluate, full_parameters
 from recipes.files import read_json, write_json
-from recipes.grid import Evaluation
-from recipes.images import balanced
-from recipes.jobs import ROOT
-from recipes.run import run
+from recipes.sweeping.grid import Evaluation
+from recipes.sweeping.jobs import ROOT
 from recipes.train import Arguments
+from recipes.training.images import balanced
+from recipes.training.run import run
 
 SETTINGS = Evaluation(attack_images=40, epsilon=8.0, pgd_steps=2)
 

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import tyro
 
-from recipes.grid import Cell, Grid
-from recipes.imagenet_grid import ImageNetCell, ImageNetGrid
+from recipes.sweeping.grid import Cell, Grid
+from recipes.sweeping.imagenet_grid import ImageNetCell, ImageNetGrid
 from recipes.train import Arguments
 
 # Another value of each setting, of a cell that has all settings.

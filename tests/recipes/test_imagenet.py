@@ -19,7 +19,7 @@ from recipes.imagenet.arguments import Arguments, of_preset, parse
 from recipes.imagenet.network import build
 from recipes.imagenet.presets import PRESETS
 from recipes.imagenet.run import run
-from recipes.run_callbacks import TrainingTime
+from recipes.training.callbacks import TrainingTime
 from tests.recipes.tiny_network import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_lc
-from recipes.images import balanced, describe, take_subset
+from recipes.training.images import balanced, describe, take_subset
 
 LABELS = np.random.default_rng(0).integers(0, 5, 200).astype("int32")
 

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from recipes.files import write_json
-from recipes.grid import Cell, Evaluation, Machine
-from recipes.jobs import ROOT, Job, Outcome, Step, limit_threads, run_job, training_job
-from recipes.pools import LocalPool, run_all
-from recipes.watch import Watch, duration
+from recipes.sweeping.grid import Cell, Evaluation, Machine
+from recipes.sweeping.jobs import ROOT, Job, Outcome, Step, limit_threads, run_job, training_job
+from recipes.sweeping.pools import LocalPool, run_all
+from recipes.sweeping.watch import Watch, duration
 
 
 def fake(folder, name, *what, **options):
@@ -127,7 +127,7 @@ def test_killed_sweep_leaves_no_process_behind(tmp_path):
 
 def test_tethered_module_is_as_if_run_by_itself():
     with subprocess.Popen(
-        [sys.executable, "-m", "recipes.tethered", "recipes.evaluate", "nowhere"],
+        [sys.executable, "-m", "recipes.sweeping.tethered", "recipes.evaluate", "nowhere"],
         cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         # Before the other end of the input is closed.

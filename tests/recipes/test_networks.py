@@ -6,10 +6,10 @@ import typing
 import pytest
 
 import keras_lc
-from recipes.grid import Cell, Grid
-from recipes.networks import build
-from recipes.paper import NETWORKS
+from recipes.paper.numbers import NETWORKS
+from recipes.sweeping.grid import Cell, Grid
 from recipes.train import Arguments
+from recipes.training.networks import build
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from PIL import Image
 
 import keras_lc
 from recipes.files import write_json
-from recipes.grid import Cell, Grid
 from recipes.report import write_report
+from recipes.sweeping.grid import Cell, Grid
 from tests.recipes.fake_runs import write_run
 
 

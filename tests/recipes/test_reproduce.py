@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 import keras_lc
-from recipes import paper
-from recipes.experiments import EXPERIMENTS, cells_of, differences, scale
 from recipes.files import read_json, write_json
-from recipes.grid import Cell, Evaluation, Grid
-from recipes.imagenet_grid import ImageNetGrid
-from recipes.render import break_even
+from recipes.paper import numbers as paper
+from recipes.paper.experiments import EXPERIMENTS, cells_of, differences, scale
+from recipes.paper.render import break_even
 from recipes.reproduce import Arguments, render, scaled
+from recipes.sweeping.grid import Cell, Evaluation, Grid
+from recipes.sweeping.imagenet_grid import ImageNetGrid
 from tests.recipes.fake_runs import write_run
 
 TEXT = pathlib.Path(__file__).parents[3] / "shared/paper/power_of_linear_combinations_v2.txt"

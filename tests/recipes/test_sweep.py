@@ -13,10 +13,10 @@ import keras
 import pytest
 
 from recipes.files import read_json, write_json
-from recipes.grid import Cell, Evaluation, Machine
-from recipes.jobs import ROOT
-from recipes.results import COLUMNS, collect, read_rows, row_of, write_rows
 from recipes.sweep import share_cores
+from recipes.sweeping.grid import Cell, Evaluation, Machine
+from recipes.sweeping.jobs import ROOT
+from recipes.sweeping.results import COLUMNS, collect, read_rows, row_of, write_rows
 from tests.recipes.fake_runs import write_run
 
 CELLS = [

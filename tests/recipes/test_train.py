@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 import keras_lc
-from recipes.run import run
 from recipes.train import Arguments
+from recipes.training.run import run
 
 ROOT = pathlib.Path(__file__).parents[2]
 EPOCHS = 3

@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from keras_lc.analysis import summarize
-from recipes.grid import Cell
+from recipes.sweeping.grid import Cell
 
 # What runs that are put side by side must have in common, whatever else they differ in.
 _COMMON = ("data", "training_images")

@@ -16,10 +16,10 @@ from rich.table import Table
 import keras_lc
 from keras_lc.layers.random_basis import derive_seed
 from keras_lc.training.resume import write_json
-from recipes.images import describe, take_subset
-from recipes.networks import build
-from recipes.run_callbacks import InterruptBetweenBatches, TrainingTime
-from recipes.run_folder import as_json, output_folder, resume_command
+from recipes.training.callbacks import InterruptBetweenBatches, TrainingTime
+from recipes.training.folder import as_json, output_folder, resume_command
+from recipes.training.images import describe, take_subset
+from recipes.training.networks import build
 
 EXPORTED = {
     "tf_saved_model": "saved_model",

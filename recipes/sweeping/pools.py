@@ -5,8 +5,8 @@ import os
 import threading
 from collections.abc import Callable
 
-from recipes.grid import Machine
-from recipes.jobs import ROOT, Job, Outcome, run_job
+from recipes.sweeping.grid import Machine
+from recipes.sweeping.jobs import ROOT, Job, Outcome, run_job
 
 
 class LocalPool:

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from keras_lc.analysis import gap, plot_kernels, plot_spatial_variance, plot_sweep, spatial_kernels
-from recipes import paper
 from recipes.files import read_json
-from recipes.render import (
+from recipes.paper import numbers as paper
+from recipes.paper.render import (
     Runs,
     beside_paper,
     break_even,

@@ -13,10 +13,10 @@ import threading
 import time
 
 from recipes.files import read_json
-from recipes.grid import Cell, Evaluation, Machine
-from recipes.imagenet_grid import ImageNetCell
+from recipes.sweeping.grid import Cell, Evaluation, Machine
+from recipes.sweeping.imagenet_grid import ImageNetCell
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 _LOG_TAIL = 15
 # Of a process that was asked to stop: a batch of a large network, and the start of Keras.
 _GRACE = 20.0
@@ -49,7 +49,7 @@ class Step:
             sys.executable,
             "-u",
             "-m",
-            "recipes.tethered",
+            "recipes.sweeping.tethered",
             self.module,
             *self.arguments,
             *resume,

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from recipes.jobs import Job, Outcome
+from recipes.sweeping.jobs import Job, Outcome
 
 
 class Watch:

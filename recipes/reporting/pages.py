@@ -22,8 +22,8 @@ from keras_lc.analysis import (
     spatial_kernels,
 )
 from recipes.files import read_json
-from recipes.results import MEASURED, SETTINGS, collect
-from recipes.watch import duration
+from recipes.sweeping.results import MEASURED, SETTINGS, collect
+from recipes.sweeping.watch import duration
 
 _PERCENT = (
     "test_accuracy", "top5_accuracy", "clean_accuracy", "robust_accuracy", "pgd_accuracy",

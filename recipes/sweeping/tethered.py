@@ -1,6 +1,6 @@
 """Runs a module as `python -m` does, and ends when whoever started it does.
 
-    python -m recipes.tethered recipes.train --dataset digits
+    python -m recipes.sweeping.tethered recipes.train --dataset digits
 
 Whoever started it holds the other end of its standard input, which the system closes with the
 process, however that ends: a killed sweep leaves no run behind that nobody waits for.

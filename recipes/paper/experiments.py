@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from recipes.grid import Cell, Grid
-from recipes.imagenet_grid import ImageNetCell, ImageNetGrid
-from recipes.paper import IMAGENET_NETWORKS, NETWORKS
+from recipes.paper.numbers import IMAGENET_NETWORKS, NETWORKS
+from recipes.sweeping.grid import Cell, Grid
+from recipes.sweeping.imagenet_grid import ImageNetCell, ImageNetGrid
 
 _EXPANSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BOTH = ("lc_frozen", "lc_learnable")
