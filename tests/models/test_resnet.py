@@ -26,7 +26,8 @@ def test_parameters_are_those_of_torchvision_and_timm(name):
 @pytest.mark.parametrize("name", COMPARED)
 def test_logits_are_those_of_pytorch(name):
     network = RESNETS[name]
-    images = pictures(2, 48 if network.takes_width else 32)
+    # A size that halves five times: the hybrid's average-pool drops an odd row in PyTorch.
+    images = pictures(2, 32)
     narrow = {"width": 8} if network.takes_width else {}
     _, logits, expected, _ = compare(network, images, classes=10, **narrow)
     assert np.abs(expected).max() > 0.05
