@@ -157,8 +157,8 @@ def training_memory(
     Returns:
         A dict of bytes: `parameters` (trained), `frozen`, `optimizer`, `gradients`, `activations`
         (with the input and with what the backward pass needs), `workspace` (products of basis
-        and combination, copies of kernels) and `peak`, which is less than their sum where they
-        are not all needed at once.
+        and combination, and what a step makes of kernels) and `peak`, which is less than their
+        sum where they are not all needed at once.
     """
     match = _NAME.fullmatch(name)
     if match is None or (match[1] == "plain") != (match[2] is None):
