@@ -109,10 +109,10 @@ def network(arguments) -> keras.Model:
     )
 
 
-#: How often an update holds all of the gradients once more, by backend. PyTorch computes all
-#: gradients, then gradients with decay, then with Nesterov's momentum, each a list of its own;
-#: TensorFlow and XLA update each variable when its gradient is there, and keep none of them.
-UPDATE_COPIES = {"torch": 2, "tensorflow": None, "jax": None}
+#: How many copies of all gradients an update makes, by backend. PyTorch makes gradients with decay,
+#: then with Nesterov's momentum, each a list of its own; TensorFlow updates each variable by
+#: itself, but holds all gradients. XLA uses each when it is there, and keeps none.
+UPDATE_COPIES = {"torch": 2, "tensorflow": 0, "jax": None}
 
 
 def _copies(optimizer):
@@ -157,8 +157,8 @@ def training_memory(
     Returns:
         A dict of bytes: `parameters` (trained), `frozen`, `optimizer`, `gradients`, `activations`
         (with the input and with what the backward pass needs), `workspace` (products of basis
-        and combination, copies of kernels) and `peak`, which is less than their sum where they
-        are not all needed at once.
+        and combination, and what a step makes of kernels) and `peak`, which is less than their
+        sum where they are not all needed at once.
     """
     match = _NAME.fullmatch(name)
     if match is None or (match[1] == "plain") != (match[2] is None):

@@ -65,7 +65,8 @@ def _train_step(model):
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
-    replica = DistributedDataParallel(model)
+    # The gradients are DDP's buffers themselves, and not held twice.
+    replica = DistributedDataParallel(model, gradient_as_bucket_view=True)
 
     def train_step(data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

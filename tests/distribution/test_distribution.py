@@ -12,7 +12,7 @@ from tests.distribution import launch
 from tests.distribution.worker import TEST_IMAGES
 
 BACKEND = keras.backend.backend()
-MODES = {"jax": ("data", "model", "hosts"), "tensorflow": ("data",), "torch": ("data",)}[BACKEND]
+MODES = launch.MODES[BACKEND]
 #: Modes of several processes.
 TOGETHER = {"jax": ("hosts",), "tensorflow": (), "torch": ("data",)}[BACKEND]
 
