@@ -42,6 +42,8 @@ class Arguments:
     """6n + 2: 8, 14, 20, 26, 32, … (cifar_resnet)"""
     width: int = 16
     """Channels of the first stage (cifar_resnet)."""
+    width_multiplier: float = 1.0
+    """Scales the channels of all layers (other networks)."""
     spatial: Literal["lc", "learned", "frozen", "gram_limit"] = "lc"
     """Linear combinations of random filters, plain convolutions, random filters alone, or plain
     convolutions with the learning rates that lc has at many random filters."""

@@ -34,9 +34,11 @@ def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
             kernel_size=arguments.kernel_size,
             **common,
         )
+    common["low_resolution"] = True
     if arguments.network == "mobilenet_v2":
-        return keras_lc.MobileNetV2(low_resolution=True, **common)
-    return keras_lc.ResNet(**_RESNETS[arguments.network], low_resolution=True, **common)
+        return keras_lc.MobileNetV2(width_multiplier=arguments.width_multiplier, **common)
+    width = round(64 * arguments.width_multiplier)
+    return keras_lc.ResNet(**_RESNETS[arguments.network], width=width, **common)
 
 
 def _operator(arguments):

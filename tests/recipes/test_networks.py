@@ -61,6 +61,22 @@ def test_figure_1_names_the_networks_that_there_are():
     assert Cell(network="resnet14", depth=8).depth is None
 
 
+@pytest.mark.parametrize(
+    ("network", "builder"),
+    [
+        ("resnet14", lambda **k: keras_lc.ResNet(14, width=16, **k)),
+        ("mobilenet_v2", lambda **k: keras_lc.MobileNetV2(width_multiplier=0.25, **k)),
+    ],
+)
+def test_off_the_shelf_networks_can_be_narrower(network, builder, digits):
+    arguments = Arguments(network=network, width_multiplier=0.25, spatial="frozen", seed=1)
+    same = builder(
+        spatial="frozen", low_resolution=True, input_shape=(32, 32, 1), classes=10,
+        mean=digits.mean, std=digits.std, seed=1,
+    )  # fmt: skip
+    assert build(arguments, digits).get_config() == same.get_config()
+
+
 def test_off_the_shelf_network_is_its_version_for_small_images(digits):
     model = build(Arguments(network="resnet14", spatial="frozen", seed=1), digits)
     same = keras_lc.ResNet(
