@@ -125,3 +125,13 @@ class Distribution:
                 f"{len(variables)} variables differ, the first of them {names[:3]}. Give each "
                 "process the same seed and arguments, and the same checkpoint when resuming."
             )
+
+
+def batch_statistics(model: keras.Model) -> list[keras.Variable]:
+    """Returns the moving means and variances of a model's batch normalization."""
+    return [
+        variable
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]

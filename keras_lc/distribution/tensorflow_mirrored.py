@@ -3,7 +3,7 @@
 import json
 import os
 
-from keras_lc.distribution.distribution import Distribution
+from keras_lc.distribution.distribution import Distribution, batch_statistics
 
 
 class TensorFlowMirrored(Distribution):
@@ -26,3 +26,30 @@ class TensorFlowMirrored(Distribution):
 
     def scope(self):
         return self._strategy.scope()
+
+    def prepare(self, model):
+        super().prepare(model)
+        if statistics := batch_statistics(model):
+            object.__setattr__(model, "train_step", _with_equal_statistics(model, statistics))
+            # What was compiled before holds the step as it was.
+            model.train_function = None
+
+
+def _with_equal_statistics(model, statistics):
+    """A training step after which batch normalization has the mean of all replicas' statistics.
+
+    Keras leaves each replica its own, evaluates with all of them and saves the first's.
+    """
+    import tensorflow as tf
+
+    own_step = model.train_step
+
+    def train_step(data):
+        results = own_step(data)
+        context = tf.distribute.get_replica_context()
+        mean = tf.distribute.ReduceOp.MEAN
+        for variable in statistics:
+            variable.assign(context.all_reduce(mean, variable.value))
+        return results
+
+    return train_step

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_lc.distribution.distribution import Distribution
+from keras_lc.distribution.distribution import Distribution, batch_statistics
 
 
 class TorchProcesses(Distribution):
@@ -113,12 +113,7 @@ def _with_equal_statistics(model):
     import torch
 
     own_step = model.train_step
-    statistics = [
-        variable
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization)
-        for variable in (layer.moving_mean, layer.moving_variance)
-    ]
+    statistics = batch_statistics(model)
     if not statistics:
         return own_step
 

@@ -21,7 +21,7 @@ SCRIPT = pathlib.Path(__file__).with_name("train.py")
 def train(folder, *more, **variables):
     """On the digits: 1,442 to train, and 355 to test, which two devices cannot share equally."""
     words = ["--dataset", "digits", "--depth", "8", "--width", "2", "--expansion", "2"]
-    words += ["--epochs", "2", "--batch-size", "206", "--distribute", "data"]
+    words += ["--epochs", "2", "--batch-size", "208", "--distribute", "data"]
     words += ["--output", str(folder), *more]
     processes = launch.processes_of(BACKEND, MODE, [str(SCRIPT), *words], **variables)
     return [process.communicate(timeout=900)[0] for process in processes]
