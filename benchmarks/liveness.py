@@ -12,12 +12,7 @@ _KERNEL_COPIES = 2
 
 
 def peak_of_step(
-    plain: keras.Model,
-    parts: dict,
-    batch_size: int,
-    activation_bytes: int,
-    all_gradients: bool,
-    reordered: bool = False,
+    plain: keras.Model, parts: dict, batch_size: int, activation_bytes: int, all_gradients: bool
 ) -> dict[str, int]:
     """Follows a step through a network, forward and back, and finds when it holds the most.
 
@@ -33,7 +28,6 @@ def peak_of_step(
         batch_size: Integer.
         activation_bytes: Integer, of one number in a feature map.
         all_gradients: Boolean, whether gradients of variables live until the end of the step.
-        reordered: Boolean, whether a convolution copies the feature maps it works on.
 
     Returns:
         A dict of bytes: the `peak` of all that is not the state between steps, the `activations`
@@ -85,8 +79,6 @@ def peak_of_step(
         # Where a feature map was used twice, the second gradient is added to the first.
         new = sum(sizes[t] for t in entering)
         computing = 2 * between[layer.name] + _FLOAT * parts[layer.name].product
-        if reordered and isinstance(layer, keras.layers.Conv2D):
-            computing += new + sum(sizes[id(t)] for t in (*_inputs(layer), layer.output))
         now = sum(sizes[t] for t in live) + sum(sizes[t] for t in gradients) + held
         peak = max(peak, now + new + own + of_variables + computing - between[layer.name])
         gradients |= dict.fromkeys(entering)

@@ -77,7 +77,6 @@ def main(arguments):
                 slots=_SLOTS[arguments.optimizer],
                 activation_bytes=2 if arguments.precision == "mixed" else _FLOAT,
                 copies=_copies(arguments.optimizer),
-                reordered=arguments.measure and keras.backend.backend() != "jax",
             )
             plan["fits"] = plan["peak"] <= arguments.device_memory_gib * 2**30
             if arguments.measure:
@@ -131,7 +130,6 @@ def training_memory(
     slots: int = 1,
     activation_bytes: int = 4,
     copies: int | None = None,
-    reordered: bool = False,
 ) -> dict[str, int]:
     """Estimates what training holds at its peak, in bytes.
 
@@ -158,8 +156,6 @@ def training_memory(
             kernels in that precision too.
         copies: Integer: whether all gradients live until the update, and how many more copies of
             them that makes. `None` where each is used as soon as it is there.
-        reordered: Boolean, whether a convolution copies the feature maps it works on, as oneDNN
-            does on CPUs.
 
     Returns:
         A dict of bytes: `parameters` (trained), `frozen`, `optimizer`, `gradients`, `activations`
