@@ -29,7 +29,17 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error")
     for line in IGNORED_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
+    config.addinivalue_line("markers", "without_keras: the same under every backend, so run once")
     full_float32()
+
+
+def pytest_collection_modifyitems(items):
+    if BACKEND == "tensorflow":
+        return
+    once = pytest.mark.skip(reason="computes without Keras, and is run under TensorFlow")
+    for item in items:
+        if item.get_closest_marker("without_keras"):
+            item.add_marker(once)
 
 
 def full_float32():

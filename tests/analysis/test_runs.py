@@ -4,6 +4,8 @@ import pytest
 
 from keras_lc.analysis import gap, summarize
 
+pytestmark = pytest.mark.without_keras
+
 
 def run(seed, accuracy, **settings):
     return {"seed": seed, "accuracy": accuracy, **settings}

@@ -3,6 +3,8 @@ import pytest
 
 from keras_lc.data import Dataset
 
+pytestmark = pytest.mark.without_keras
+
 
 def dataset(**changes):
     rng = np.random.default_rng(0)

@@ -1,8 +1,11 @@
 import numpy as np
+import pytest
 import sklearn.datasets
 from PIL import Image
 
 from keras_lc.data import load
+
+pytestmark = pytest.mark.without_keras
 
 
 def test_has_every_image_once():

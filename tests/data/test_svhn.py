@@ -4,6 +4,8 @@ import scipy.io
 
 from keras_lc.data import load
 
+pytestmark = pytest.mark.without_keras
+
 
 def write(path, x, labels):
     content = {"X": x.transpose(1, 2, 3, 0), "y": np.array(labels, np.uint8)[:, None]}

@@ -7,6 +7,8 @@ from PIL import Image
 
 from keras_lc.data import load
 
+pytestmark = pytest.mark.without_keras
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):

@@ -9,6 +9,8 @@ from recipes.sweeping.grid import Cell, Grid
 from recipes.sweeping.imagenet_grid import ImageNetCell, ImageNetGrid
 from recipes.train import Arguments
 
+pytestmark = pytest.mark.without_keras
+
 # Another value of each setting, of a cell that has all settings.
 OTHER = {
     "dataset": "digits", "network": "resnet18", "depth": 8, "width": 4, "operator": "lc_learnable",

@@ -8,6 +8,8 @@ from PIL import Image
 from recipes.imagenet import pictures, sources
 from recipes.imagenet.input import AUGMENTATIONS, Augmentation, Batches, Corrupt
 
+pytestmark = pytest.mark.without_keras
+
 CLASSES, SIZE = 12, 16
 
 

@@ -9,6 +9,8 @@ from PIL import Image
 
 from recipes.imagenet import pictures
 
+pytestmark = pytest.mark.without_keras
+
 # Each pixel says where it is: red from left to right, green from top to bottom.
 HEIGHT, WIDTH = 200, 250
 PLACES = np.stack(

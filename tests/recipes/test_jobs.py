@@ -18,6 +18,8 @@ from recipes.sweeping.jobs import ROOT, Job, Outcome, Step, limit_threads, run_j
 from recipes.sweeping.pools import LocalPool, run_all
 from recipes.sweeping.watch import Watch, duration
 
+pytestmark = pytest.mark.without_keras
+
 
 def fake(folder, name, *what, **options):
     step = Step("tests.recipes.fake_step", (str(folder / name), *what), folder / name, **options)

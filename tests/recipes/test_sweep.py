@@ -19,6 +19,8 @@ from recipes.sweeping.jobs import ROOT
 from recipes.sweeping.results import COLUMNS, collect, read_rows, row_of, write_rows
 from tests.recipes.fake_runs import write_run
 
+pytestmark = pytest.mark.without_keras
+
 CELLS = [
     Cell(expansion=8, seed=1, subset=500, compact=True),
     Cell(operator="learned", precision="mixed_bfloat16"),
