@@ -12,7 +12,12 @@ _KERNEL_COPIES = 2
 
 
 def peak_of_step(
-    plain: keras.Model, parts: dict, batch_size: int, activation_bytes: int, all_gradients: bool
+    plain: keras.Model,
+    parts: dict,
+    batch_size: int,
+    activation_bytes: int,
+    all_gradients: bool,
+    eager: bool = False,
 ) -> dict[str, int]:
     """Follows a step through a network, forward and back, and finds when it holds the most.
 
@@ -28,6 +33,10 @@ def peak_of_step(
         batch_size: Integer.
         activation_bytes: Integer, of one number in a feature map.
         all_gradients: Boolean, whether gradients of variables live until the end of the step.
+        eager: Boolean, whether each operation keeps what it needs, as under PyTorch: a batch
+            normalization also the difference to the mean, and a convolution its input in a layout
+            of its own. The gradient of what enters a normalization then comes in three parts,
+            through mean, variance and result.
 
     Returns:
         A dict of bytes: the `peak` of all that is not the state between steps, the `activations`
@@ -50,6 +59,12 @@ def peak_of_step(
         layer.name: activation_bytes * batch_size * _between(layer, parts[layer.name])
         for layer in layers
     }
+    # What only the layer's own gradient needs, beside the feature maps between layers.
+    private = dict(between)
+    if eager:
+        for layer in layers:
+            if isinstance(layer, keras.layers.BatchNormalization | keras.layers.Conv2D):
+                private[layer.name] += sum(sizes[id(t)] for t in _inputs(layer))
     kernels = {
         name: _FLOAT * (part.product + _KERNEL_COPIES * part.kernel)
         + (activation_bytes < _FLOAT) * activation_bytes * part.kernel
@@ -62,13 +77,13 @@ def peak_of_step(
     used = collections.Counter()
     for layer in layers:
         live[id(layer.output)] = None
-        held += between[layer.name]
+        held += private[layer.name]
         peak = max(peak, held + sum(sizes[t] for t in live))
         for tensor in map(id, _inputs(layer)):
             used[tensor] += 1
             if used[tensor] == users[tensor] and not keepers[tensor] and tensor not in images:
                 del live[tensor]
-    activations = sum(sizes[t] for t in live) + sum(between.values())
+    activations = sum(sizes[t] for t in live) + sum(private.values())
 
     # What comes before the first trained variable needs no gradient.
     needed = _from_first_trained(layers, parts)
@@ -78,14 +93,16 @@ def peak_of_step(
         entering = [id(t) for t in _inputs(layer) if id(t) in needed]
         # Where a feature map was used twice, the second gradient is added to the first.
         new = sum(sizes[t] for t in entering)
-        computing = 2 * between[layer.name] + _FLOAT * parts[layer.name].product
+        computing = between[layer.name] + _FLOAT * parts[layer.name].product
+        if eager and isinstance(layer, keras.layers.BatchNormalization):
+            computing += 2 * new
         now = sum(sizes[t] for t in live) + sum(sizes[t] for t in gradients) + held
-        peak = max(peak, now + new + own + of_variables + computing - between[layer.name])
+        peak = max(peak, now + new + own + of_variables + computing)
         gradients |= dict.fromkeys(entering)
         gradients.pop(id(layer.output), None)
         if all_gradients:
             of_variables += own
-        held -= between[layer.name]
+        held -= private[layer.name]
         for tensor in kept[layer.name]:
             keepers[tensor] -= 1
             if not keepers[tensor] and tensor not in images:

@@ -77,6 +77,7 @@ def main(arguments):
                 slots=_SLOTS[arguments.optimizer],
                 activation_bytes=2 if arguments.precision == "mixed" else _FLOAT,
                 copies=_copies(arguments.optimizer),
+                eager=keras.backend.backend() == "torch",
             )
             plan["fits"] = plan["peak"] <= arguments.device_memory_gib * 2**30
             if arguments.measure:
@@ -130,6 +131,7 @@ def training_memory(
     slots: int = 1,
     activation_bytes: int = 4,
     copies: int | None = None,
+    eager: bool = False,
 ) -> dict[str, int]:
     """Estimates what training holds at its peak, in bytes.
 
@@ -156,6 +158,7 @@ def training_memory(
             kernels in that precision too.
         copies: Integer: whether all gradients live until the update, and how many more copies of
             them that makes. `None` where each is used as soon as it is there.
+        eager: Boolean, whether each operation keeps what its gradient needs, as under PyTorch.
 
     Returns:
         A dict of bytes: `parameters` (trained), `frozen`, `optimizer`, `gradients`, `activations`
@@ -173,9 +176,7 @@ def training_memory(
     parts = {layer.name: _numbers(layer, form, expansion) for layer in plain.layers}
     trained = sum(part.trained for part in parts.values())
     frozen = sum(part.frozen for part in parts.values())
-    step = peak_of_step(
-        plain, parts, batch_size, activation_bytes, all_gradients=copies is not None
-    )
+    step = peak_of_step(plain, parts, batch_size, activation_bytes, copies is not None, eager)
     state = _FLOAT * ((1 + slots) * trained + frozen)
     updating = _FLOAT * trained * (1 + copies) if copies is not None else 0
     return {

@@ -84,6 +84,31 @@ def test_half_precision_halves_feature_maps_and_rounds_kernels(plain):
     assert half["workspace"] == 2 * (108 + 144) + COPIES
 
 
+def test_eager_step_keeps_each_convolutions_input_once_more(plain):
+    plan, fused = (training_memory(plain, "plain", BATCH, eager=eager) for eager in (True, False))
+    assert plan["activations"] - fused["activations"] == NORMALIZED + MAP
+
+
+def test_eager_step_keeps_what_pytorch_saves():
+    """Within 10 %: what autograd keeps of a network's forward pass, kernels apart."""
+    if keras.backend.backend() != "torch":
+        pytest.skip("asks PyTorch's autograd")
+    import torch
+
+    model = networks.make("plain", 8, 8, 32)
+    saved = {}
+
+    def keep(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(torch.rand(32, 32, 32, 3), training=True)
+    maps = [t.untyped_storage().nbytes() for t in saved.values() if 32 in t.shape[:1]]
+    plan = training_memory(model, "plain", 32, eager=True)["activations"]
+    np.testing.assert_allclose(sum(maps), plan, rtol=0.1)
+
+
 def test_update_with_copies_of_all_gradients_can_be_the_peak(plain):
     plan = training_memory(plain, "learnable-x999", BATCH, copies=2)
     assert plan["peak"] == 2 * plan["parameters"] + 3 * plan["gradients"]
