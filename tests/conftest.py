@@ -29,17 +29,28 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error")
     for line in IGNORED_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
-    config.addinivalue_line("markers", "without_keras: the same under every backend, so run once")
+    config.addinivalue_line("markers", "once: run under TensorFlow, others with --thorough")
+    config.addinivalue_line("markers", "slow_under_jax: run under JAX with --thorough")
     full_float32()
 
 
-def pytest_collection_modifyitems(items):
-    if BACKEND == "tensorflow":
+def pytest_addoption(parser):
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="run under every backend what hardly depends on it, or takes long",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--thorough"):
         return
-    once = pytest.mark.skip(reason="computes without Keras, and is run under TensorFlow")
+    # JAX compiles for each shape of each variable: large networks take it minutes.
+    left_out = {"jax": ("once", "slow_under_jax"), "torch": ("once",)}.get(BACKEND, ())
+    skip = pytest.mark.skip(reason=f"left out under {BACKEND} without --thorough")
     for item in items:
-        if item.get_closest_marker("without_keras"):
-            item.add_marker(once)
+        if any(item.get_closest_marker(name) for name in left_out):
+            item.add_marker(skip)
 
 
 def full_float32():

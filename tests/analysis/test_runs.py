@@ -4,7 +4,7 @@ import pytest
 
 from keras_lc.analysis import gap, summarize
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 
 def run(seed, accuracy, **settings):

@@ -9,6 +9,8 @@ import pytest
 from benchmarks import memory_plan, networks
 from benchmarks.memory_plan import training_memory
 
+pytestmark = pytest.mark.once
+
 BATCH = 2
 #: Bytes of a float32 feature map of the network below: 4 bytes · 2 images · pixels · channels.
 IMAGE, NORMALIZED, MAP = 2 * 8 * 8 * 3, 4 * 2 * 8 * 8 * 3, 4 * 2 * 8 * 8 * 4

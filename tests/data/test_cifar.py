@@ -8,7 +8,7 @@ import pytest
 
 from keras_lc.data import cifar, load
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 CIFAR10_FILES = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
 

@@ -3,7 +3,7 @@ import pytest
 
 from keras_lc.data import Dataset
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 
 def dataset(**changes):

@@ -5,7 +5,7 @@ from PIL import Image
 
 from keras_lc.data import load
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 
 def test_has_every_image_once():

@@ -7,7 +7,7 @@ from PIL import Image
 
 from keras_lc.data import load
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"

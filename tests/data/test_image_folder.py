@@ -8,7 +8,7 @@ from PIL import Image, ImageFile
 
 from keras_lc.data import image_folder, load
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 REAL_IMAGES = Path(__file__).parents[3] / "shared/data/cifar10-jpeg.tar.gz"
 

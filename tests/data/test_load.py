@@ -8,7 +8,7 @@ import pytest
 import keras_lc
 from keras_lc.data import load
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():

@@ -4,7 +4,7 @@ import scipy.io
 
 from keras_lc.data import load
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 
 def write(path, x, labels):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from keras_lc.data import load
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")

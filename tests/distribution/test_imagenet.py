@@ -12,6 +12,8 @@ from recipes.imagenet import sources
 from recipes.imagenet.input import Batches, Corrupt
 from tests.distribution import launch
 
+pytestmark = pytest.mark.once
+
 BACKEND = keras.backend.backend()
 MODE = "hosts" if BACKEND == "jax" else "data"
 SCRIPT = pathlib.Path(__file__).with_name("imagenet.py")

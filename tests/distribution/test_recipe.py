@@ -12,6 +12,8 @@ from recipes.train import Arguments
 from recipes.training.run import run
 from tests.distribution import launch
 
+pytestmark = pytest.mark.once
+
 BACKEND = keras.backend.backend()
 #: Several processes, where the backend has them.
 MODE = "hosts" if BACKEND == "jax" else "data"

@@ -19,6 +19,8 @@ from recipes.train import Arguments
 from recipes.training.images import balanced
 from recipes.training.run import run
 
+pytestmark = pytest.mark.once
+
 SETTINGS = Evaluation(attack_images=40, epsilon=8.0, pgd_steps=2)
 
 

@@ -9,7 +9,7 @@ from recipes.sweeping.grid import Cell, Grid
 from recipes.sweeping.imagenet_grid import ImageNetCell, ImageNetGrid
 from recipes.train import Arguments
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 # Another value of each setting, of a cell that has all settings.
 OTHER = {

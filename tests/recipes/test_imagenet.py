@@ -22,6 +22,8 @@ from recipes.imagenet.run import run
 from recipes.training.callbacks import TrainingTime
 from tests.recipes.tiny_network import tiny
 
+pytestmark = pytest.mark.once
+
 ROOT = pathlib.Path(__file__).parents[2]
 SAMPLE = ROOT.parent / "shared" / "data" / "imagenet-sample.tar"
 EPOCHS, CLASSES = 3, 4

@@ -8,7 +8,7 @@ from PIL import Image
 from recipes.imagenet import pictures, sources
 from recipes.imagenet.input import AUGMENTATIONS, Augmentation, Batches, Corrupt
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 CLASSES, SIZE = 12, 16
 

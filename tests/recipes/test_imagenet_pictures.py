@@ -9,7 +9,7 @@ from PIL import Image
 
 from recipes.imagenet import pictures
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 # Each pixel says where it is: red from left to right, green from top to bottom.
 HEIGHT, WIDTH = 200, 250

@@ -18,7 +18,7 @@ from recipes.sweeping.jobs import ROOT, Job, Outcome, Step, limit_threads, run_j
 from recipes.sweeping.pools import LocalPool, run_all
 from recipes.sweeping.watch import Watch, duration
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 
 def fake(folder, name, *what, **options):

@@ -11,6 +11,8 @@ from recipes.sweeping.grid import Cell, Grid
 from recipes.train import Arguments
 from recipes.training.networks import build
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def digits():

@@ -8,6 +8,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from recipes.imagenet import rand_augment
 from recipes.imagenet.rand_augment import RandAugment
 
+pytestmark = pytest.mark.once
+
 LEVEL = 0.7
 SIZE = 32
 

@@ -13,6 +13,8 @@ from recipes.report import write_report
 from recipes.sweeping.grid import Cell, Grid
 from tests.recipes.fake_runs import write_run
 
+pytestmark = pytest.mark.once
+
 
 class Page(html.parser.HTMLParser):
     """What a page shows, and what it refers to."""

@@ -18,7 +18,7 @@ from recipes.sweeping.grid import Cell, Evaluation, Grid
 from recipes.sweeping.imagenet_grid import ImageNetGrid
 from tests.recipes.fake_runs import write_run
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 TEXT = pathlib.Path(__file__).parents[3] / "shared/paper/power_of_linear_combinations_v2.txt"
 

@@ -19,7 +19,7 @@ from recipes.sweeping.jobs import ROOT
 from recipes.sweeping.results import COLUMNS, collect, read_rows, row_of, write_rows
 from tests.recipes.fake_runs import write_run
 
-pytestmark = pytest.mark.without_keras
+pytestmark = pytest.mark.once
 
 CELLS = [
     Cell(expansion=8, seed=1, subset=500, compact=True),

@@ -10,6 +10,8 @@ from keras_lc import spatial
 from tests import oracles
 from tests.models import torch_resnet
 
+pytestmark = pytest.mark.slow_under_jax
+
 
 def small(depth=18, spatial="learned", **arguments):
     defaults = {"width": 4, "classes": 10, "input_shape": (32, 32, 3), "seed": 1}
