@@ -6,6 +6,8 @@ from PIL import Image
 import keras_lc
 from keras_lc.analysis import FilterEvolution
 
+pytestmark = pytest.mark.once
+
 
 def model_and_data():
     model = keras.Sequential(

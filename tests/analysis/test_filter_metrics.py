@@ -15,6 +15,8 @@ from keras_lc.analysis import (
     variance_entropy,
 )
 
+pytestmark = pytest.mark.once
+
 EDGE = np.array([[1.0, 0.0, -1.0]] * 3)
 ON_KERNELS = [variance_entropy, sparsity, orthogonality, norms, effective_rank]
 

@@ -6,6 +6,8 @@ import pytest
 import keras_lc
 from keras_lc.analysis import lc_rate
 
+pytestmark = pytest.mark.once
+
 INPUTS = (8, 8, 4)
 
 

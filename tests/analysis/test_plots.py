@@ -12,6 +12,8 @@ from keras_lc.analysis import (
 )
 from keras_lc.analysis.plots import filter_mosaic
 
+pytestmark = pytest.mark.once
+
 
 def pixels(path):
     with Image.open(path) as picture:

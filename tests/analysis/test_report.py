@@ -6,6 +6,8 @@ import keras_lc
 from keras_lc.analysis import effective_rank, filter_report, spatial_kernels, variance_entropy
 from tests.oracles import assert_close
 
+pytestmark = pytest.mark.once
+
 NUMBERS = (
     "variance_entropy",
     "variance_entropy_normalized",

@@ -13,6 +13,8 @@ import tyro
 import keras_lc
 from benchmarks import gpu, measure, networks
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("name", "layer"),

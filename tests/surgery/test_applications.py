@@ -10,6 +10,8 @@ from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D, LCConv2D
 from keras_lc.surgery.spatial_convolutions import is_spatial
 from tests import oracles
 
+pytestmark = pytest.mark.slow_under_jax
+
 SHAPE = (32, 32, 3)
 
 # Spatial Conv2D and DepthwiseConv2D layers, stem and downsampling included.
