@@ -31,6 +31,7 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", line)
     config.addinivalue_line("markers", "once: run under TensorFlow, others with --thorough")
     config.addinivalue_line("markers", "slow_under_jax: run under JAX with --thorough")
+    config.addinivalue_line("markers", "long: run with --thorough")
     full_float32()
 
 
@@ -46,7 +47,8 @@ def pytest_collection_modifyitems(config, items):
     if config.getoption("--thorough"):
         return
     # JAX compiles for each shape of each variable: large networks take it minutes.
-    left_out = {"jax": ("once", "slow_under_jax"), "torch": ("once",)}.get(BACKEND, ())
+    left_out = {"jax": ("long", "once", "slow_under_jax"), "torch": ("long", "once")}
+    left_out = left_out.get(BACKEND, ("long",))
     skip = pytest.mark.skip(reason=f"left out under {BACKEND} without --thorough")
     for item in items:
         if any(item.get_closest_marker(name) for name in left_out):

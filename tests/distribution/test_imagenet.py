@@ -12,7 +12,7 @@ from recipes.imagenet import sources
 from recipes.imagenet.input import Batches, Corrupt
 from tests.distribution import launch
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.long
 
 BACKEND = keras.backend.backend()
 MODE = "hosts" if BACKEND == "jax" else "data"

@@ -12,7 +12,7 @@ from recipes.train import Arguments
 from recipes.training.run import run
 from tests.distribution import launch
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.long
 
 BACKEND = keras.backend.backend()
 #: Several processes, where the backend has them.

@@ -112,6 +112,7 @@ def starts(output, name, module):
     return len(re.findall(rf"^--- 2.* {module} ", (output / f"{name}.log").read_text(), re.M))
 
 
+@pytest.mark.long
 def test_sweep_that_is_killed_and_stopped_is_finished_and_runs_nothing_twice(tmp_path):
     output = tmp_path / "sweep"
     *good, bad = (f"digits-resnet8_4x2-lc_frozen-n{n}-b64-e2-s0" for n in (128, 64, 99999))
