@@ -109,6 +109,7 @@ def test_trains_with_the_recipes_optimizer_and_loss(finished):
     assert int(model.optimizer.iterations) == EPOCHS * 24 // 8
 
 
+@pytest.mark.long
 def test_equal_arguments_give_equal_runs_and_seeds_others(finished, folder, tmp_path):
     run(arguments(folder, tmp_path / "again"))
     assert history(tmp_path / "again") == history(finished[0])
@@ -116,6 +117,7 @@ def test_equal_arguments_give_equal_runs_and_seeds_others(finished, folder, tmp_
     assert history(tmp_path / "other")["loss"][0] != history(finished[0])["loss"][0]
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(
     finished, folder, tmp_path, monkeypatch, capsys
 ):
@@ -147,6 +149,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.long
 def test_the_command_takes_presets_and_writes_a_preview(folder, tmp_path):
     words = ["--preset", "r18d-lcx8", "--data-dir", folder, "--preview", tmp_path / "seen.png"]
     words += ["--augmentation", "light", "--image-size", 16, "--batch-size", 8]
