@@ -30,7 +30,7 @@ def pytest_configure(config):
     for line in IGNORED_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
     config.addinivalue_line("markers", "once: run under TensorFlow, others with --thorough")
-    config.addinivalue_line("markers", "slow_under_jax: run under JAX with --thorough")
+    config.addinivalue_line("markers", "large: run under PyTorch, others with --thorough")
     config.addinivalue_line("markers", "long: run with --thorough")
     full_float32()
 
@@ -46,9 +46,12 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--thorough"):
         return
-    # JAX compiles for each shape of each variable: large networks take it minutes.
-    left_out = {"jax": ("long", "once", "slow_under_jax"), "torch": ("long", "once")}
-    left_out = left_out.get(BACKEND, ("long",))
+    # PyTorch builds large networks in seconds; JAX compiles for each shape of each variable.
+    left_out = {
+        "tensorflow": ("long", "large"),
+        "jax": ("long", "once", "large"),
+        "torch": ("long", "once"),
+    }[BACKEND]
     skip = pytest.mark.skip(reason=f"left out under {BACKEND} without --thorough")
     for item in items:
         if any(item.get_closest_marker(name) for name in left_out):

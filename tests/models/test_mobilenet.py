@@ -11,7 +11,7 @@ from keras_lc import spatial
 from tests.models import torch_mobilenet
 from tests.models.torch_networks import NETWORKS, Network, compare, count, pictures
 
-pytestmark = pytest.mark.slow_under_jax
+pytestmark = pytest.mark.large
 
 NAMES = ["mobilenet_v2", "mobilenet_v3_large"]
 TWINS = [

@@ -10,7 +10,7 @@ from tests import oracles
 from tests.models import torch_resnet
 from tests.models.torch_networks import NETWORKS, Network, compare, count, pictures
 
-pytestmark = pytest.mark.slow_under_jax
+pytestmark = pytest.mark.large
 
 RESNETS = {name: net for name, net in NETWORKS.items() if net.build.func is keras_lc.ResNet}
 # JAX takes 10 s to compile a network with bottlenecks; those left out differ in numbers alone.

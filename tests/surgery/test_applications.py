@@ -10,7 +10,7 @@ from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D, LCConv2D
 from keras_lc.surgery.spatial_convolutions import is_spatial
 from tests import oracles
 
-pytestmark = pytest.mark.slow_under_jax
+pytestmark = pytest.mark.large
 
 SHAPE = (32, 32, 3)
 

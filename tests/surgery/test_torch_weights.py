@@ -10,7 +10,7 @@ from keras_lc import spatial
 from tests import oracles
 from tests.models import torch_resnet
 
-pytestmark = pytest.mark.slow_under_jax
+pytestmark = pytest.mark.large
 
 
 def small(depth=18, spatial="learned", **arguments):
