@@ -9,7 +9,6 @@ so the suite can be cut into calls of --seconds. Writes JSON to --output, gpu.js
 
 import dataclasses
 import importlib.util
-import json
 import os
 import pathlib
 import subprocess
@@ -18,7 +17,7 @@ import time
 
 import tyro
 
-from keras_lc.training.resume import write_json
+from recipes.files import read_json, write_json
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _FORMS = {
@@ -51,7 +50,7 @@ def main(arguments):
     arguments.output.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + arguments.seconds
     report_path = arguments.output / "gpu.json"
-    report = json.loads(report_path.read_text()) if report_path.exists() else {}
+    report = read_json(report_path) or {}
     for name, backend, command in commands(arguments):
         if report.get(name, {}).get("returncode") == 0:
             continue
@@ -129,7 +128,7 @@ def run(name, backend, command, output, seconds):
     }
     config = output / name / "config.json"
     if returncode == 0 and config.exists():
-        row["results"] = json.loads(config.read_text())["results"]
+        row["results"] = read_json(config)["results"]
     return row
 
 

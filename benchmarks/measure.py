@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 import keras_lc
-from keras_lc.training.resume import write_json
-from recipes.training.run import environment
+from recipes.files import write_json
+from recipes.training.environment import environment
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 

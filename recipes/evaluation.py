@@ -12,7 +12,7 @@ import keras_lc
 from recipes.files import read_json, write_json
 from recipes.sweeping.grid import Evaluation
 from recipes.training import images
-from recipes.training.run import environment
+from recipes.training.environment import environment
 
 _BATCH = 250
 

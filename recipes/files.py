@@ -22,7 +22,7 @@ def write_json(path: pathlib.Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def read_json(path: pathlib.Path) -> dict | None:
+def read_json(path: pathlib.Path) -> dict | list | None:
     """Returns the content of a JSON file, or `None` where there is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -66,11 +66,9 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
 
     def plain(layer):
         exact_type = type(layer)
-        if exact_type in (LCConv2D, FrozenConv2D):
-            if layer.is_depthwise:
-                return [_depthwise_conv2d(layer)]
-            return [_conv2d(layer, layer.kernel, layer.bias)]
-        if exact_type is GramLimitConv2D:
+        if exact_type in (LCConv2D, FrozenConv2D) and layer.is_depthwise:
+            return [_depthwise_conv2d(layer)]
+        if exact_type in (LCConv2D, FrozenConv2D, GramLimitConv2D):
             return [_conv2d(layer, layer.kernel, layer.bias)]
         if exact_type is FrozenDepthwiseConv2D:
             config = keras.layers.DepthwiseConv2D.get_config(layer)

@@ -15,7 +15,10 @@ Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """One training run. Writes best.keras, model.keras, history.json, config.json, curves.png."""
+    """One training run.
+
+    Writes best.keras, model.keras, history.json, seconds.json, config.json and curves.png.
+    """
 
     preset: Name | None = None
     """A network of the papers. What is given besides overrides it."""

@@ -4,10 +4,12 @@ Every random number is a function of the seed, the epoch and the place in it, so
 resumed at an epoch sees the batches that it would have seen, however many threads decode them.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
 import warnings
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -81,6 +83,15 @@ class Corrupt:
                 f"{len(self.names)} images are damaged, more than --max-corrupt {self.limit}:\n  "
                 + "\n  ".join(self.names)
             )
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raises `check`'s error in place of what tf.data makes of it, which names no image."""
+        try:
+            yield
+        except tf.errors.OpError:
+            self.check()
+            raise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,7 @@
 import keras
 
 import keras_lc
-
-# In pixel values.
-_MEAN = (123.675, 116.28, 103.53)
-_STD = (58.395, 57.12, 57.375)
+from keras_lc.models.classifier import IMAGENET_MEAN, IMAGENET_STD
 
 
 def build(arguments, classes: int) -> keras.Model:
@@ -26,8 +23,8 @@ def build(arguments, classes: int) -> keras.Model:
         "spatial": operators[arguments.spatial](),
         "input_shape": (arguments.image_size, arguments.image_size, 3),
         "classes": classes,
-        "mean": _MEAN,
-        "std": _STD,
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
         "data_format": "channels_last",
         "seed": arguments.seed,
     }

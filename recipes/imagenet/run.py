@@ -1,28 +1,15 @@
 """A training run on ImageNet. Imports Keras, so the backend must be chosen before."""
 
-import sys
-
 import keras
 import numpy as np
-import tensorflow as tf
-from rich.console import Console
-from rich.table import Table
 
 import keras_lc
-from keras_lc.training.resume import write_json
 from recipes.imagenet import sources
 from recipes.imagenet.input import AUGMENTATIONS, Batches, Corrupt, keep_from_gpus
 from recipes.imagenet.network import build
-from recipes.training.callbacks import InterruptBetweenBatches, TrainingTime
-from recipes.training.folder import as_json, output_folder, resume_command
-from recipes.training.run import (
-    EXPORTED,
-    begin,
-    count_parameters,
-    describe_replicas,
-    environment,
-    on_gpu,
-)
+from recipes.training.callbacks import TrainingTime
+from recipes.training.environment import on_gpu
+from recipes.training.session import Session
 
 _COLUMNS = 8
 _TOP = 5
@@ -38,16 +25,15 @@ def run(arguments) -> dict | None:
         The results, as they stand in `config.json`; `None` for a preview.
     """
     keep_from_gpus()
-    devices = begin(arguments)
-    console = Console(quiet=not devices.is_first)
-    output = output_folder(arguments, arguments.preset or "imagenet", devices.processes)
+    session = Session(arguments, "recipes.imagenet", arguments.preset or "imagenet")
+    devices, checkpoints = session.devices, session.checkpoints
     train, test, class_names = sources.find(arguments.data_dir, arguments.seed)
     steps = _steps(arguments, len(train))
     corrupt = Corrupt(arguments.max_corrupt)
     batches = Batches(
         classes=len(class_names),
         image_size=arguments.image_size,
-        batch_size=_batch_size(arguments, devices),
+        batch_size=session.batch_size(images=arguments.batch_size),
         crop_ratio=arguments.crop_ratio,
         seed=arguments.seed,
         corrupt=corrupt,
@@ -58,7 +44,7 @@ def run(arguments) -> dict | None:
     augmentation = AUGMENTATIONS[arguments.augmentation]
     if arguments.preview:
         _preview(batches.training(train, augmentation, steps, 0, 1), arguments.preview)
-        console.print(f"The first batch: {arguments.preview}", highlight=False, soft_wrap=True)
+        session.say(f"The first batch: {arguments.preview}")
         return None
 
     precision = arguments.precision
@@ -66,41 +52,21 @@ def run(arguments) -> dict | None:
         precision = "mixed_float16" if on_gpu() else "float32"
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(arguments.seed % 2**32)
-    checkpoints = keras_lc.training.ResumableRun(output, write=devices.is_first)
-    with devices.scope():
-        model, first_epoch = (arguments.resume and checkpoints.restore()) or (
-            build(arguments, len(class_names)),
-            0,
-        )
-        if not model.compiled:
-            _compile(model, arguments, steps)
-    # Before the first file: all processes have now seen whether there is a run in the folder.
-    devices.prepare(model)
-    config = {
-        "arguments": as_json(arguments),
-        "precision": precision,
-        "replicas": devices.replicas,
-        "processes": devices.processes,
-        **environment(),
-    }
-    if devices.is_first:
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(output / "config.json", config)
-    console.print(
+    model, first_epoch = session.start(
+        lambda: build(arguments, len(class_names)),
+        lambda model: _compile(model, arguments, steps),
+        precision=precision,
+    )
+    session.say(
         f"{model.name}: {len(train):,} training and {len(test):,} test images, "
-        f"{len(class_names)} classes. Keras {keras.__version__} on {keras.backend.backend()}, "
-        f"{config['device']}{describe_replicas(devices)}, {precision}.\nFiles: {output}",
-        highlight=False,
-        soft_wrap=True,
+        f"{len(class_names)} classes. {session.machine}, {precision}.\nFiles: {session.output}"
     )
 
     best = keras_lc.training.BestModel(
-        output / "best.keras", history=checkpoints.history, write=devices.is_first
+        session.output / "best.keras", history=checkpoints.history, write=devices.is_first
     )
-    speed = TrainingTime(output, first_epoch, write=devices.is_first)
-    interrupt = InterruptBetweenBatches()
-    try:
-        interrupt.arm()
+    speed = TrainingTime(session.output, first_epoch, write=devices.is_first)
+    with session.stoppable() as interrupt, corrupt.explained():
         if first_epoch < arguments.epochs:
             model.fit(
                 batches.training(train, augmentation, steps, first_epoch, arguments.epochs),
@@ -110,51 +76,23 @@ def run(arguments) -> dict | None:
                 validation_data=batches.evaluation(test),
                 shuffle=False,
                 callbacks=[speed, best, checkpoints, interrupt],
-                verbose=(1 if sys.stdout.isatty() else 2) if devices.is_first else 0,
+                verbose=session.verbose,
             )
         # Loaded, since what is reported must be what is in the file.
         with devices.scope():
             model = keras.saving.load_model(best.path, compile=False)
             _compile(model, arguments, steps)
         devices.prepare(model)
-        if devices.replicas > 1:
-            results = _evaluate_together(model, batches.evaluation(test))
-        else:
-            results = _evaluate(model, batches.evaluation(test))
-    except KeyboardInterrupt:
-        console.print(
-            f"\nStopped. Go on with: {resume_command('recipes.imagenet', output)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        sys.exit(130)
-    except tf.errors.OpError:
-        corrupt.check()
-        raise
-    finally:
-        interrupt.disarm()
+        evaluate = _evaluate_together if devices.replicas > 1 else _evaluate
+        results = evaluate(model, batches.evaluation(test))
 
-    trained, frozen = count_parameters(model)
     results |= {
         "best_epoch": 1 + int(np.argmax(checkpoints.history["val_accuracy"])),
         "damaged_images": corrupt.names,
-        "trained_parameters": trained,
-        "frozen_parameters": frozen,
         "seconds": sum(speed.epochs),
         "images_per_second": steps * arguments.batch_size / speed.median if speed.seconds else None,
     }
-    if not devices.is_first:
-        return results
-    keras_lc.analysis.plot_curves(checkpoints.history, output / "curves.png", model.name)
-    if arguments.export:
-        exported = output / EXPORTED[arguments.export_format]
-        keras_lc.export(model, exported, format=arguments.export_format)
-        console.print(f"Exported and verified: {exported}", highlight=False, soft_wrap=True)
-    write_json(output / "config.json", {**config, "results": results})
-    # Last, since a run with a model is finished, and cannot be resumed.
-    checkpoints.finish(output / "model.keras")
-    _report(console, results)
-    return results
+    return session.finish(model, results, _describe(results), model.name)
 
 
 def _steps(arguments, images):
@@ -173,13 +111,6 @@ def _steps(arguments, images):
             "--batch-size, or --steps, for which images come several times an epoch."
         )
     return steps
-
-
-def _batch_size(arguments, devices):
-    try:
-        return devices.batch_size(arguments.batch_size, images=arguments.batch_size)
-    except ValueError as error:
-        raise SystemExit(f"--batch-size: {error}") from None
 
 
 def _compile(model, arguments, steps):
@@ -234,23 +165,14 @@ def _preview(data, path):
     keras.utils.save_img(path, picture, scale=False)
 
 
-def _count(results):
-    if "test_correct" not in results:
-        return ""
-    return f" ({results['test_correct']:,} of {results['test_images']:,})"
-
-
-def _report(console, results):
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row(
-        "test top-1",
-        f"{results['test_accuracy']:.2%}{_count(results)}, epoch {results['best_epoch']}",
-    )
-    table.add_row("test top-5", f"{results['test_top5']:.2%}")
-    table.add_row("trained parameters", f"{results['trained_parameters']:,}")
-    table.add_row("frozen parameters", f"{results['frozen_parameters']:,}")
-    if results["images_per_second"]:
-        table.add_row("training", f"{results['images_per_second']:,.0f} images/s")
+def _describe(results):
+    count = ""
+    if "test_correct" in results:
+        count = f" ({results['test_correct']:,} of {results['test_images']:,})"
+    rows = {
+        "test top-1": f"{results['test_accuracy']:.2%}{count}, epoch {results['best_epoch']}",
+        "test top-5": f"{results['test_top5']:.2%}",
+    }
     if results["damaged_images"]:
-        table.add_row("damaged images", f"{len(results['damaged_images']):,}, in config.json")
-    console.print(table, highlight=False)
+        rows["damaged images"] = f"{len(results['damaged_images']):,}, in config.json"
+    return rows

@@ -148,7 +148,7 @@ def figure_6(runs: Runs) -> str:
 
 
 def figure_7(runs: Runs) -> str:
-    kernels = {}
+    kernels, learned = {}, None
     for row in _one_seed(runs.rows):
         model = _model(runs, row)
         stem = next(iter(spatial_kernels(model).values()))
@@ -156,11 +156,10 @@ def figure_7(runs: Runs) -> str:
             kernels.setdefault("random", _random_filters(model))
             kernels[f"E = {row['expansion']}"] = stem
         else:
-            # Last, as in the paper.
             learned = stem
-            kernels["learned"] = learned
-    if "learned" in kernels:
-        kernels["learned"] = kernels.pop("learned")
+    if learned is not None:
+        # Last, as in the paper.
+        kernels["learned"] = learned
     plot_kernels(kernels, runs.picture(""), count=16)
     return "Combinations of more and more random filters, and learned filters. One seed."
 

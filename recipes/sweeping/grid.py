@@ -10,6 +10,18 @@ Operator = Literal["learned", "frozen", "lc_frozen", "lc_learnable", "gram_limit
 Between = Literal["none", "relu", "bn", "bn_relu"]
 
 
+def command_words(settings: dict) -> list[str]:
+    """Returns settings as a command line has them; what is `None` is left out."""
+    words = []
+    for name, value in settings.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None:
+            words += [f"--{option}", str(value)]
+    return words
+
+
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """The settings of one run of `recipes.train`.
@@ -81,26 +93,10 @@ class Cell:
     def train_arguments(self) -> list[str]:
         """Returns the settings as arguments of `recipes.train`."""
         spatial = "lc" if self.operator.startswith("lc_") else self.operator
-        options = {
-            "dataset": self.dataset, "network": self.network, "depth": self.depth,
-            "width": self.width, "kernel-size": self.kernel_size, "spatial": spatial,
-            "expansion": self.expansion, "between": self.between, "epochs": self.epochs,
-            "subset": self.subset, "batch-size": self.batch_size,
-            "augmentation": self.augmentation, "precision": self.precision, "seed": self.seed,
-        }  # fmt: skip
-        words = [
-            word
-            for name, value in options.items()
-            if value is not None
-            for word in (f"--{name}", str(value))
-        ]
-        for name, value in (
-            ("frozen", self.operator != "lc_learnable"),
-            ("compact", self.compact),
-            ("shared-basis", self.shared_basis),
-        ):
-            words.append(f"--{name}" if value else f"--no-{name}")
-        return words
+        settings = dataclasses.asdict(self)
+        del settings["operator"]
+        settings |= {"spatial": spatial, "frozen": self.operator != "lc_learnable"}
+        return command_words(settings)
 
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Cell)}
@@ -178,12 +174,7 @@ class Evaluation:
 
     def arguments(self) -> list[str]:
         """Returns the settings as arguments of `recipes.evaluate`."""
-        return [
-            word
-            for name, value in dataclasses.asdict(self).items()
-            if value is not None
-            for word in (f"--{name.replace('_', '-')}", str(value))
-        ]
+        return command_words(dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True)

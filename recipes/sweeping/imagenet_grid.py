@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 from typing import ClassVar
 
+from recipes.sweeping.grid import command_words
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageNetCell:
@@ -44,12 +46,7 @@ class ImageNetCell:
 
     def train_arguments(self) -> list[str]:
         """Returns the settings as arguments of `recipes.imagenet`."""
-        return [
-            word
-            for name, value in dataclasses.asdict(self).items()
-            if value is not None
-            for word in (f"--{name.replace('_', '-')}", str(value))
-        ]
+        return command_words(dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True)

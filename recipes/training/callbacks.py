@@ -1,13 +1,12 @@
 """What watches a training run: its speed, and Ctrl-C."""
 
-import json
 import signal
 import statistics
 import time
 
 import keras
 
-from keras_lc.training.resume import write_json
+from recipes.files import read_json, write_json
 
 
 class TrainingTime(keras.callbacks.Callback):
@@ -27,8 +26,7 @@ class TrainingTime(keras.callbacks.Callback):
         self._begin = None
         self._write = write
         self._file = folder / "seconds.json"
-        before = first_epoch and self._file.exists()
-        self.epochs = json.loads(self._file.read_text())[:first_epoch] if before else []
+        self.epochs = (read_json(self._file) or [])[:first_epoch]
 
     def on_epoch_begin(self, epoch, logs=None):
         self._begin = self._epoch_begin = time.perf_counter()

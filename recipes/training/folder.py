@@ -2,9 +2,10 @@
 
 import dataclasses
 import datetime
-import json
 import pathlib
 import sys
+
+from recipes.files import read_json
 
 # What a run may be resumed with: none of these change its result.
 _FREE_ON_RESUME = {"resume", "export", "export_format", "output", "data_dir", "download"}
@@ -29,8 +30,8 @@ def output_folder(arguments, name: str, processes: int = 1) -> pathlib.Path:
             raise SystemExit("--resume needs --output, the folder of the run to go on with.")
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         return pathlib.Path("runs") / f"{now}-{name}"
-    written = arguments.output / "config.json"
-    if not written.exists():
+    before = read_json(arguments.output / "config.json")
+    if before is None:
         return arguments.output
     if not arguments.resume:
         raise SystemExit(
@@ -39,7 +40,6 @@ def output_folder(arguments, name: str, processes: int = 1) -> pathlib.Path:
         )
     if (arguments.output / "model.keras").exists():
         raise SystemExit(f"The run in {arguments.output} is finished: see its config.json.")
-    before = json.loads(written.read_text())
     now = as_json(arguments)
     changed = [
         f"--{name.replace('_', '-')}: {before['arguments'].get(name)} then, {value} now"

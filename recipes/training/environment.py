@@ -1,0 +1,57 @@
+"""What a run's figures must be read with: backend, device, versions and commit."""
+
+import datetime
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+
+import keras
+
+_PACKAGES = ("keras-lc", "keras", "numpy", "tensorflow", "jax", "torch")
+
+
+def environment() -> dict:
+    """Returns backend, device, versions, commit and time, as JSON can hold them."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "backend": keras.backend.backend(),
+        "device": _device(),
+        "versions": versions,
+        "git_commit": _git_commit(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def on_gpu() -> bool:
+    """Returns whether Keras computes on a GPU, or a TPU."""
+    return bool(_accelerators())
+
+
+def _device():
+    return ", ".join(_accelerators()) or f"{os.cpu_count()} CPU cores"
+
+
+def _accelerators():
+    if keras.backend.backend() == "torch":
+        # Keras lists no devices under PyTorch.
+        import torch
+
+        return [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+    return [name for name in keras.distribution.list_devices() if "cpu" not in name]
+
+
+def _git_commit():
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+        cwd=pathlib.Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    )
+    return found.stdout.strip() or None
