@@ -4,6 +4,7 @@ import pytest
 
 import keras_lc
 from keras_lc import spatial
+from tests import oracles
 
 
 def layer_of(operator, strides=1, seed=3, name="conv"):
@@ -19,12 +20,13 @@ def layer_of(operator, strides=1, seed=3, name="conv"):
         ("frozen", spatial.Frozen(), keras_lc.FrozenConv2D),
         ("lc", spatial.LC(), keras_lc.LCConv2D),
         ("gram_limit", spatial.GramLimit(), keras_lc.layers.GramLimitConv2D),
+        ("hybrid", spatial.Hybrid(), keras.layers.Conv2D),
     ],
 )
 def test_operators_have_names_and_layers(name, operator, layer):
     assert spatial.get(name) == operator
     assert spatial.get(operator) is operator
-    found = layer_of(operator).get_layer("conv")
+    found = layer_of(operator, strides=2).get_layer("conv")
     assert type(found) is layer and not found.use_bias
 
 
@@ -39,6 +41,76 @@ def test_strided_operators_pad_every_side_as_pytorch_does():
         window = padded[0, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
         expected = np.einsum("hwc,hwcf->f", window, kernel)
         np.testing.assert_allclose(got[0, row, column], expected, rtol=1e-4, atol=1e-5)
+
+
+def numpy_max_pool(x, size, strides):
+    """PyTorch's `MaxPool2d(size, strides, size // 2)`, channels last."""
+    pad = size // 2
+    padded = np.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)], constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (1, 2))
+    return windows.max((-2, -1))[:, ::strides, ::strides]
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("side", [8, 9])
+def test_max_pools_see_no_padding_among_negative_inputs(size, strides, side):
+    inputs = keras.Input((side, side, 2))
+    outputs = spatial.get("max")(inputs, 2, size, strides, 0, "channels_last", "conv")
+    x = np.random.default_rng(0).normal(-5, 1, (2, side, side, 2)).astype("float32")
+    got = keras.ops.convert_to_numpy(keras.Model(inputs, outputs)(x))
+    np.testing.assert_array_equal(got, numpy_max_pool(x, size, strides))
+
+
+def test_hybrid_pools_where_the_size_stays_and_averages_and_convolves_where_it_halves():
+    inputs = keras.Input((8, 8, 2))
+    hybrid = spatial.get("hybrid")
+    kept = keras.Model(inputs, hybrid(inputs, 2, 3, 1, 0, "channels_last", "conv"))
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 2)).astype("float32")
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(kept(x)), numpy_max_pool(x, 3, 1))
+    halved = keras.Model(inputs, hybrid(inputs, 4, 3, 2, 0, "channels_last", "conv"))
+    kernel = keras.ops.convert_to_numpy(halved.get_layer("conv").kernel)
+    means = x.reshape(1, 4, 2, 4, 2, 2).mean((2, 4))
+    expected = oracles.conv2d(means, kernel, padding="same")
+    oracles.assert_close(halved(x), expected)
+    assert not hybrid.is_normalized(1) and hybrid.is_normalized(2)
+
+
+@pytest.mark.parametrize("name", ["max", "hybrid"])
+def test_pools_leave_the_stem_to_a_learned_convolution(name):
+    assert spatial.get(name).for_stem() == spatial.Learned()
+    assert spatial.LC(8).for_stem() == spatial.LC(8)
+
+
+@pytest.mark.parametrize(
+    ("operator", "layer"),
+    [
+        (spatial.Learned(), keras.layers.DepthwiseConv2D),
+        (spatial.Frozen(), keras_lc.layers.FrozenDepthwiseConv2D),
+        (spatial.LC(2), keras_lc.LCConv2D),
+        (spatial.LC(2, between="bn"), keras_lc.layers.LCBlock),
+    ],
+)
+def test_a_group_for_each_channel_is_a_depthwise_convolution(operator, layer):
+    inputs = keras.Input((8, 8, 4))
+    for groups, kind in ((4, layer), (2, type(layer_of(operator).get_layer("conv")))):
+        model = keras.Model(
+            inputs, operator(inputs, 4, 3, 1, 0, "channels_last", "conv", groups=groups)
+        )
+        assert type(model.get_layer("conv")) is kind
+
+
+def test_learned_depthwise_filters_have_pytorchs_distribution():
+    inputs = keras.Input((8, 8, 512))
+    outputs = spatial.Learned()(inputs, 512, 3, 1, 0, "channels_last", "conv", groups=512)
+    kernel = keras.ops.convert_to_numpy(keras.Model(inputs, outputs).get_layer("conv").kernel)
+    assert 0.3 < np.abs(kernel).max() <= 1 / 3
+    assert abs(kernel.std() * 3 * 3**0.5 - 1) < 0.05
+
+
+def test_max_pool_keeps_the_number_of_channels():
+    with pytest.raises(ValueError, match=r"as many output as input channels.*filters=4"):
+        layer_of(spatial.MaxPool())
 
 
 @pytest.mark.parametrize("operator", [spatial.Frozen, spatial.LC])

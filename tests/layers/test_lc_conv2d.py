@@ -35,6 +35,9 @@ GEOMETRIES = {
     "dilation": {"expansion": 2, "dilation_rate": 2, "padding": "same"},
     "groups": {"expansion": 3, "groups": 2},
     "groups, same, strides": {"expansion": 2, "groups": 2, "strides": 2, "padding": "same"},
+    "depthwise": {"expansion": 3, "groups": 4, "filters": 8},
+    "depthwise, dilation": {"expansion": 2, "groups": 4, "filters": 4, "dilation_rate": 2},
+    "depthwise, strides": {"expansion": 2, "groups": 4, "filters": 4, "strides": (2, 1)},
     "rectangle": {"expansion": 2, "kernel_size": (2, 5)},
     "pointwise": {"expansion": 2, "kernel_size": 1},
     "learned": {"expansion": 2, "frozen": False},
@@ -80,7 +83,7 @@ class TestValues:
     def test_kernel_is_what_the_input_is_convolved_with(self, arguments):
         layer, x = make(**arguments), oracles.images(*SHAPE)
         conv = keras.layers.Conv2D(
-            6, layer.kernel_size, strides=layer.strides, padding=layer.padding,
+            layer.filters, layer.kernel_size, strides=layer.strides, padding=layer.padding,
             dilation_rate=layer.dilation_rate, groups=layer.groups,
         )  # fmt: skip
         conv.build(SHAPE)

@@ -242,6 +242,19 @@ class TestModel:
         assert "keras_lc" not in str(folded.get_config())
 
 
+@pytest.mark.parametrize("cls", [LCConv2D, FrozenConv2D])
+def test_a_group_for_each_channel_becomes_a_depthwise_convolution(cls):
+    layer = cls(8, 3, groups=4, strides=2, activation="relu", seed=0, name="conv")
+    folded = assert_folds(sequential(layer))
+    assert types(folded) == ["DepthwiseConv2D"]
+    twin = folded.layers[0]
+    assert (twin.name, twin.depth_multiplier, twin.strides) == ("conv", 2, (2, 2))
+    kernel = keras.ops.convert_to_numpy(layer.kernel)[:, :, 0]
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(twin.kernel), kernel.reshape(3, 3, 4, 2)
+    )
+
+
 class TestNothingOfKerasLcIsLeft:
     def test_a_file_loads_without_keras_lc(self, tmp_path):
         layers = [
@@ -430,6 +443,7 @@ BLOCK_OPTIONS = {
     "trained": dict(frozen=False),
     "same": dict(padding="same", expansion=2),
     "strides": dict(strides=2),
+    "groups": dict(groups=2, expansion=2),
 }
 
 
