@@ -6,9 +6,6 @@ import math
 import keras
 
 _FLOAT = 4
-# A kernel turned for the gradient of its input, and the gradient that it has itself before it is
-# one of basis and combination. Measured: XLA's plans hold both, of all layers.
-_KERNEL_COPIES = 2
 
 
 def peak_of_step(
@@ -18,6 +15,7 @@ def peak_of_step(
     activation_bytes: int,
     all_gradients: bool,
     eager: bool = False,
+    kernel_copies: int = 2,
 ) -> dict[str, int]:
     """Follows a step through a network, forward and back, and finds when it holds the most.
 
@@ -35,8 +33,11 @@ def peak_of_step(
         all_gradients: Boolean, whether gradients of variables live until the end of the step.
         eager: Boolean, whether each operation keeps what it needs, as under PyTorch: a batch
             normalization also the difference to the mean, and a convolution its input in a layout
-            of its own. The gradient of what enters a normalization then comes in three parts,
-            through mean, variance and result.
+            of its own. Keras then also holds what each layer returned until the last one did. The
+            gradient of what enters a normalization comes in three parts, through mean, variance
+            and result.
+        kernel_copies: Integer, how often a step holds each kernel besides: turned for the gradient
+            of its input, and as the gradient of a product of basis and combination.
 
     Returns:
         A dict of bytes: the `peak` of all that is not the state between steps, the `activations`
@@ -66,7 +67,7 @@ def peak_of_step(
             if isinstance(layer, keras.layers.BatchNormalization | keras.layers.Conv2D):
                 private[layer.name] += sum(sizes[id(t)] for t in _inputs(layer))
     kernels = {
-        name: _FLOAT * (part.product + _KERNEL_COPIES * part.kernel)
+        name: _FLOAT * (part.product + kernel_copies * part.kernel)
         + (activation_bytes < _FLOAT) * activation_bytes * part.kernel
         for name, part in parts.items()
     }
@@ -75,14 +76,19 @@ def peak_of_step(
     live = dict.fromkeys(images, None)
     held = workspace
     used = collections.Counter()
+
+    def unneeded(tensor):
+        return 0 < users[tensor] == used[tensor] and not keepers[tensor] and tensor not in images
+
     for layer in layers:
         live[id(layer.output)] = None
         held += private[layer.name]
         peak = max(peak, held + sum(sizes[t] for t in live))
-        for tensor in map(id, _inputs(layer)):
-            used[tensor] += 1
-            if used[tensor] == users[tensor] and not keepers[tensor] and tensor not in images:
-                del live[tensor]
+        entering = [id(tensor) for tensor in _inputs(layer)]
+        used.update(entering)
+        if not eager:
+            live = {t: None for t in live if t not in entering or not unneeded(t)}
+    live = {t: None for t in live if not unneeded(t)}
     activations = sum(sizes[t] for t in live) + sum(private.values())
 
     # What comes before the first trained variable needs no gradient.

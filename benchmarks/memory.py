@@ -2,18 +2,13 @@
 
     KERAS_BACKEND=jax python -m benchmarks.memory
 
-On a CPU it is the process' largest resident size less what it was before the network was built;
-on a GPU what the framework's allocator reports. Under JAX also what XLA plans for a step: exact,
-where the resident size varies by tens of MiB. Writes JSON to benchmarks/results/.
+The variables, and what the framework's own allocator hands out during a step; under JAX on a CPU
+what XLA plans for it. Writes JSON to benchmarks/results/.
 """
 
 import dataclasses
-import gc
 import json
-import os
 import pathlib
-import resource
-import statistics
 
 import keras
 import numpy as np
@@ -21,7 +16,12 @@ import tyro
 
 import keras_lc
 from benchmarks import networks
-from benchmarks.measure import RESULTS, images_and_labels, in_child, training_step, write
+from benchmarks.allocations import peak_of
+from benchmarks.measure import RESULTS, images_and_labels, in_child, write
+from recipes.training.environment import on_gpu
+
+# The first steps compile, and make the optimizer's variables.
+_WARM_UP = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +37,6 @@ class Arguments:
     """cifar; or resnet, of ImageNet, with --depth, --variant and --image-size."""
     variant: str | None = None
     image_size: int = 32
-    steps: int = 3
-    repeats: int = 3
     output: pathlib.Path = RESULTS
     child: bool = False
     """Measure one, and print JSON."""
@@ -51,23 +49,15 @@ def main(arguments):
     rows = {}
     for name in arguments.names:
         options = ["--child", "--names", name]
-        for field in ("batch_size", "depth", "width", "network", "variant", "image_size", "steps"):
+        for field in ("batch_size", "depth", "width", "network", "variant", "image_size"):
             if getattr(arguments, field) is None:
                 continue
             options += [f"--{field.replace('_', '-')}", str(getattr(arguments, field))]
-        found = [
-            # Freed tensors go back to the system at once: what is resident is what is in use.
-            in_child("benchmarks.memory", *options, MALLOC_MMAP_THRESHOLD_="65536")
-            for _ in range(arguments.repeats)
-        ]
-        rows[name] = found[0] | {"peak": int(statistics.median(row["peak"] for row in found))}
-        rows[name]["peaks"] = [row["peak"] for row in found]
+        rows[name] = in_child("benchmarks.memory", *options)
         ratio = rows[name]["peak"] / next(iter(rows.values()))["peak"]
-        planned = rows[name]["planned"]
         print(
             f"{name:20} {rows[name]['peak'] / 2**20:9.1f} MiB  {ratio:6.2f} x, of which weights "
-            f"and optimizer {rows[name]['variables'] / 2**20:7.1f} MiB"
-            + (f"; planned {planned / 2**20:9.1f} MiB" if planned else ""),
+            f"and optimizer {rows[name]['variables'] / 2**20:7.1f} MiB",
             flush=True,
         )
     print(write("benchmarks.memory", arguments, rows, arguments.output))
@@ -75,13 +65,6 @@ def main(arguments):
 
 def measure(arguments):
     (name,) = arguments.names
-    # Start-up and thread pools of the framework and of NumPy's BLAS, before counting.
-    square = np.eye(1024)
-    np.linalg.cholesky(square @ square)
-    training_step(networks.make("plain", depth=8, width=4), batch_size=8)()
-    gc.collect()
-    keras.utils.clear_session()
-    before = _resident()
     if name.startswith("layer-"):
         model, data = _layer(name.removeprefix("layer-"), arguments.batch_size)
     else:
@@ -95,14 +78,17 @@ def measure(arguments):
         )
         keras_lc.training.CIFAR.compile(model, steps=1000)
         data = images_and_labels((arguments.batch_size, *model.input_shape[1:]))
-    for _ in range(arguments.steps):
+
+    def step():
         float(np.ravel(model.train_on_batch(*data))[0])
+
+    for _ in range(_WARM_UP):
+        step()
     state = [*model.weights, *model.optimizer.variables]
-    return {
-        "peak": _gpu_peak() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before,
-        "variables": sum(int(np.prod(v.shape)) * np.dtype("float32").itemsize for v in state),
-        "planned": _planned(model, data),
-    }
+    variables = sum(int(np.prod(v.shape)) * np.dtype(v.dtype).itemsize for v in state)
+    on_cpu_under_jax = keras.backend.backend() == "jax" and not on_gpu()
+    during_step = _planned(model, data) if on_cpu_under_jax else peak_of(step)
+    return {"peak": variables + during_step, "variables": variables}
 
 
 def _layer(form, batch_size):
@@ -134,9 +120,7 @@ def _layer(form, batch_size):
 
 
 def _planned(model, data):
-    """Bytes of a step's arguments and of all that XLA keeps while it runs; `None` without JAX."""
-    if keras.backend.backend() != "jax":
-        return None
+    """Bytes of all that XLA keeps while a step runs, beside variables."""
     import jax
 
     owners = [
@@ -147,31 +131,7 @@ def _planned(model, data):
     ]
     state = tuple([variable.value for variable in variables] for variables in owners)
     step = jax.jit(model.train_step, donate_argnums=0).lower(state, data).compile()
-    plan = step.memory_analysis()
-    return plan.argument_size_in_bytes + plan.temp_size_in_bytes
-
-
-def _resident():
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _gpu_peak():
-    """Bytes, or `None` without a GPU. Keras reports no peak, so each framework is asked."""
-    backend = keras.backend.backend()
-    if backend == "torch":
-        import torch
-
-        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    if backend == "jax":
-        import jax
-
-        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("GPU"):
-        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
-    return None
+    return step.memory_analysis().temp_size_in_bytes + sum(array.nbytes for array in data)
 
 
 if __name__ == "__main__":

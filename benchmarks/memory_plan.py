@@ -11,7 +11,6 @@ Writes JSON to --output. `--measure` compares with what a step takes, in process
 import dataclasses
 import pathlib
 import re
-import statistics
 from typing import Literal
 
 import keras
@@ -27,9 +26,6 @@ from benchmarks.measure import RESULTS, in_child, write
 FORMS = ("plain", "full", "compact", "learnable", "two-layer", "two-layer-learnable")
 _SLOTS = {"sgd": 1, "lamb": 2}
 _FLOAT = 4
-# Of a resident size, what compiled functions, thread pools and allocators take, whatever the
-# batch: 110 to 160 MiB in benchmarks.memory's results under TensorFlow.
-_PROCESS = 120 * 2**20
 _NAME = re.compile(rf"({'|'.join(FORMS)})(?:-x(\d+))?")
 
 
@@ -60,8 +56,6 @@ class Arguments:
     device_memory_gib: float = 40.0
     measure: bool = False
     """Also train a few steps of each, and compare (sgd, float32)."""
-    repeats: int = 3
-    """Processes that measure each."""
     output: pathlib.Path = RESULTS
 
 
@@ -78,6 +72,7 @@ def main(arguments):
                 activation_bytes=2 if arguments.precision == "mixed" else _FLOAT,
                 copies=_copies(arguments.optimizer),
                 eager=keras.backend.backend() == "torch",
+                kernel_copies=KERNEL_COPIES[keras.backend.backend()],
             )
             plan["fits"] = plan["peak"] <= arguments.device_memory_gib * 2**30
             if arguments.measure:
@@ -117,6 +112,9 @@ def network(arguments) -> keras.Model:
 #: then with Nesterov's momentum, each a list of its own; TensorFlow updates each variable by
 #: itself, but holds all gradients. XLA uses each when it is there, and keeps none.
 UPDATE_COPIES = {"torch": 2, "tensorflow": 0, "jax": None}
+#: How often a step holds each kernel besides, as measured: XLA turns and differentiates all of them
+#: before it updates any.
+KERNEL_COPIES = {"torch": 2, "tensorflow": 1, "jax": 2}
 
 
 def _copies(optimizer):
@@ -132,6 +130,7 @@ def training_memory(
     activation_bytes: int = 4,
     copies: int | None = None,
     eager: bool = False,
+    kernel_copies: int = 2,
 ) -> dict[str, int]:
     """Estimates what training holds at its peak, in bytes.
 
@@ -159,6 +158,7 @@ def training_memory(
         copies: Integer: whether all gradients live until the update, and how many more copies of
             them that makes. `None` where each is used as soon as it is there.
         eager: Boolean, whether each operation keeps what its gradient needs, as under PyTorch.
+        kernel_copies: Integer, how often a step holds each kernel besides.
 
     Returns:
         A dict of bytes: `parameters` (trained), `frozen`, `optimizer`, `gradients`, `activations`
@@ -176,7 +176,9 @@ def training_memory(
     parts = {layer.name: _numbers(layer, form, expansion) for layer in plain.layers}
     trained = sum(part.trained for part in parts.values())
     frozen = sum(part.frozen for part in parts.values())
-    step = peak_of_step(plain, parts, batch_size, activation_bytes, copies is not None, eager)
+    step = peak_of_step(
+        plain, parts, batch_size, activation_bytes, copies is not None, eager, kernel_copies
+    )
     state = _FLOAT * ((1 + slots) * trained + frozen)
     updating = _FLOAT * trained * (1 + copies) if copies is not None else 0
     return {
@@ -262,13 +264,7 @@ def _measured(arguments, name, batch_size):
     for field in ("variant", "width", "image_size"):
         if (value := getattr(arguments, field)) is not None:
             options += [f"--{field.replace('_', '-')}", str(value)]
-    found = [
-        in_child("benchmarks.memory", *options, MALLOC_MMAP_THRESHOLD_="65536")
-        for _ in range(arguments.repeats)
-    ]
-    # XLA's own plan is exact; a resident size comes and goes by tens of MiB.
-    peak = found[0]["planned"] or int(statistics.median(row["peak"] for row in found)) - _PROCESS
-    return {"measured": peak, "resident": [row["peak"] for row in found]}
+    return {"measured": in_child("benchmarks.memory", *options)["peak"]}
 
 
 if __name__ == "__main__":

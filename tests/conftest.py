@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import tempfile
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -9,6 +10,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
 BACKEND = os.environ["KERAS_BACKEND"]
+
+if BACKEND == "jax":
+    # What one test compiles another need not, nor the processes that tests start.
+    COMPILED = tempfile.TemporaryDirectory(prefix="jax-")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 # Before Keras. A backend that is missing ends the run here: a skip would hide it. PyTorch must
 # come before TensorFlow, which Keras imports for its data pipelines (segfault otherwise).

@@ -91,6 +91,14 @@ def test_eager_step_keeps_each_convolutions_input_once_more(plain):
     assert plan["activations"] - fused["activations"] == NORMALIZED + MAP
 
 
+def test_eager_step_holds_what_every_layer_returned_until_the_last_one_did(plain):
+    maps = IMAGE + NORMALIZED + 4 * MAP + 4 * 2 * (4 + 10)
+    kept_besides = NORMALIZED + MAP
+    # Without Nesterov's copies and those of kernels, which are larger than such small maps.
+    plan = training_memory(plain, "plain", BATCH, eager=True, kernel_copies=0)
+    assert plan["peak"] == 2 * plan["parameters"] + maps + kept_besides
+
+
 def test_eager_step_keeps_what_pytorch_saves():
     """Within 10 %: what autograd keeps of a network's forward pass, kernels apart."""
     if keras.backend.backend() != "torch":

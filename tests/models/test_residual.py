@@ -21,8 +21,15 @@ OPERATORS = {
     "max": spatial.MaxPool(),
     "hybrid": spatial.Hybrid(),
 }
-every_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
-
+# Compiled in seconds under PyTorch, in half a minute under the others.
+FEW = ("lc", "lc bn", "hybrid")
+every_operator = pytest.mark.parametrize(
+    "operator",
+    [
+        pytest.param(operator, id=name, marks=() if name in FEW else pytest.mark.large)
+        for name, operator in OPERATORS.items()
+    ],
+)
 some_operators = pytest.mark.parametrize("name", ["learned", "lc", "max", "hybrid"])
 
 
