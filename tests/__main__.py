@@ -1,7 +1,7 @@
 """Runs the tests under each backend: `python -m tests [BACKEND …] [pytest arguments …]`.
 
-Several backends run side by side, as many as there are cores. One alone has the terminal to
-itself, for `--pdb`.
+Several backends run side by side: each often waits for a process that a test started. One alone has
+the terminal to itself, for `--pdb`.
 """
 
 import concurrent.futures
@@ -17,7 +17,7 @@ def main():
     chosen = [word for word in sys.argv[1:] if word in BACKENDS] or BACKENDS
     arguments = [word for word in sys.argv[1:] if word not in BACKENDS]
     run = run_alone if len(chosen) == 1 else run_beside_others
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(len(chosen)) as pool:
         codes = list(pool.map(lambda backend: run(backend, arguments), chosen))
     failed = [backend for backend, code in zip(chosen, codes, strict=True) if code]
     print(
