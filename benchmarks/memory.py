@@ -18,6 +18,7 @@ import keras_lc
 from benchmarks import networks
 from benchmarks.allocations import peak_of
 from benchmarks.measure import RESULTS, images_and_labels, in_child, write
+from recipes.command_line import command_words
 from recipes.training.environment import on_gpu
 
 # The first steps compile, and make the optimizer's variables.
@@ -48,12 +49,9 @@ def main(arguments):
         return
     rows = {}
     for name in arguments.names:
-        options = ["--child", "--names", name]
-        for field in ("batch_size", "depth", "width", "network", "variant", "image_size"):
-            if getattr(arguments, field) is None:
-                continue
-            options += [f"--{field.replace('_', '-')}", str(getattr(arguments, field))]
-        rows[name] = in_child("benchmarks.memory", *options)
+        fields = ("batch_size", "depth", "width", "network", "variant", "image_size")
+        options = command_words({field: getattr(arguments, field) for field in fields})
+        rows[name] = in_child("benchmarks.memory", "--child", "--names", name, *options)
         ratio = rows[name]["peak"] / next(iter(rows.values()))["peak"]
         print(
             f"{name:20} {rows[name]['peak'] / 2**20:9.1f} MiB  {ratio:6.2f} x, of which weights "

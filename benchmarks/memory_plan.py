@@ -22,6 +22,7 @@ from rich.table import Table
 from benchmarks import networks
 from benchmarks.liveness import peak_of_step
 from benchmarks.measure import RESULTS, in_child, write
+from recipes.command_line import command_words
 
 FORMS = ("plain", "full", "compact", "learnable", "two-layer", "two-layer-learnable")
 _SLOTS = {"sgd": 1, "lamb": 2}
@@ -259,12 +260,11 @@ def _print(arguments, plain, rows):
 
 def _measured(arguments, name, batch_size):
     """What `benchmarks.memory` measures of the same network."""
-    options = ["--child", "--names", name, "--network", arguments.network]
-    options += ["--batch-size", str(batch_size), "--depth", str(arguments.depth)]
-    for field in ("variant", "width", "image_size"):
-        if (value := getattr(arguments, field)) is not None:
-            options += [f"--{field.replace('_', '-')}", str(value)]
-    return {"measured": in_child("benchmarks.memory", *options)["peak"]}
+    fields = ("network", "depth", "width", "variant", "image_size")
+    settings = {field: getattr(arguments, field) for field in fields}
+    options = command_words({**settings, "batch_size": batch_size})
+    child = in_child("benchmarks.memory", "--child", "--names", name, *options)
+    return {"measured": child["peak"]}
 
 
 if __name__ == "__main__":

@@ -6,20 +6,10 @@ import pathlib
 import re
 from typing import ClassVar, Literal
 
+from recipes.command_line import command_words
+
 Operator = Literal["learned", "frozen", "lc_frozen", "lc_learnable", "gram_limit"]
 Between = Literal["none", "relu", "bn", "bn_relu"]
-
-
-def command_words(settings: dict) -> list[str]:
-    """Returns settings as a command line has them; what is `None` is left out."""
-    words = []
-    for name, value in settings.items():
-        option = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
-        elif value is not None:
-            words += [f"--{option}", str(value)]
-    return words
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from typing import ClassVar
 
-from recipes.sweeping.grid import command_words
+from recipes.command_line import command_words
 
 
 @dataclasses.dataclass(frozen=True)

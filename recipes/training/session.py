@@ -34,7 +34,6 @@ class Session:
 
     Attributes:
         devices: `keras_lc.distribution.Distribution`, what the run is trained on.
-        console: `rich.console.Console`, which is silent in all processes but one.
         output: Path of the run's folder.
         checkpoints: `keras_lc.training.ResumableRun` of the folder.
         verbose: Integer for `fit`.
@@ -42,7 +41,7 @@ class Session:
 
     def __init__(self, arguments, module: str, name: str):
         self.devices = _distribute(arguments)
-        self.console = Console(quiet=not self.devices.is_first)
+        self._console = Console(quiet=not self.devices.is_first)
         self.output = output_folder(arguments, name, self.devices.processes)
         self.checkpoints = keras_lc.training.ResumableRun(self.output, write=self.devices.is_first)
         self.verbose = (1 if sys.stdout.isatty() else 2) if self.devices.is_first else 0
@@ -97,8 +96,8 @@ class Session:
         return f"{name}, {self.devices.replicas} replicas in {self.devices.processes} processes"
 
     def say(self, text: str) -> None:
-        """Prints text as it is, on lines as long as they are."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        """Prints text as it is, on lines as long as they are; in one process of several."""
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[InterruptBetweenBatches]:
@@ -144,7 +143,7 @@ class Session:
         table = Table(show_header=False, box=None, pad_edge=False)
         for row in rows.items():
             table.add_row(*row)
-        self.console.print(table, highlight=False)
+        self._console.print(table, highlight=False)
         return results
 
 

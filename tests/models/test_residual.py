@@ -21,15 +21,8 @@ OPERATORS = {
     "max": spatial.MaxPool(),
     "hybrid": spatial.Hybrid(),
 }
-# Compiled in seconds under PyTorch, in half a minute under the others.
-FEW = ("lc", "lc bn", "hybrid")
-every_operator = pytest.mark.parametrize(
-    "operator",
-    [
-        pytest.param(operator, id=name, marks=() if name in FEW else pytest.mark.large)
-        for name, operator in OPERATORS.items()
-    ],
-)
+every_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+
 some_operators = pytest.mark.parametrize("name", ["learned", "lc", "max", "hybrid"])
 
 

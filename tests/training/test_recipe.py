@@ -15,9 +15,9 @@ from keras_lc.training import (
 )
 
 
-def rates(recipe, steps, at):
+def rates(recipe, steps):
     schedule = recipe.optimizer(steps)._learning_rate
-    return [float(schedule(step)) for step in at]
+    return [float(schedule(step)) for step in range(steps + 1)]
 
 
 def test_imagenets_is_the_papers():
@@ -31,16 +31,15 @@ def test_imagenets_is_the_papers():
 
 def test_learning_rate_rises_for_the_warmup_and_then_falls_along_a_cosine():
     recipe = dataclasses.replace(IMAGENET_A2, epochs=12, warmup_epochs=2)
-    steps = np.array([0, 1, 2, 19, 20, 21, 60, 119, 120])
+    steps = np.arange(121)
     cosine = (1 + np.cos(np.pi * (steps - 20) / 100)) / 2
     expected = 5e-3 * np.where(steps < 20, steps / 20, cosine)
-    np.testing.assert_allclose(rates(recipe, 120, steps), expected, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(rates(recipe, 120), expected, rtol=1e-5, atol=1e-9)
 
 
 def test_without_a_warmup_the_cosine_begins_at_once():
-    steps = np.arange(51)
-    expected = 1e-2 * (1 + np.cos(np.pi * steps / 50)) / 2
-    np.testing.assert_allclose(rates(CIFAR, 50, steps), expected, rtol=1e-5, atol=1e-9)
+    expected = 1e-2 * (1 + np.cos(np.pi * np.arange(51) / 50)) / 2
+    np.testing.assert_allclose(rates(CIFAR, 50), expected, rtol=1e-5, atol=1e-9)
 
 
 def test_lamb_has_the_recipes_values():
