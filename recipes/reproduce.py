@@ -3,10 +3,11 @@
     python -m recipes.reproduce table1 figure4 --datasets cifar10 \\
         --data-dirs cifar10 ~/cifar10-jpeg --epochs 10 --seeds 2 --expansions 1 8 128
 
-Each is a sweep (see `recipes.sweep`) and writes `NAME.md` and pictures into --output. All share
-their runs there: figures 4 and 5 are two views of one sweep. Without options it is the paper's
-experiment, which takes up to hundreds of GPU hours; options scale it to the machine, and the
-result says in what it is not the paper's.
+Each is a sweep (see `recipes.sweep`) and writes `NAME.md`, its runs as `NAME.json`, and pictures
+into --output. All share their runs there: figures 4 and 5 are two views of one sweep. Without
+options it is the paper's experiment, which takes up to hundreds of GPU hours; options scale it to
+the machine, and the result says in what it is not the paper's. Figures 2 and 3 are drawings, and
+the paper's text knows no figure 9.
 """
 
 import dataclasses
@@ -17,7 +18,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from recipes.files import write_text
+from recipes.command_line import this_command
+from recipes.files import write_json, write_text
 from recipes.paper.experiments import EXPERIMENTS, cells_of, differences, scale
 from recipes.sweep import share_cores, sweep
 from recipes.sweeping.grid import Evaluation, Machine, Operator
@@ -156,7 +158,7 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
     Args:
         name: Name of the experiment.
         grids: Dict from its parts to their grids.
-        output: Path of the folder of the runs; `NAME.md` and `NAME*.png` go there too.
+        output: Path of the folder of the runs; `NAME.md`, `NAME.json` and `NAME*.png` go there too.
 
     Returns:
         The Markdown.
@@ -204,6 +206,16 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
         ]
     )
     write_text(output / f"{name}.md", text + "\n")
+    write_json(
+        output / f"{name}.json",
+        {
+            "title": experiment.title,
+            "command": this_command(),
+            "not_as_in_the_paper": notes,
+            "training_hours": hours,
+            "runs": runs.rows,
+        },
+    )
     return text
 
 

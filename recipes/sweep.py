@@ -18,6 +18,7 @@ import sys
 
 import tyro
 
+from recipes.command_line import this_command
 from recipes.files import write_json
 from recipes.sweeping.grid import Evaluation, Grid, Machine
 from recipes.sweeping.jobs import Job, Outcome, training_job
@@ -70,7 +71,7 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
     write_json(
         output / "sweep.json",
         {
-            "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
+            "command": this_command(),
             "host": platform.node(),
             "runs": [job.name for job in jobs],
         },
@@ -116,10 +117,6 @@ def share_cores(machine: Machine) -> Machine:
             raise SystemExit(f"--threads must be at least 1. Received: {machine.threads}")
         return machine
     return dataclasses.replace(machine, threads=max(1, (os.cpu_count() or 1) // machine.workers))
-
-
-def _module():
-    return f"recipes.{pathlib.Path(sys.argv[0]).stem}"
 
 
 if __name__ == "__main__":

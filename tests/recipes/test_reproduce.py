@@ -142,6 +142,19 @@ def test_table_1_has_ours_beside_the_papers(tmp_path):
         assert min(picture.size) > 400
 
 
+def test_runs_behind_a_table_are_written_as_json(tmp_path):
+    grids = scaled("table1", arguments("table1", expansions=(), datasets=("cifar10",), epochs=10))
+    write_runs(tmp_path, grids, lambda cell: 0.7 + cell.seed / 100)
+    render("table1", grids, tmp_path)
+    written = read_json(tmp_path / "table1.json")
+    assert "epochs: 10 instead of 75" in written["not_as_in_the_paper"]
+    assert "pytest" in written["command"]
+    assert written["training_hours"] == pytest.approx(6 * 90 / 3600)
+    assert {run["run"]: run["test_accuracy"] for run in written["runs"]} == {
+        cell.name: 0.7 + cell.seed / 100 for cell in cells_of(grids)["LC"]
+    }
+
+
 def test_unfinished_runs_are_counted(tmp_path):
     grids = scaled("table3", arguments("table3", expansions=()))
     cells = cells_of(grids)["LC"]
