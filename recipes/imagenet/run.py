@@ -55,6 +55,7 @@ def run(arguments) -> dict | None:
     model, first_epoch = session.start(
         lambda: build(arguments, len(class_names)),
         lambda model: _compile(model, arguments, steps),
+        data=sources.describe(train, test, class_names),
         precision=precision,
     )
     session.say(

@@ -4,7 +4,9 @@ A source is streamed: one pass gives every picture once, still encoded, and hold
 """
 
 import dataclasses
+import hashlib
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -36,6 +38,10 @@ class Folder:
 
     def __len__(self):
         return len(self.files)
+
+    def names(self) -> Iterable[str]:
+        """What tells these pictures from others: `class/file` of each."""
+        return ("/".join(pathlib.PurePath(file).parts[-2:]) for file in self.files)
 
     def in_order(self) -> tf.data.Dataset:
         """Returns `(name, encoded picture, label)` of all pictures, in their order."""
@@ -83,6 +89,10 @@ class TFRecords:
 
     def __len__(self):
         return self.builder.info.splits[self.split].num_examples
+
+    def names(self) -> Iterable[str]:
+        """As `Folder.names`: the version of the data set, and the numbers of its pictures."""
+        yield f"{self.builder.info.full_name}, {self.split}: {len(self)}"
 
     def in_order(self) -> tf.data.Dataset:
         """As `Folder.in_order`."""
@@ -164,6 +174,27 @@ def find(data_dir: pathlib.Path | None, seed: int) -> tuple[Source, Source, tupl
         )
     (_, train), (_, test) = listings.items()
     return _folder(train, seed), _folder(test, seed), tuple(train)
+
+
+def describe(train: Source, test: Source, class_names: tuple[str, ...]) -> dict:
+    """Returns what tells these pictures from others, without reading them.
+
+    Returns:
+        A dict with the `fingerprint` of the pictures' names, their `source`, and the numbers of
+        `training_images`, `test_images` and `classes`.
+    """
+    digest = hashlib.sha256()
+    for split in (train, test):
+        for name in split.names():
+            digest.update(f"{name}\n".encode())
+        digest.update(b"\n")
+    return {
+        "fingerprint": digest.hexdigest()[:12],
+        "source": "image folder" if isinstance(train, Folder) else _TFDS_NAME,
+        "training_images": len(train),
+        "test_images": len(test),
+        "classes": len(class_names),
+    }
 
 
 def _folder(listing, seed):

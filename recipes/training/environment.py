@@ -11,6 +11,9 @@ import keras
 
 _PACKAGES = ("keras-lc", "keras", "numpy", "tensorflow", "jax", "torch")
 
+#: What `environment` returns the values of.
+ENVIRONMENT = ("backend", "device", "versions", "git_commit", "started")
+
 
 def environment() -> dict:
     """Returns backend, device, versions, commit and time, as JSON can hold them."""
@@ -22,7 +25,7 @@ def environment() -> dict:
             continue
     return {
         "backend": keras.backend.backend(),
-        "device": _device(),
+        "device": device(),
         "versions": versions,
         "git_commit": _git_commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -34,7 +37,8 @@ def on_gpu() -> bool:
     return bool(_accelerators())
 
 
-def _device():
+def device() -> str:
+    """Returns the name of what Keras computes on."""
     return ", ".join(_accelerators()) or f"{os.cpu_count()} CPU cores"
 
 

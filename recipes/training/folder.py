@@ -6,6 +6,7 @@ import pathlib
 import sys
 
 from recipes.files import read_json
+from recipes.training.environment import ENVIRONMENT
 
 # What a run may be resumed with: none of these change its result.
 _FREE_ON_RESUME = {"resume", "export", "export_format", "output", "data_dir", "download"}
@@ -52,6 +53,31 @@ def output_folder(arguments, name: str, processes: int = 1) -> pathlib.Path:
             + "\n  ".join(changed)
         )
     return arguments.output
+
+
+def record(before: dict | None, now: dict) -> dict:
+    """Returns what `config.json` holds of a run that starts, or goes on.
+
+    Args:
+        before: Dict, what it held, or `None` for a new run.
+        now: Dict, what it would hold of a new run, with the environment's keys.
+
+    Returns:
+        `now`, with the environment in which the run was started, and as `resumed` those in which
+        it went on.
+
+    Raises:
+        SystemExit: If the run was started with other images.
+    """
+    if before is None:
+        return now
+    then, found = before.get("data", {}), now.get("data", {})
+    # Runs from before fingerprints were written have none.
+    if then.get("fingerprint", found.get("fingerprint")) != found.get("fingerprint"):
+        raise SystemExit(f"The run was started with other images: {then} then, {found} now.")
+    first = {name: before.get(name) for name in ENVIRONMENT}
+    part = {name: now[name] for name in ENVIRONMENT}
+    return {**now, **first, "resumed": [*before.get("resumed", []), part]}
 
 
 def as_json(arguments) -> dict:

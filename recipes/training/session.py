@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_lc
-from recipes.files import write_json
+from recipes.files import read_json, write_json
 from recipes.training.callbacks import InterruptBetweenBatches
-from recipes.training.environment import environment
-from recipes.training.folder import as_json, output_folder, resume_command
+from recipes.training.environment import device, environment
+from recipes.training.folder import as_json, output_folder, record, resume_command
 
 _EXPORTED = {
     "tf_saved_model": "saved_model",
@@ -65,8 +65,18 @@ class Session:
 
         Args:
             build, compile: What makes a new model, and what compiles one.
-            **config: What `config.json` shall hold beside arguments and environment.
+            **config: What `config.json` shall hold beside arguments and environment; as `data`,
+                a dict with the `fingerprint` of the images.
         """
+        config = {
+            "arguments": as_json(self._arguments),
+            **config,
+            "replicas": self.devices.replicas,
+            "processes": self.devices.processes,
+            **environment(),
+        }
+        # A run that is not resumed has no folder yet; see `output_folder`.
+        self._config = record(read_json(self.output / "config.json"), config)
         with self.devices.scope():
             model, first_epoch = (self._arguments.resume and self.checkpoints.restore()) or (
                 build(),
@@ -76,13 +86,6 @@ class Session:
                 compile(model)
         # Before the first file: all processes have now seen whether there is a run in the folder.
         self.devices.prepare(model)
-        self._config = {
-            "arguments": as_json(self._arguments),
-            **config,
-            "replicas": self.devices.replicas,
-            "processes": self.devices.processes,
-            **environment(),
-        }
         if self.devices.is_first:
             write_json(self.output / "config.json", self._config)
         return model, first_epoch
@@ -90,7 +93,7 @@ class Session:
     @property
     def machine(self) -> str:
         """`"Keras 3.15.1 on jax, 2 CPU cores, 4 replicas in 2 processes"`."""
-        name = f"Keras {keras.__version__} on {keras.backend.backend()}, {self._config['device']}"
+        name = f"Keras {keras.__version__} on {keras.backend.backend()}, {device()}"
         if self.devices.replicas == self.devices.processes == 1:
             return name
         return f"{name}, {self.devices.replicas} replicas in {self.devices.processes} processes"

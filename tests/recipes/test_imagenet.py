@@ -97,6 +97,8 @@ def test_config_says_how_the_run_was_made(finished):
     config = json.loads((finished[0] / "config.json").read_text())
     assert config["arguments"]["optimizer"] == "lamb"
     assert config["precision"] == "float32"
+    counts = {"training_images": 6 * CLASSES, "test_images": 2 * CLASSES, "classes": CLASSES}
+    assert counts.items() <= config["data"].items()
     assert config["backend"] == keras.backend.backend()
     assert config["results"] == finished[1]
 

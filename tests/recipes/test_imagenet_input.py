@@ -1,5 +1,7 @@
 """The stream of batches: a function of seed and epoch, whatever the backend and the threads."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -282,6 +284,23 @@ def test_streams_what_tfds_prepared(prepared):
     stream = training(prepared, MIXED, last=2)
     assert [images.shape for images, _ in stream] == [(6, SIZE, SIZE, 3)] * 4
     assert_equal(stream[2:], training(prepared, MIXED, first=1, last=2))
+
+
+def test_sources_differ_by_their_files(folder, tmp_path):
+    described = sources.describe(*sources.find(folder, seed=0))
+    assert described == sources.describe(*sources.find(folder, seed=1))
+    copy = shutil.copytree(folder, tmp_path / "moved")
+    assert sources.describe(*sources.find(copy, seed=0)) == described
+    first = next(copy.glob("val/*/*"))
+    first.rename(first.with_name(f"other-{first.name}"))
+    assert sources.describe(*sources.find(copy, seed=0))["fingerprint"] != described["fingerprint"]
+
+
+def test_what_tfds_prepared_is_described_by_its_version_and_size(prepared, folder):
+    described = sources.describe(*sources.find(prepared, 0))
+    assert described["source"] == "imagenet2012"
+    assert (described["training_images"], described["classes"]) == (CLASSES, CLASSES)
+    assert described["fingerprint"] != sources.describe(*sources.find(folder, 0))["fingerprint"]
 
 
 def test_where_nothing_is_the_error_says_what_was_looked_for(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 
 import keras_lc
 from recipes.train import Arguments
+from recipes.training.folder import record
 from recipes.training.run import run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -145,6 +147,10 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(finished, folder, tmp_
     assert resume, said
     with pytest.raises(SystemExit, match=r"--expansion: 2 then, 4 now"):
         run(arguments(folder, output, expansion=4, resume=True))
+    fewer = shutil.copytree(folder, tmp_path / "fewer")
+    (fewer / "train" / "0" / "0.png").unlink()
+    with pytest.raises(SystemExit, match="The run was started with other images"):
+        run(arguments(fewer, output, resume=True))
     results = run(arguments(folder, output, resume=True))
     seconds = json.loads((output / "seconds.json").read_text())
     assert len(seconds) == EPOCHS and results["seconds"] == sum(seconds)
@@ -153,6 +159,24 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(finished, folder, tmp_
     )
     for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+    config = json.loads((output / "config.json").read_text())
+    (part,) = config["resumed"]
+    assert part["started"] > config["started"] and part["backend"] == config["backend"]
+
+
+def test_environment_of_the_start_is_kept_and_later_ones_are_added():
+    def environment(backend, started):
+        about = {"backend": backend, "device": "2 CPU cores", "versions": {}, "git_commit": "1"}
+        return {**about, "started": started, "data": {"fingerprint": "abc"}}
+
+    first, second, third = map(environment, ("torch", "jax", "jax"), ("1", "2", "3"))
+    assert record(None, first) == first
+    twice = record(record(first, second), third)
+    assert (twice["backend"], twice["started"]) == ("torch", "1")
+    assert [(part["backend"], part["started"]) for part in twice["resumed"]] == [
+        ("jax", "2"),
+        ("jax", "3"),
+    ]
 
 
 def test_resume_needs_the_folder():
