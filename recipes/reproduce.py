@@ -20,6 +20,7 @@ import tyro
 
 from recipes.command_line import this_command
 from recipes.files import write_json, write_text
+from recipes.imagenet.presets import PRESETS, preset_operator
 from recipes.paper.experiments import EXPERIMENTS, cells_of, differences, scale
 from recipes.sweep import share_cores, sweep
 from recipes.sweeping.grid import Evaluation, Machine, Operator
@@ -95,44 +96,67 @@ def main() -> None:
     if arguments.machine.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.machine.backend
     for name, parts in grids.items():
-        print(render(name, parts, arguments.output))
+        try:
+            print(render(name, parts, arguments.output))
+        except SystemExit as error:
+            print(error, file=sys.stderr)
+            failed = True
     sys.exit(1 if failed else 0)
 
 
 def scaled(name: str, arguments: Arguments) -> dict:
     """Returns the grids of a table or figure, scaled as the arguments say."""
-    given = {
-        "datasets": tuple(name for name in arguments.datasets if name != "imagenet"),
-        "networks": arguments.networks,
-        "presets": arguments.presets,
-        "depths": arguments.depths,
-        "widths": arguments.widths,
-        "expansions": arguments.expansions,
-        "kernel_sizes": arguments.kernel_sizes,
-        "epochs": arguments.epochs and (arguments.epochs,),
-        "subsets": arguments.subset and (arguments.subset,),
-        "batch_sizes": arguments.batch_size and (arguments.batch_size,),
-        "image_sizes": arguments.image_size and (arguments.image_size,),
-        "steps": arguments.steps and (arguments.steps,),
-        "precisions": arguments.precision and (arguments.precision,),
-        "compact": (arguments.compact,),
-    }
+    given = {axis: _tuple(getattr(arguments, option)) for option, axis in _AXES.items()}
+    given["datasets"] = tuple(name for name in arguments.datasets if name != "imagenet")
+    unknown = sorted(set(arguments.presets) - set(PRESETS))
+    if unknown:
+        raise SystemExit(f"--presets must be of {', '.join(PRESETS)}. Received: {unknown[0]}")
     if arguments.seeds is not None and arguments.seeds < 1:
         raise SystemExit(f"--seeds must be at least 1. Received: {arguments.seeds}")
     grids = {}
     for part, grid in EXPERIMENTS[name].grids.items():
         if arguments.datasets and not _has_any(grid, arguments.datasets):
             continue
-        grid = scale(grid, **given)
+        grid = scale(grid, **given, compact=(arguments.compact,))
         if arguments.seeds is not None:
             grid = dataclasses.replace(grid, seeds=tuple(range(arguments.seeds)))
-        if arguments.operators:
-            grid = _restrict(grid, arguments.operators)
+        grid = _restrict(grid, arguments.operators, arguments.expansions)
         if grid is not None:
             grids[part] = grid
     if not grids:
-        raise SystemExit(f"{name} has nothing of what --datasets and --operators ask for.")
+        raise SystemExit(
+            f"{name} has nothing of what --datasets, --operators and --expansions ask for."
+        )
+    for option, axis in _AXES.items():
+        # Parts without one of --datasets are left out above.
+        applies = axis == "datasets" or any(_has_axis(grid, axis) for grid in grids.values())
+        if given[axis] and not applies:
+            raise SystemExit(
+                f"--{option.replace('_', '-')} says nothing of {name}, which would run as large "
+                "as it is. Call it in a command of its own."
+            )
     return grids
+
+
+# From options to the axes of the grids.
+_AXES = {
+    "datasets": "datasets", "networks": "networks", "presets": "presets", "depths": "depths",
+    "widths": "widths", "expansions": "expansions", "kernel_sizes": "kernel_sizes",
+    "epochs": "epochs", "subset": "subsets", "batch_size": "batch_sizes",
+    "image_size": "image_sizes", "steps": "steps", "precision": "precisions",
+}  # fmt: skip
+
+
+def _tuple(value):
+    if value is None or isinstance(value, tuple):
+        return value or ()
+    return (value,)
+
+
+def _has_axis(grid, axis):
+    if axis == "expansions" and isinstance(grid, ImageNetGrid):
+        return any(preset_operator(preset)[1] is not None for preset in grid.presets)
+    return hasattr(grid, axis)
 
 
 def _has_any(grid, datasets):
@@ -141,15 +165,33 @@ def _has_any(grid, datasets):
     return any(name != "imagenet" for name in datasets)
 
 
-def _restrict(grid, operators):
+def _restrict(grid, operators, expansions):
     """Returns a grid with some of its operators, and the control if asked for; `None` for none."""
     if isinstance(grid, ImageNetGrid):
-        kept = tuple(name for name in grid.spatials if name is None or name in operators)
-        return dataclasses.replace(grid, spatials=kept) if kept else None
+        return _restrict_presets(grid, operators, expansions)
+    if not operators:
+        return grid
     kept = tuple(name for name in grid.operators if name in operators)
     if "gram_limit" in operators and "lc_frozen" in grid.operators:
         kept += ("gram_limit",)
     return dataclasses.replace(grid, operators=kept) if kept else None
+
+
+def _restrict_presets(grid, operators, expansions):
+    spatials = tuple(s for s in grid.spatials if s is None or not operators or s in operators)
+    presets = []
+    for preset in grid.presets:
+        operator, expansion = preset_operator(preset)
+        # Where the grid gives the operator, the preset is but the rest of the network.
+        if None in grid.spatials:
+            if operators and operator not in operators:
+                continue
+            if expansions and expansion not in (None, *expansions):
+                continue
+        presets.append(preset)
+    if not spatials or not presets:
+        return None
+    return dataclasses.replace(grid, spatials=spatials, presets=tuple(presets))
 
 
 def render(name: str, grids: dict, output: pathlib.Path) -> str:
@@ -169,7 +211,7 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
     # After the backend is chosen.
     from recipes.paper.figures import RENDERERS
     from recipes.paper.numbers import OPERATORS
-    from recipes.paper.render import Runs, check_comparable, conditions, select
+    from recipes.paper.render import Runs, check_comparable, conditions, departures, select
 
     written = [
         {**row, "kind": OPERATORS.get(row["operator"], row["operator"])} for row in collect(output)
@@ -180,18 +222,19 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
     # A part that was left out has no runs.
     for part in experiment.grids:
         parts.setdefault(part, [])
-    runs = Runs(parts, output, lambda suffix: output / f"{name}{suffix}.png")
+    runs = Runs(parts, output, name)
     if not runs.rows:
         raise SystemExit(f"{name}: no run is finished yet in {output}.")
     check_comparable(runs.rows)
-    # What was drawn before may not be drawn now.
-    for path in pictures(output, name):
-        path.unlink()
     body = RENDERERS[name](runs)
+    # What was drawn before may not be drawn now.
+    for path in set(pictures(output, name)) - set(runs.drawn):
+        path.unlink()
 
     asked = len({cell for wanted in cells.values() for cell in wanted})
     notes = [f"{len(runs.rows)} of {asked} runs are finished."] if len(runs.rows) < asked else []
     notes += _differences(experiment.grids, grids)
+    notes += departures(runs.rows, experiment.attacked)
     marks = "\n".join(f"- {note}" for note in notes) or "- nothing: these are its settings"
     hours = sum(row["seconds"] or 0 for row in runs.rows) / 3600
     text = "\n\n".join(

@@ -56,6 +56,15 @@ PRESETS = {
 }
 
 
+def preset_operator(name: str) -> tuple[str, int | None]:
+    """Returns a preset's spatial operator, as results name it, and its expansion if it has one."""
+    settings = PRESETS[name].settings
+    spatial = settings.get("spatial", "lc")
+    if spatial != "lc":
+        return spatial, None
+    return "lc_frozen" if settings.get("frozen", True) else "lc_learnable", settings["expansion"]
+
+
 def table() -> str:
     """Returns the names and what the papers say of them, a line each."""
     width = max(map(len, PRESETS))

@@ -3,7 +3,7 @@
 import dataclasses
 
 from recipes.paper.numbers import IMAGENET_NETWORKS, NETWORKS
-from recipes.sweeping.grid import Cell, Grid
+from recipes.sweeping.grid import AXES, Cell, Grid
 from recipes.sweeping.imagenet_grid import ImageNetCell, ImageNetGrid
 
 _EXPANSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -18,10 +18,12 @@ class Experiment:
         title: String.
         grids: Dict from the parts of it to the runs that the paper made for them. Where the paper
             shows a picture only, which points lie on its axes is our reading of it.
+        attacked: Boolean, whether it shows accuracy under attack.
     """
 
     title: str
     grids: dict[str, Grid | ImageNetGrid]
+    attacked: bool = False
 
 
 _EXPANSION_GRIDS = {
@@ -66,7 +68,7 @@ EXPERIMENTS = {
             "ImageNet": ImageNetGrid(tuple(IMAGENET_NETWORKS), spatials=("learned", "frozen")),
         },
     ),
-    "figure4": Experiment("Accuracy over the expansion, CIFAR-10", _EXPANSION_GRIDS),
+    "figure4": Experiment("Accuracy over the expansion, CIFAR-10", _EXPANSION_GRIDS, attacked=True),
     "figure5": Experiment(
         "Diversity of the filters over the expansion, CIFAR-10", _EXPANSION_GRIDS
     ),
@@ -100,7 +102,8 @@ EXPERIMENTS = {
 def scale(grid: Grid | ImageNetGrid, **settings) -> Grid | ImageNetGrid:
     """Returns a grid with other values of some settings, to fit a machine.
 
-    Where the paper varies a setting, all given values take their place, and else only the first:
+    Where the paper varies a setting, all given values take their place. Where it has one value,
+    that stays if it is among the given ones, and else the first of them takes its place:
     `depths=(8, 14)` gives a sweep over depths two depths, and a sweep over widths the depth 8.
 
     Args:
@@ -108,15 +111,16 @@ def scale(grid: Grid | ImageNetGrid, **settings) -> Grid | ImageNetGrid:
         **settings: Tuples of values, or `None` for the paper's. Those that a grid does not have
             do not change it.
     """
-    given = {name: tuple(values) for name, values in settings.items() if values}
-    return dataclasses.replace(
-        grid,
-        **{
-            name: values if len(getattr(grid, name)) > 1 else values[:1]
-            for name, values in given.items()
-            if hasattr(grid, name)
-        },
-    )
+    scaled = {}
+    for name, values in settings.items():
+        if not values or not hasattr(grid, name):
+            continue
+        papers = getattr(grid, name)
+        if len(papers) > 1:
+            scaled[name] = tuple(values)
+        else:
+            scaled[name] = papers if papers[0] in values else tuple(values[:1])
+    return dataclasses.replace(grid, **scaled)
 
 
 def differences(paper: Grid | ImageNetGrid, grid: Grid | ImageNetGrid) -> list[str]:
@@ -126,13 +130,23 @@ def differences(paper: Grid | ImageNetGrid, grid: Grid | ImageNetGrid) -> list[s
         # The compact form is the same network, trained the same way.
         if field.name == "compact":
             continue
-        theirs, ours = getattr(paper, field.name), getattr(grid, field.name)
+        theirs, ours = _values(paper, field.name), _values(grid, field.name)
         if field.name == "seeds":
             theirs, ours = (len(theirs),), (len(ours),)
-        if theirs != ours:
+        # Where none is left, other settings say so.
+        if ours and theirs != ours:
             name = field.name.replace("_", " ")
             found.append(f"{name}: {_listed(ours)} instead of {_listed(theirs)}")
     return found
+
+
+def _values(grid, axis):
+    """The values of a setting in those runs that have it."""
+    if isinstance(grid, ImageNetGrid):
+        return getattr(grid, axis)
+    values = tuple(dict.fromkeys(getattr(cell, AXES[axis]) for cell in grid.cells()))
+    # Of all axes but this one, None is what does not apply.
+    return values if axis == "subsets" else tuple(v for v in values if v is not None)
 
 
 def cells_of(grids: dict[str, Grid | ImageNetGrid]) -> dict[str, list[Cell | ImageNetCell]]:

@@ -27,7 +27,7 @@ def table(runs: Runs, row: str, names: dict, numbers: dict) -> str:
     """Tables 1 and 3: accuracy by a setting and the operator, beside the paper's."""
     rows = [{**found, "line": names.get(found[row], found[row])} for found in runs.rows]
     found = means(rows, "test_accuracy", "line", "kind")
-    draw_beside_paper(found, numbers, runs.picture(""), "mean and standard deviation")
+    draw_beside_paper(found, numbers, runs.picture())
     return beside_paper(found, numbers)
 
 
@@ -44,7 +44,8 @@ def table_2(runs: Runs) -> str:
     rows = [
         {
             **row,
-            "line": "ResNet-18d" if row["expansion"] is None else f"LCx{row['expansion']}",
+            # Of presets that are not in the table, the name.
+            "line": paper.TABLE_2_NETWORKS.get(row["network"], row["network"]),
             "trained": "frozen" if row["operator"] in ("frozen", "lc_frozen") else "learnable",
         }
         for row in runs.rows
@@ -52,7 +53,7 @@ def table_2(runs: Runs) -> str:
     for value, top in (("test_accuracy", "top-1"), ("top5_accuracy", "top-5")):
         for (line, trained), point in means(rows, value, "line", "trained").items():
             found[line, f"{trained}, {top}"] = point
-    draw_beside_paper(found, paper.TABLE_2, runs.picture(""), "the best checkpoint of each run")
+    draw_beside_paper(found, paper.TABLE_2, runs.picture())
     return beside_paper(found, paper.TABLE_2)
 
 
@@ -62,11 +63,13 @@ def figure_1(runs: Runs) -> str:
         ("a", "CIFAR-10", paper.NETWORKS),
         ("b", "ImageNet", paper.IMAGENET_NETWORKS),
     ):
-        rows = [{**row, "line": names.get(row["network"])} for row in runs.parts[part]]
+        rows = [
+            {**row, "line": names.get(row["network"], row["network"])} for row in runs.parts[part]
+        ]
         if not rows:
             continue
         found = means(rows, "test_accuracy", "line", "kind")
-        draw_series(found, runs.picture(suffix), f"{part}: mean and standard deviation")
+        draw_series(found, runs.picture(suffix), part)
         drops = []
         for line in dict.fromkeys(line for line, _ in found):
             pair = [found.get((line, kind)) for kind in (_PLAIN, paper.FROZEN)]
@@ -86,8 +89,12 @@ def figure_4(runs: Runs) -> str:
         ("b", "full_parameters", "test_accuracy"),
         ("c", "expansion", "robust_accuracy"),
     ):
-        label = "trained parameters, without the compact form" if suffix == "b" else None
-        plot_sweep(runs.rows, runs.picture(suffix), x, y, group="kind", x_label=label)
+        rows, label = runs.rows, None
+        if suffix == "b":
+            # The control has as many parameters at each expansion.
+            rows = [r for r in rows if r[x] is not None and r["operator"] != "gram_limit"]
+            label = "trained parameters, without the compact form"
+        _draw_sweep(runs, suffix, rows, x, y, x_label=label)
 
     def even(y, first, second):
         return break_even(runs.rows, "expansion", y, first, second)
@@ -117,7 +124,7 @@ def figure_5(runs: Runs) -> str:
     for suffix, place in (("a", "first"), ("b", "last")):
         y = f"variance_entropy_normalized_{place}"
         label = f"variance entropy, {place} layer (random = 1)"
-        plot_sweep(runs.rows, runs.picture(suffix), "expansion", y, "kind", y_label=label)
+        _draw_sweep(runs, suffix, runs.rows, "expansion", y, y_label=label)
         tables.append(pivot(runs.rows, y, "expansion", "kind", f"{place} layer, E", plain))
     return "\n\n".join(
         [
@@ -140,7 +147,7 @@ def figure_6(runs: Runs) -> str:
         if not rows:
             continue
         suffix = {"width": "a", "depth": "b"}[part]
-        plot_sweep(rows, runs.picture(suffix), part, "test_accuracy", group="kind")
+        _draw_sweep(runs, suffix, rows, part, "test_accuracy")
         parts.append(pivot(rows, "test_accuracy", part, "kind", f"accuracy (%), {label}"))
         even = break_even(rows, part, "test_accuracy", _FROZEN, _LEARNABLE)
         parts.append(_claims(("LC frozen above LC learnable", f"near {label} = {place}", even)))
@@ -160,15 +167,17 @@ def figure_7(runs: Runs) -> str:
     if learned is not None:
         # Last, as in the paper.
         kernels["learned"] = learned
-    plot_kernels(kernels, runs.picture(""), count=16)
+    plot_kernels(kernels, runs.picture(), count=16)
     return "Combinations of more and more random filters, and learned filters. One seed."
 
 
 def figure_8(runs: Runs) -> str:
     # By name, since the operator is what differs.
     match = ["expansion", "kernel_size", "seed"]
-    pairs = gap(runs.rows, "test_accuracy", ("kind", _FROZEN, _LEARNABLE), match)
-    plot_sweep(pairs, runs.picture("a"), "expansion", "test_accuracy_gap", group="kernel_size")
+    pairs = []
+    if _have_pairs(runs.rows, match):
+        pairs = gap(runs.rows, "test_accuracy", ("kind", _FROZEN, _LEARNABLE), match)
+        _draw_sweep(runs, "a", pairs, "expansion", "test_accuracy_gap", group="kernel_size")
     claims = []
     for size in sorted({row["kernel_size"] for row in runs.rows}):
         rows = [row for row in runs.rows if row["kernel_size"] == size]
@@ -176,9 +185,11 @@ def figure_8(runs: Runs) -> str:
             (f"{size}x{size}: LC frozen above LC learnable", "eventually",
              break_even(rows, "expansion", "test_accuracy", _FROZEN, _LEARNABLE))
         )  # fmt: skip
-    maps = _heatmaps(runs)
+    largest = max((row["expansion"] for row in runs.rows if row["expansion"]), default=None)
+    maps = _heatmaps(runs, largest)
     if maps:
-        plot_spatial_variance(maps, runs.picture("b"), "combined kernels, one seed")
+        caption = f"combined kernels, E = {largest}, one seed"
+        plot_spatial_variance(maps, runs.picture("b"), caption)
     return "\n\n".join(
         [
             "LC frozen minus LC learnable, in percentage points, run by run:",
@@ -215,10 +226,8 @@ def _entropy_by_size(runs, place):
         "abcdefgh", sorted({r["kernel_size"] for r in runs.rows}), strict=False
     ):
         rows = [row for row in runs.rows if row["kernel_size"] == size]
-        plot_sweep(
-            rows, runs.picture(suffix), "expansion", y, group="kind",
-            y_label=f"variance entropy, {place} layer", title=f"{size}x{size}",
-        )  # fmt: skip
+        label = f"variance entropy, {place} layer"
+        _draw_sweep(runs, suffix, rows, "expansion", y, y_label=label, title=f"{size}x{size}")
         tables.append(pivot(rows, y, "expansion", "kind", f"{size}x{size}, E", plain))
     return "\n\n".join([f"Variance entropy of the {place} layer, not normalized:", *tables])
 
@@ -228,6 +237,21 @@ RENDERERS = {
     "figure4": figure_4, "figure5": figure_5, "figure6": figure_6, "figure7": figure_7,
     "figure8": figure_8, "figure10": figure_10, "figure11": figure_11, "figure12": figure_12,
 }  # fmt: skip
+
+
+def _draw_sweep(runs, suffix, rows, x, y, group="kind", **labels):
+    """Draws a line for each kind, if there is one: runs may not be finished, or not evaluated."""
+    rows = [row for row in rows if row[y] is not None]
+    if any(row[x] is not None for row in rows):
+        plot_sweep(rows, runs.picture(suffix), x, y, group=group, **labels)
+
+
+def _have_pairs(rows, match):
+    frozen, learnable = (
+        {tuple(row[name] for name in match) for row in rows if row["kind"] == kind}
+        for kind in (_FROZEN, _LEARNABLE)
+    )
+    return bool(frozen & learnable)
 
 
 def _claims(*rows):
@@ -243,7 +267,7 @@ def _at_largest(rows, place):
         for kind, e in ((_FROZEN, largest), (_PLAIN, None), (_LEARNABLE, largest))
         if (kind, e) in found
     ]
-    return f"E = {largest}: {', '.join(values)}"
+    return f"E = {largest}: {', '.join(values)}" if values else "not measured"
 
 
 def _one_seed(rows):
@@ -261,15 +285,15 @@ def _random_filters(model):
     )
 
 
-def _heatmaps(runs):
-    """Figure 8b: rows of kinds, columns of kernel sizes, at the largest expansion."""
+def _heatmaps(runs, expansion):
+    """Figure 8b: rows of kinds, columns of kernel sizes."""
     rows = _one_seed(runs.rows)
-    largest = max((row["expansion"] for row in rows if row["expansion"]), default=None)
     maps = {}
     for kind in (_LEARNABLE, _FROZEN):
         for row in sorted(rows, key=lambda row: row["kernel_size"]):
-            if row["kind"] == kind and row["expansion"] == largest:
-                maps.setdefault(kind, {}).update(_heatmap(runs.folder / row["run"]))
+            found = _heatmap(runs.folder / row["run"])
+            if found and row["kind"] == kind and row["expansion"] == expansion:
+                maps.setdefault(kind, {}).update(found)
     return maps
 
 

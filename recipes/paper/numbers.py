@@ -68,6 +68,17 @@ _TABLE_2 = {
     "LCx64": ((72.46, 90.57), (71.94, 90.41)),
     "LCx128": ((72.31, 90.64), None),
 }
+#: Its lines, by the name of the preset of recipes.imagenet.
+TABLE_2_NETWORKS = {
+    "r18d": "ResNet-18d",
+    "r18d-frozen": "ResNet-18d",
+    **{
+        f"r18d-{kind}{expansion}": f"LCx{expansion}"
+        for kind in ("lcx", "learnable-x")
+        for expansion in (1, 8, 64, 128)
+    },
+}
+
 #: ResNet-18d on ImageNet, one run; the learnable LCx128 did not fit into 4 A100.
 TABLE_2 = {
     (model, f"{kind}, {top}"): (value, None)

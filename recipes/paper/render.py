@@ -1,18 +1,17 @@
 """Our numbers beside the paper's, as Markdown and as pictures. Imports Keras."""
 
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 from keras_lc.analysis import summarize
 from recipes.sweeping.grid import Cell
-
-# What runs that are put side by side must have in common, whatever else they differ in.
-_COMMON = ("data", "training_images")
-_COMMON_ATTACK = ("attack_images", "epsilon", "pgd_steps", "pgd_restarts")
+from recipes.sweeping.results import SAME_ATTACK, SAME_DATA, unlike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +21,19 @@ class Runs:
     Args:
         parts: Dict from the names of its parts to the rows of their runs.
         folder: Path of the folder with a folder for each run.
-        picture: Function from a suffix to the path of a picture.
+        name: Name of the table or figure.
+        drawn: List of the paths of its pictures.
     """
 
     parts: dict[str, list[dict]]
     folder: pathlib.Path
-    picture: Callable[[str], pathlib.Path]
+    name: str
+    drawn: list[pathlib.Path] = dataclasses.field(default_factory=list)
+
+    def picture(self, suffix: str = "") -> pathlib.Path:
+        """Returns the path of a picture that is about to be drawn."""
+        self.drawn.append(self.folder / f"{self.name}{suffix}.png")
+        return self.drawn[-1]
 
     @property
     def rows(self) -> list[dict]:
@@ -47,20 +53,12 @@ def check_comparable(rows: list[dict]) -> None:
     Raises:
         SystemExit: If they do; names the setting and a run of each value.
     """
-    groups = []
-    for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        members = [row for row in rows if row["dataset"] == dataset]
-        groups.append((_COMMON, members))
-        groups.append((_COMMON_ATTACK, [r for r in members if r["robust_accuracy"] is not None]))
-    for names, members in groups:
-        for name in names:
-            example = {row[name]: row["run"] for row in reversed(members)}
-            if len(example) > 1:
-                values = "".join(f"\n  {value}: {run}" for value, run in example.items())
-                raise SystemExit(
-                    f"These runs differ in `{name}`, and cannot stand side by side:{values}\n"
-                    "Evaluate them again with equal settings, or use another --output."
-                )
+    for name, example in unlike(rows, (*SAME_DATA, "precision", *SAME_ATTACK)).items():
+        values = "".join(f"\n  {value}: {run}" for value, run in example.items())
+        raise SystemExit(
+            f"These runs differ in `{name}`, and cannot stand side by side:{values}\n"
+            "Evaluate them again with equal settings, or use another --output."
+        )
 
 
 def conditions(rows: list[dict]) -> list[str]:
@@ -68,6 +66,7 @@ def conditions(rows: list[dict]) -> list[str]:
     sentences = []
     for name, sentence in (
         ("data_source", "Data: {}"),
+        ("epsilon", "Attack: FGSM, radius {:g} of 255 grey levels"),
         ("attack_images", "Attacked test images: {}"),
         ("backend", "Backend: {}"),
         ("keras", "Keras: {}"),
@@ -89,6 +88,50 @@ def conditions(rows: list[dict]) -> list[str]:
             several = "; ".join(f"{value} ({count} runs)" for value, count in counts.items())
             sentences.append(sentence.format(several) + ".")
     return sentences
+
+
+def departures(rows: list[dict], attacked: bool) -> list[str]:
+    """Returns in what runs are not the paper's besides their settings, in words.
+
+    Args:
+        rows: List of rows.
+        attacked: Boolean, whether accuracy under attack is shown.
+    """
+    imagenet = [row for row in rows if row["dataset"] == "imagenet"]
+    small = [row for row in rows if row["dataset"] != "imagenet"]
+    notes = [
+        *(f"data: {source} instead of original" for source in _others(small, "data_source")),
+        *(
+            f"ImageNet: {images:,} training images instead of {_IMAGENET_IMAGES:,}"
+            for images in _others(imagenet, "training_images")
+        ),
+        *(
+            f"ImageNet: {precision} instead of mixed precision"
+            for precision in _others(imagenet, "precision")
+        ),
+    ]
+    if attacked:
+        notes += [
+            *(f"attack: radius {e:g}/255 instead of 1/255" for e in _others(rows, "epsilon")),
+            *(f"attack: {n:,} test images instead of all" for n in _others(rows, "attack_images")),
+        ]
+    return notes
+
+
+_IMAGENET_IMAGES = 1_281_167
+_PAPERS = {
+    "data_source": ("original",),
+    "training_images": (_IMAGENET_IMAGES,),
+    "precision": ("mixed_float16", "mixed_bfloat16"),
+    "epsilon": (1,),
+    "attack_images": (),
+}
+
+
+def _others(rows, name):
+    """The values of a column that are known, and not the paper's."""
+    values = dict.fromkeys(row[name] for row in rows)
+    return [value for value in values if value not in (None, *_PAPERS[name])]
 
 
 def percent(mean: float, deviation: float | None, runs: int | None = None) -> str:
@@ -117,6 +160,8 @@ def means(rows: list[dict], value: str, row: str, column: str) -> dict[tuple, di
 def pivot(rows: list[dict], value: str, row: str, column: str, corner: str, form=percent) -> str:
     """Returns a Markdown table of means, a line for each value of `row`."""
     found = means(rows, value, row, column)
+    if not found:
+        return f"{corner}: not measured."
     columns = list(dict.fromkeys(key[1] for key in found))
     lines = dict.fromkeys(key[0] for key in found)
     return markdown_table(
@@ -166,7 +211,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def draw_beside_paper(
-    found: dict[tuple, dict], paper: dict[tuple, tuple], path: pathlib.Path, title: str
+    found: dict[tuple, dict], paper: dict[tuple, tuple], path: pathlib.Path
 ) -> None:
     """Draws ours and the paper's numbers with their errors, a panel for each line of the table."""
     lines = list(dict.fromkeys(line for line, _ in found))
@@ -178,7 +223,7 @@ def draw_beside_paper(
             series = {"here": _ours(found, line), "paper": _theirs(paper, line)}
             _draw_points(axis, series, columns)
             axis.set_title(line)
-        _finish(figure, axes[0], path, title)
+        _finish(figure, axes, path, f"here: {_note_on_runs(found)}; paper: as it reports")
 
 
 def draw_series(found: dict[tuple, dict], path: pathlib.Path, title: str) -> None:
@@ -189,12 +234,17 @@ def draw_series(found: dict[tuple, dict], path: pathlib.Path, title: str) -> Non
         figure = Figure(figsize=(0.6 * len(lines) + 1.4, 2.8), layout="constrained")
         axis = figure.subplots()
         _draw_points(axis, {column: _ours(by_column, column) for column in columns}, lines)
-        _finish(figure, axis, path, title)
+        _finish(figure, [axis], path, f"{title}: {_note_on_runs(found)}")
+
+
+_STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
 
 
 def _draw_points(axis, series, places):
-    styles = zip(("#0072B2", "#D55E00"), ("o", "s"), (-0.12, 0.12), strict=True)
-    for (label, points), (colour, marker, shift) in zip(series.items(), styles, strict=False):
+    shifts = 0.24 * (np.arange(len(series)) - (len(series) - 1) / 2)
+    for (label, points), (colour, marker), shift in zip(
+        series.items(), itertools.cycle(_STYLES), shifts, strict=False
+    ):
         if points:
             axis.errorbar(
                 [places.index(place) + shift for place in points],
@@ -207,9 +257,24 @@ def _draw_points(axis, series, places):
     axis.grid(alpha=0.3, linewidth=0.5)
 
 
-def _finish(figure, axis, path, title):
-    axis.set_ylabel("accuracy (%)")
-    axis.legend(framealpha=0.85, edgecolor="none")
+def _note_on_runs(found):
+    runs = sorted({point["runs"] for point in found.values()})
+    if runs == [1]:
+        return "one run each"
+    several = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    return f"mean and standard deviation of {several} runs"
+
+
+def _finish(figure, axes, path, title):
+    axes[0].set_ylabel("accuracy (%)")
+    # Not each panel has all series.
+    handles = {}
+    for axis in axes:
+        found, labels = axis.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
+    figure.legend(
+        handles.values(), handles, loc="outside upper center", ncols=len(handles), frameon=False
+    )
     figure.supxlabel(title, fontsize=7, color="0.35")
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, format="png", dpi=240, bbox_inches="tight")
@@ -247,7 +312,11 @@ def break_even(rows: list[dict], x: str, y: str, first: str, second: str) -> str
             leads[place] = found[place, first]["mean"] - other["mean"]
     if not leads:
         return "not run"
-    for place in leads:
-        if all(lead > 0 for other, lead in leads.items() if other >= place):
+    ahead = [place for place, lead in leads.items() if lead > 0]
+    if not ahead:
+        return f"nowhere (up to {max(leads)})"
+    for place in ahead:
+        if all(other in ahead for other in leads if other >= place):
             return f"from {place} on" if place > min(leads) else f"everywhere (from {place} on)"
-    return f"nowhere (up to {max(leads)})"
+    behind = [place for place in leads if place > ahead[0] and place not in ahead]
+    return f"at {', '.join(map(str, ahead))}; not at {', '.join(map(str, behind))}"

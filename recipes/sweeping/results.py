@@ -3,14 +3,15 @@
 import csv
 import io
 import pathlib
+from collections.abc import Iterable
 
 from recipes.files import read_json, write_text
 
 # In this order; a run has more settings and numbers in its own files.
 SETTINGS = (
-    "dataset", "network", "depth", "width", "operator", "expansion", "kernel_size", "compact",
-    "between", "shared_basis", "epochs", "subset", "batch_size", "augmentation", "precision",
-    "seed",
+    "dataset", "network", "depth", "width", "width_multiplier", "operator", "expansion",
+    "kernel_size", "compact", "between", "shared_basis", "epochs", "subset", "batch_size",
+    "augmentation", "precision", "seed",
 )  # fmt: skip
 MEASURED = (
     "test_accuracy", "test_images", "top5_accuracy", "clean_accuracy", "robust_accuracy",
@@ -24,6 +25,10 @@ CONDITIONS = (
     "training_images", "backend", "device", "keras", "git_commit", "started",
 )  # fmt: skip
 COLUMNS = ("run", *SETTINGS, *MEASURED, *CONDITIONS)
+
+# What runs on one data set must have in common to be put side by side.
+SAME_DATA = ("data", "training_images")
+SAME_ATTACK = ("attack_images", "epsilon", "pgd_steps", "pgd_restarts")
 
 
 def row_of(folder: pathlib.Path) -> dict | None:
@@ -56,16 +61,29 @@ def row_of(folder: pathlib.Path) -> dict | None:
         "data": data.get("fingerprint"),
         "data_source": data.get("source"),
         "training_images": config["arguments"].get("subset") or data.get("training_images"),
-        "backend": config.get("backend"),
-        "device": config.get("device"),
-        "keras": config.get("versions", {}).get("keras"),
-        "git_commit": config.get("git_commit"),
+        # What "auto" was.
+        "precision": config.get("precision") or config["arguments"].get("precision"),
+        **_environments([config, *config.get("resumed", [])]),
         "started": config.get("started"),
     }
     if found["dataset"] == "imagenet":
         found["network"] = found.get("preset") or found["network"]
     row = {name: found.get(name) for name in COLUMNS}
-    return row | dict.fromkeys(_not_applicable(row))
+    return row | dict.fromkeys(not_applicable(row) & row.keys())
+
+
+def _environments(parts):
+    """Of a run that went on elsewhere, all that it was made with: `"torch, then jax"`."""
+    found = {
+        "backend": [part.get("backend") for part in parts],
+        "device": [part.get("device") for part in parts],
+        "keras": [part.get("versions", {}).get("keras") for part in parts],
+        "git_commit": [part.get("git_commit") for part in parts],
+    }
+    return {
+        name: ", then ".join(dict.fromkeys(filter(None, values))) or None
+        for name, values in found.items()
+    }
 
 
 def _operator(arguments):
@@ -75,13 +93,40 @@ def _operator(arguments):
     return "lc_frozen" if arguments["frozen"] else "lc_learnable"
 
 
-def _not_applicable(row):
+def not_applicable(row: dict) -> set[str]:
+    """Returns the settings that a run does not have, whatever it was called with."""
+    names = set()
     if not row["operator"].startswith("lc_"):
-        yield from ("compact", "between", "shared_basis")
-    if row["operator"] in ("learned", "frozen"):
-        yield "expansion"
-    if row["network"] != "cifar_resnet":
-        yield from ("depth", "width", "kernel_size")
+        names |= {"frozen", "compact", "between", "shared_basis"}
+    if not row["operator"].startswith(("lc_", "gram_limit")):
+        names.add("expansion")
+    if row["dataset"] == "imagenet":
+        names |= {"width", "kernel_size", "between", "shared_basis", "subset"}
+        if row["network"].startswith("mobilenet"):
+            names.add("depth")
+    elif row["network"] == "cifar_resnet":
+        names.add("width_multiplier")
+    else:
+        names |= {"depth", "width", "kernel_size"}
+    return names
+
+
+def unlike(rows: list[dict], names: Iterable[str]) -> dict[str, dict]:
+    """Returns in which of some columns runs on one data set differ.
+
+    Returns:
+        A dict from those columns to dicts from their values to the name of a run.
+    """
+    found = {}
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        for name in names:
+            members = [row for row in rows if row["dataset"] == dataset]
+            if name in SAME_ATTACK:
+                members = [row for row in members if row["robust_accuracy"] is not None]
+            example = {row[name]: row["run"] for row in reversed(members)}
+            if len(example) > 1:
+                found[name] = example
+    return found
 
 
 def collect(folder: pathlib.Path) -> list[dict]:
@@ -97,29 +142,3 @@ def write_rows(path: pathlib.Path, rows: list[dict]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
-
-
-def read_rows(path: pathlib.Path) -> list[dict]:
-    """Returns the rows of a CSV that `write_rows` wrote, as they were."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            {name: value if name in _TEXT else _value(value) for name, value in row.items()}
-            | {name: None for name in _TEXT if row.get(name) == ""}
-            for row in csv.DictReader(file)
-        ]
-
-
-# What could be taken for a number: a fingerprint or commit may have no letter, or one e.
-_TEXT = frozenset(
-    ("run", "dataset", "network", "operator", "between", "augmentation", "precision", "data",
-     "data_source", "backend", "device", "keras", "git_commit", "started")
-)  # fmt: skip
-
-
-def _value(text):
-    if text in ("", "True", "False"):
-        return {"": None, "True": True, "False": False}[text]
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)

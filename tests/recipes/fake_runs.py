@@ -21,6 +21,7 @@ def write_run(
     # Arguments of `recipes.train` have values where a cell has none.
     defaults = {"depth": 20, "width": 16, "expansion": 1, "kernel_size": 3}
     arguments |= {name: value for name, value in defaults.items() if arguments[name] is None}
+    arguments["width_multiplier"] = 1.0
     del arguments["operator"]
     write_json(
         run / "config.json",

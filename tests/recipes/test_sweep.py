@@ -16,7 +16,15 @@ from recipes.files import read_json, write_json
 from recipes.sweep import share_cores
 from recipes.sweeping.grid import Cell, Evaluation, Machine
 from recipes.sweeping.jobs import ROOT
-from recipes.sweeping.results import COLUMNS, collect, read_rows, row_of, write_rows
+from recipes.sweeping.results import (
+    COLUMNS,
+    SAME_ATTACK,
+    SAME_DATA,
+    collect,
+    row_of,
+    unlike,
+    write_rows,
+)
 from tests.recipes.fake_runs import write_run
 
 pytestmark = pytest.mark.once
@@ -36,12 +44,35 @@ def test_row_has_the_settings_of_the_cell_and_what_was_measured(cell, tmp_path):
     no_combination = not cell.operator.startswith("lc_")
     for name in ("dataset", "network", "depth", "expansion", "operator", "kernel_size", "seed"):
         assert row[name] == getattr(cell, name), name
+    assert row["width_multiplier"] == (1.0 if cell.network == "resnet18" else None)
     for name in ("compact", "between", "shared_basis"):
         assert row[name] == (None if no_combination else getattr(cell, name)), name
     assert (row["test_accuracy"], row["robust_accuracy"]) == (0.75, 0.25)
     assert row["training_images"] == (cell.subset or 50000)
     assert row["attack_images"] == 100 and row["data_source"] == "image folder, JPEG"
     assert tuple(row) == COLUMNS
+
+
+def test_row_of_a_run_that_went_on_elsewhere_says_so(tmp_path):
+    run = write_run(tmp_path, Cell(), accuracy=0.5)
+    config = read_json(run / "config.json")
+    part = {"backend": "torch", "device": "2 CPU cores", "versions": {"keras": "3.16.0"}}
+    write_json(run / "config.json", {**config, "resumed": [part]})
+    row = row_of(run)
+    assert (row["backend"], row["device"]) == ("jax, then torch", "2 CPU cores")
+    assert row["keras"] == "3.15.1, then 3.16.0"
+
+
+def test_runs_on_one_data_set_are_told_apart_by_what_they_differ_in(tmp_path):
+    attacks = {"epsilon": 2.0}, {}
+    for seed, attack in enumerate(attacks):
+        evaluation = Evaluation(attack_images=100, **attack)
+        write_run(tmp_path, Cell(seed=seed), 0.5, evaluation=evaluation)
+    write_run(tmp_path, Cell(dataset="svhn_cropped"), 0.5, data="other")
+    names = [Cell(seed=seed).name for seed in range(2)]
+    assert unlike(collect(tmp_path), (*SAME_DATA, *SAME_ATTACK)) == {
+        "epsilon": {2.0: names[0], 1.0: names[1]}
+    }
 
 
 def test_unfinished_run_has_no_row(tmp_path):
@@ -68,15 +99,21 @@ def test_run_from_before_networks_and_data_were_written_has_a_row(tmp_path):
     assert row["data"] == "0123e4567890" and row["training_images"] == 50000
 
 
-def test_table_comes_back_as_it_was_written(tmp_path):
-    # A fingerprint that could be read as a number.
+def read_rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_has_every_value_to_its_last_digit(tmp_path):
     for number, cell in enumerate(CELLS):
-        write_run(tmp_path, cell, accuracy=1 / (3 + number), data="123e4567")
+        write_run(tmp_path, cell, accuracy=1 / (3 + number))
     rows = collect(tmp_path)
     write_rows(tmp_path / "results.csv", rows)
-    assert len(rows) == len(CELLS) and read_rows(tmp_path / "results.csv") == rows
-    with open(tmp_path / "results.csv") as file:
-        assert next(csv.reader(file)) == list(COLUMNS)
+    written = read_rows(tmp_path / "results.csv")
+    assert len(rows) == len(CELLS) and list(written[0]) == list(COLUMNS)
+    assert written == [
+        {name: "" if value is None else str(value) for name, value in row.items()} for row in rows
+    ]
     assert not list(tmp_path.glob(".*"))
 
 
@@ -145,9 +182,9 @@ def test_sweep_that_is_killed_and_stopped_is_finished_and_runs_nothing_twice(tmp
     rows = read_rows(output / "results.csv")
     assert [row["run"] for row in rows] == good
     for row, images in zip(rows, (128, 64), strict=True):
-        assert row["training_images"] == row["subset"] == images
+        assert row["training_images"] == row["subset"] == str(images)
         assert row["backend"] == keras.backend.backend()
-        assert 0 <= row["robust_accuracy"] <= 1 and row["seconds"] > 0
+        assert 0 <= float(row["robust_accuracy"]) <= 1 and float(row["seconds"]) > 0
         assert len(json.loads((output / row["run"] / "history.json").read_text())["loss"]) == 2
     # What was trained is not trained again.
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
