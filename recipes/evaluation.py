@@ -34,6 +34,11 @@ def evaluate(
         SystemExit: If the images are not those of the run.
     """
     config = read_json(run / "config.json")
+    if "dataset" not in config["arguments"]:
+        raise SystemExit(
+            f"{run} is a run of recipes.imagenet, whose pictures are in no memory. From Python: "
+            "keras_lc.analysis.robust_accuracy and filter_report."
+        )
     dataset, data = _load(config, data_dir)
     model = keras.saving.load_model(run / "model.keras")
     classes = _predict(model, dataset.x_test)
@@ -82,6 +87,11 @@ def _predict(model, x):
 
 def _attack(model, dataset, right, evaluation):
     count = evaluation.attack_images or len(dataset.x_test)
+    if count > len(dataset.x_test):
+        raise SystemExit(
+            f"--attack-images must be at most {len(dataset.x_test)}, the number of test images. "
+            f"Received: {count}"
+        )
     places = images.balanced(dataset.y_test, count)
     x, y = dataset.x_test[places], dataset.y_test[places]
 

@@ -22,7 +22,7 @@ from recipes.command_line import this_command
 from recipes.files import write_json, write_text
 from recipes.imagenet.presets import PRESETS, preset_operator
 from recipes.paper.experiments import EXPERIMENTS, cells_of, differences, scale
-from recipes.sweep import share_cores, sweep
+from recipes.sweep import check_data, share_cores, sweep
 from recipes.sweeping.grid import Evaluation, Machine, Operator
 from recipes.sweeping.imagenet_grid import ImageNetGrid
 from recipes.sweeping.jobs import training_job
@@ -83,14 +83,15 @@ def main() -> None:
     failed = False
     if not arguments.render_only:
         machine = share_cores(arguments.machine)
-        cells = {
-            cell: training_job(cell, arguments.output, arguments.evaluation, machine)
-            for parts in grids.values()
-            for part in cells_of(parts).values()
-            for cell in part
-        }
+        cells = dict.fromkeys(
+            cell for parts in grids.values() for part in cells_of(parts).values() for cell in part
+        )
+        check_data(cells, machine)
         # The first seed of all that is asked for first.
-        jobs = [cells[cell] for cell in sorted(cells, key=lambda cell: cell.seed)]
+        jobs = [
+            training_job(cell, arguments.output, arguments.evaluation, machine)
+            for cell in sorted(cells, key=lambda cell: cell.seed)
+        ]
         outcomes = sweep(jobs, arguments.output, machine)
         failed = any(outcome.state == "failed" for outcome in outcomes)
     if arguments.machine.backend is not None:
@@ -122,7 +123,7 @@ def scaled(name: str, arguments: Arguments) -> dict:
             grid = dataclasses.replace(grid, seeds=tuple(range(arguments.seeds)))
         grid = _restrict(grid, arguments.operators, arguments.expansions)
         if grid is not None:
-            grids[part] = grid
+            grids[part] = _checked(grid)
     if not grids:
         raise SystemExit(
             f"{name} has nothing of what --datasets, --operators and --expansions ask for."
@@ -136,6 +137,14 @@ def scaled(name: str, arguments: Arguments) -> dict:
                 "as it is. Call it in a command of its own."
             )
     return grids
+
+
+def _checked(grid):
+    try:
+        grid.cells()
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    return grid
 
 
 # From options to the axes of the grids.

@@ -19,7 +19,7 @@ import sys
 import tyro
 
 from recipes.command_line import this_command
-from recipes.files import write_json
+from recipes.files import read_json, write_json
 from recipes.sweeping.grid import Evaluation, Grid, Machine
 from recipes.sweeping.jobs import Job, Outcome, training_job
 from recipes.sweeping.pools import make_pool, run_all
@@ -43,10 +43,12 @@ class Arguments:
 def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     machine = share_cores(arguments.machine)
-    jobs = [
-        training_job(cell, arguments.output, arguments.evaluation, machine)
-        for cell in arguments.grid.cells()
-    ]
+    try:
+        cells = arguments.grid.cells()
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    check_data(cells, machine)
+    jobs = [training_job(cell, arguments.output, arguments.evaluation, machine) for cell in cells]
     outcomes = sweep(jobs, arguments.output, machine)
     sys.exit(1 if any(outcome.state == "failed" for outcome in outcomes) else 0)
 
@@ -68,15 +70,17 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
     results = output / "results.csv"
     missing = [job for job in jobs if not job.is_done()]
     write_rows(results, collect(output))
+    # Of other sweeps in this folder: what they asked for is not forgotten.
+    before = (read_json(output / "sweep.json") or {}).get("runs", [])
     write_json(
         output / "sweep.json",
         {
             "command": this_command(),
             "host": platform.node(),
-            "runs": [job.name for job in jobs],
+            "runs": list(dict.fromkeys([*before, *(job.name for job in jobs)])),
         },
     )
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Watch(missing) as watch:
             watch.console.print(
@@ -96,7 +100,11 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
         print("\nStopped. The same command goes on.")
         sys.exit(130)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, handler)
+    outcomes = _with_lost(outcomes, jobs)
+    for outcome in outcomes:
+        if outcome.log_tail == _LOST:
+            watch.console.print(f"failed   {outcome.name}: {_LOST}")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     seconds = sum(outcome.seconds for outcome in outcomes)
     watch.console.print(
@@ -106,6 +114,37 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
     if failed:
         watch.console.print("The same command tries again what failed.")
     return outcomes
+
+
+_LOST = "Another sweep in this folder has since evaluated it with other settings."
+
+
+def _with_lost(outcomes, jobs):
+    """Returns the outcomes, where jobs whose results were replaced meanwhile have failed."""
+    failed = {outcome.name for outcome in outcomes if outcome.state == "failed"}
+    lost = [job.name for job in jobs if job.name not in failed and not job.is_done()]
+    return [
+        *(outcome for outcome in outcomes if outcome.name not in lost),
+        *(Outcome(name, "failed", log_tail=_LOST) for name in lost),
+    ]
+
+
+def check_data(cells, machine: Machine) -> None:
+    """Refuses folders of data that no run asks for, or that are not there.
+
+    Args:
+        cells: List of `Cell`s or `ImageNetCell`s.
+        machine: The `Machine`.
+    """
+    datasets = sorted({cell.dataset for cell in cells})
+    for name, folder in machine.data_dirs.items():
+        if name not in datasets:
+            raise SystemExit(
+                f"--data-dirs: no run is on {name!r}. The runs are on {', '.join(datasets)}."
+            )
+        # The machines of a cluster may see what this one does not.
+        if machine.ray is None and not folder.expanduser().is_dir():
+            raise SystemExit(f"--data-dirs: {folder} is no folder ({name}).")
 
 
 def share_cores(machine: Machine) -> Machine:

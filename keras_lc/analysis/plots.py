@@ -17,6 +17,8 @@ _TRAINING, _TEST = _COLOURS[:2]
 # The width of a column of a paper, in inches, and the size of text there.
 _COLUMN = 3.4
 _STYLE = {"font.size": 8, "legend.fontsize": 7.5, "axes.titlesize": 8}
+# More lines than that have their legend above the picture.
+_LEGEND_WITHIN = 5
 
 # Of what is measured or set: the label of its axis, and the factor to its unit.
 _AXES = {
@@ -149,7 +151,10 @@ def plot_sweep(
         axis.set_ylabel(y_label or default_y)
         axis.set_title(title)
         axis.grid(alpha=0.3, linewidth=0.5)
-        if group:
+        if len(handles) > _LEGEND_WITHIN:
+            figure.set_figheight(figure.get_figheight() + 0.16 * len(handles))
+            figure.legend(handles.values(), handles, loc="outside upper center", frameon=False)
+        elif group:
             # On white, for where a line runs behind it.
             axis.legend(handles.values(), handles, framealpha=0.85, edgecolor="none")
         figure.supxlabel(_note_on_seeds(points), fontsize=6.5, color="0.35")
@@ -379,12 +384,15 @@ def _name_of(group, settings):
     """The label of a line: what it is, and which setting where the value alone does not say."""
     names = []
     for key, value in zip(group, settings, strict=True):
+        # The setting does not apply.
+        if value is None:
+            continue
         name = key.replace("_", " ")
         if isinstance(value, bool):
             names.append(name if value else f"not {name}")
         else:
             names.append(f"{name} {value:g}" if is_number(value) else str(value))
-    return ", ".join(names)
+    return ", ".join(names) or ", ".join(f"no {key.replace('_', ' ')}" for key in group)
 
 
 def _draw_line(axis, line, x, scale, number):
@@ -403,7 +411,8 @@ def _draw_line(axis, line, x, scale, number):
             [scale * point["mean"] for point in placed],
             yerr=deviations if any(deviations) else None,
             color=colour,
-            marker=_MARKERS[number % len(_MARKERS)],
+            # Not in step with the colours, so that both return together only after 49 lines.
+            marker=_MARKERS[(number + number // len(_COLOURS)) % len(_MARKERS)],
             markersize=4,
             linewidth=1.2,
             capsize=2.5,

@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import functools
 import pathlib
 import shutil
 import tempfile
@@ -22,23 +23,32 @@ from keras_lc.analysis import (
     spatial_kernels,
 )
 from recipes.files import read_json
-from recipes.sweeping.results import MEASURED, SETTINGS, collect
+from recipes.sweeping.results import (
+    MEASURED,
+    SAME_ATTACK,
+    SETTINGS,
+    collect,
+    not_applicable,
+    row_of,
+    unlike,
+)
 from recipes.sweeping.watch import duration
 
 _PERCENT = (
     "test_accuracy", "top5_accuracy", "clean_accuracy", "robust_accuracy", "pgd_accuracy",
     "sparsity", "combination_sparsity",
 )  # fmt: skip
+_MADE_WITH = ("backend", "keras", "device", "data_source", "data", "git_commit")
 _MAIN = (
     "test_accuracy", "robust_accuracy", "pgd_accuracy", "variance_entropy", "sparsity",
     "trained_parameters", "frozen_parameters", "seconds",
 )  # fmt: skip
 # Of how a run was called, what says nothing about its result.
-_NO_SETTINGS = ("output", "resume", "download", "export", "export_format", "backend")
+_NO_SETTINGS = {"output", "resume", "download", "export", "export_format", "backend", "preview"}
 
 
 def run_page(folder: pathlib.Path) -> str:
-    """Returns the page of a run of `recipes.train`.
+    """Returns the page of a run of `recipes.train` or `recipes.imagenet`.
 
     Raises:
         SystemExit: If the run is not finished.
@@ -58,10 +68,14 @@ def run_page(folder: pathlib.Path) -> str:
         maps = {size: np.array(values) for size, values in heatmaps.items()}
         pictures.append(picture("Spatial variance", lambda path: plot_spatial_variance(maps, path)))
     layers = evaluation["layers"] if evaluation else filter_report(model)
+    row = row_of(folder)
+    # Pictures of ImageNet are in no memory to be attacked.
+    missing = evaluation is None and row["dataset"] != "imagenet"
+    hidden = _NO_SETTINGS | not_applicable(row)
     return render(
-        title=f"{model.name}, {config['arguments']['dataset']}",
+        title=f"{model.name}, {row['dataset']}",
         subtitle=str(folder),
-        missing=None if evaluation else f"python -m recipes.evaluate {folder}",
+        missing=f"python -m recipes.evaluate {folder}" if missing else None,
         facts=named(numbers, _MAIN),
         pictures=pictures,
         tables=[
@@ -71,15 +85,15 @@ def run_page(folder: pathlib.Path) -> str:
         lists=[
             pairs("Settings", {
                 name: value for name, value in config["arguments"].items()
-                if value is not None and name not in _NO_SETTINGS
+                if value is not None and name not in hidden
             }),
             pairs("All numbers", {
                 name: numbers[name] for name in MEASURED if numbers.get(name) is not None
             }),
             pairs("Data", config.get("data", {})),
             pairs("Made with", {
-                "backend": config["backend"], "device": config["device"],
-                "commit": config["git_commit"], "started": config["started"], **config["versions"],
+                "backend": row["backend"], "device": row["device"], "commit": row["git_commit"],
+                "started": config["started"], **config["versions"],
             }),
         ],
     )  # fmt: skip
@@ -101,6 +115,9 @@ def sweep_page(
     rows = collect(folder)
     if not rows:
         raise SystemExit(f"{folder} holds no finished run of recipes.train, and no sweep.")
+    if any(row["subset"] for row in rows):
+        # Beside them, a run on all images is one on so many.
+        rows = [{**row, "subset": row["subset"] or row["training_images"]} for row in rows]
     # A setting that some runs do not have does not vary by that.
     values = {name: {row[name] for row in rows} - {None} for name in SETTINGS}
     varying = [name for name in SETTINGS if len(values[name]) > 1]
@@ -108,10 +125,11 @@ def sweep_page(
     constant = {name: min(values[name]) for name in SETTINGS if len(values[name]) == 1}
     measured = [name for name in _MAIN if any(row[name] is not None for row in rows)]
     best = max(rows, key=lambda row: row["test_accuracy"])
+    attacked = any(row["robust_accuracy"] is not None for row in rows)
     asked = (read_json(folder / "sweep.json") or {}).get("runs", [])
     missing = sorted(set(asked) - {row["run"] for row in rows})
     return render(
-        title=f"Sweep: {folder.name}",
+        title=f"Sweep: {folder.resolve().name}",
         subtitle=str(folder),
         missing=None,
         facts={
@@ -122,11 +140,14 @@ def sweep_page(
         },
         pictures=pictures,
         tables=[
-            table("Runs", [{name: row[name] for name in (*varying, *measured)} for row in rows]),
+            table(
+                "Runs",
+                [{name: row[name] for name in ("run", *varying, *measured)} for row in rows],
+            ),
             *([table("Not finished", [{"run": name} for name in missing])] if missing else []),
             table(
                 "Made with",
-                _counted(rows, ("backend", "keras", "device", "data_source", "git_commit")),
+                _counted(rows, (*_MADE_WITH, *(SAME_ATTACK if attacked else ()))),
             ),
         ],
         lists=[pairs("Equal in all runs that have it", constant)],
@@ -142,22 +163,37 @@ def _sweep_pictures(rows, varying, x, group):
     x = x or (numbers[0] if numbers else None)
     if x is None:
         return []
-    lines = [name for name in axes if name != x] if group is None else list(group)
+    if group is None:
+        group = _independent(rows, [name for name in axes if name != x])
     pictures = []
     for y, title in (
         ("test_accuracy", "Accuracy"),
         ("robust_accuracy", "Accuracy under attack"),
         ("variance_entropy", "Diversity of the filters"),
     ):
-        if not any(row[y] is not None for row in rows):
+        shown = [row for row in rows if row[y] is not None]
+        if not shown:
             continue
+        # What should be equal and is not makes lines of its own.
+        same = ("data", *SAME_ATTACK) if y == "robust_accuracy" else ("data",)
+        lines = [*group, *unlike(shown, same)]
+        draw = functools.partial(plot_sweep, shown, x=x, y=y, group=lines or None)
         try:
-            pictures.append(
-                picture(title, lambda path, y=y: plot_sweep(rows, path, x, y, lines or None))
-            )
+            pictures.append(picture(title, draw))
         except ValueError as error:
             raise SystemExit(f"Cannot draw {y} over {x}: {error}") from None
     return pictures
+
+
+def _independent(rows, names):
+    """Returns the settings without those that the ones before them determine: in a sweep where
+    frozen LC networks are compact and all others not, `compact` says nothing beside `operator`."""
+    kept = []
+    for name in names:
+        known = {tuple(row[other] for other in kept) for row in rows}
+        if len({(*(row[other] for other in kept), row[name]) for row in rows}) > len(known):
+            kept.append(name)
+    return kept
 
 
 def _is_number(value):

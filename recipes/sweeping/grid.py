@@ -43,11 +43,16 @@ class Cell:
     downloads: ClassVar[bool] = True
 
     def __post_init__(self):
-        if not re.fullmatch(r"\w[\w.]*", self.dataset):
+        if not re.fullmatch(r"\w[\w.-]*", self.dataset):
             raise ValueError(
                 "The name of a data set stands in names of folders, and must be letters, digits, "
-                f"_ and dots. Received: {self.dataset!r}"
+                f"_, - and dots. Received: {self.dataset!r}"
             )
+        if self.network == "cifar_resnet":
+            if self.depth < 8 or self.depth % 6 != 2:
+                raise ValueError(f"A depth must be 6n + 2: 8, 14, 20, … Received: {self.depth}")
+            if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+                raise ValueError(f"A kernel size must be odd. Received: {self.kernel_size}")
         apply = object.__setattr__
         if not self.operator.startswith("lc_"):
             apply(self, "between", "none")
@@ -161,6 +166,15 @@ class Evaluation:
     pgd_steps: int = 0
     """Steps of PGD, a stronger and slower attack; 0 for FGSM alone."""
     pgd_restarts: int = 1
+
+    def __post_init__(self):
+        for name, least in (("attack_images", 1), ("pgd_steps", 0), ("pgd_restarts", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option} must be at least {least}. Received: {value}")
+        if not 0 <= self.epsilon <= 255:
+            raise ValueError(f"--epsilon must be from 0 to 255. Received: {self.epsilon}")
 
     def arguments(self) -> list[str]:
         """Returns the settings as arguments of `recipes.evaluate`."""

@@ -117,6 +117,35 @@ def test_sweep_needs_a_number_to_draw_over():
         plot_sweep(ROWS, "no.png", "operator", "test_accuracy", group="expansion")
 
 
+def test_lines_are_named_by_the_settings_that_they_have(monkeypatch):
+    rows = [
+        {"operator": operator, "expansion": expansion, "epochs": epochs, "seed": 0, "accuracy": 0.5}
+        for operator, expansion in (("LC", 8), ("learned", None))
+        for epochs in (5, 10)
+    ]
+    axis = axis_of_sweep(
+        monkeypatch, rows, "", "epochs", "accuracy", group=["operator", "expansion"]
+    )
+    names = [text.get_text() for text in axis.get_legend().texts]
+    assert names == ["LC, expansion 8", "learned"]
+    axis = axis_of_sweep(monkeypatch, rows, "", "epochs", "accuracy", group="expansion")
+    names = [text.get_text() for text in axis.get_legend().texts]
+    assert names == ["expansion 8", "no expansion"]
+
+
+def test_many_lines_differ_in_colour_or_marker_and_are_named_beside_the_picture(monkeypatch):
+    rows = [
+        {"name": f"line {i}", "expansion": e, "seed": 0, "accuracy": i / 20}
+        for i in range(12)
+        for e in (1, 2)
+    ]
+    axis = axis_of_sweep(monkeypatch, rows, "", "expansion", "accuracy", group="name")
+    lines = [container.lines[0] for container in axis.containers]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 12
+    (legend,) = axis.figure.legends
+    assert axis.get_legend() is None and len(legend.texts) == 12
+
+
 def test_sweep_is_a_picture(tmp_path):
     path = plot_sweep(ROWS, tmp_path / "sweep.png", "expansion", "test_accuracy", group="operator")
     assert (pixels(path) == (0x00, 0x72, 0xB2)).all(axis=-1).any()

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import tyro
 
-from recipes.sweeping.grid import Cell, Grid
+from recipes.sweeping.grid import Cell, Evaluation, Grid
 from recipes.sweeping.imagenet_grid import ImageNetCell, ImageNetGrid
 from recipes.train import Arguments
 
@@ -67,10 +67,31 @@ def test_every_setting_is_in_the_name(setting):
     assert dataclasses.replace(Cell(), **{setting: OTHER[setting]}).name != Cell().name
 
 
-@pytest.mark.parametrize("dataset", ["../up", "two words", "", "a-b"])
+@pytest.mark.parametrize("dataset", ["../up", "two words", "", "-a"])
 def test_data_set_must_be_fit_for_a_name(dataset):
     with pytest.raises(ValueError, match="letters, digits"):
         Cell(dataset=dataset)
+
+
+def test_network_that_cannot_be_is_refused_before_any_run():
+    with pytest.raises(ValueError, match=r"6n \+ 2: 8, 14, 20, … Received: 18"):
+        Cell(depth=18)
+    with pytest.raises(ValueError, match=r"kernel size must be odd\. Received: 4"):
+        Cell(kernel_size=4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attack_images": 0}, "--attack-images must be at least 1. Received: 0"),
+        ({"epsilon": 300.0}, "--epsilon must be from 0 to 255. Received: 300.0"),
+        ({"pgd_steps": -1}, "--pgd-steps must be at least 0. Received: -1"),
+        ({"pgd_restarts": 0}, "--pgd-restarts must be at least 1. Received: 0"),
+    ],
+)
+def test_attack_that_cannot_be_is_refused_before_any_run(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Evaluation(**settings)
 
 
 @pytest.mark.parametrize("setting", [None, *OTHER])

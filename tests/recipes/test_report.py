@@ -8,12 +8,17 @@ import pytest
 from PIL import Image
 
 import keras_lc
+from keras_lc.analysis import plot_sweep
 from recipes.files import write_json
 from recipes.report import write_report
-from recipes.sweeping.grid import Cell, Grid
+from recipes.sweeping.grid import Cell, Evaluation, Grid
 from tests.recipes.fake_runs import write_run
 
 pytestmark = pytest.mark.once
+
+HISTORY = {
+    "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "val_loss": [2.0, 1.5], "val_accuracy": [0.2, 0.6],
+}  # fmt: skip
 
 
 class Page(html.parser.HTMLParser):
@@ -53,8 +58,7 @@ def run(tmp_path_factory):
     model = keras_lc.ResNetLC(depth=8, width=4, expansion=2, seed=0)
     cell = Cell(depth=8, width=4, expansion=2)
     folder = write_run(tmp_path_factory.mktemp("runs"), cell, 0.625, 0.25, model=model)
-    history = {"loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "val_loss": [2.0, 1.5]}
-    write_json(folder / "history.json", {**history, "val_accuracy": [0.2, 0.625]})
+    write_json(folder / "history.json", HISTORY)
     return folder
 
 
@@ -119,6 +123,78 @@ def test_axis_and_lines_can_be_chosen(sweep):
     with pytest.raises(SystemExit, match="Cannot draw test_accuracy over expansion: Several runs"):
         write_run(sweep, Cell(expansion=8, width=32), 0.5)
         write_report(sweep, x="expansion", group=("operator",))
+
+
+def test_settings_that_a_network_does_not_have_are_not_shown(tmp_path):
+    model = keras_lc.CIFARResNet(depth=8, width=4, spatial="learned", seed=0)
+    folder = write_run(tmp_path, Cell(depth=8, width=4, operator="learned"), 0.5, model=model)
+    write_json(folder / "history.json", HISTORY)
+    page = Page(write_report(folder))
+    assert page.value_of("spatial") == "learned" and page.value_of("depth") == "8"
+    assert not {"frozen", "expansion", "between", "compact", "width multiplier"} & set(page.text)
+
+
+def test_imagenet_run_is_on_one_page(tmp_path):
+    model = keras_lc.ResNet(18, width=4, input_shape=(32, 32, 3), classes=4, seed=0)
+    arguments = {"preset": "r18d", "network": "resnet", "depth": 18, "spatial": "learned"}
+    write_json(
+        tmp_path / "config.json",
+        {
+            "arguments": arguments | {"frozen": True, "expansion": 1, "compact": False},
+            "results": {"test_accuracy": 0.5, "test_top5": 0.75, "seconds": 60.0},
+            "precision": "float32", "backend": "jax", "device": "2 CPU cores",
+            "versions": {"keras": "3.15.1"}, "git_commit": "1234567",
+            "started": "2026-01-01T00:00:00+00:00",
+        },
+    )  # fmt: skip
+    write_json(tmp_path / "history.json", HISTORY)
+    model.save(tmp_path / "model.keras")
+    page = Page(write_report(tmp_path))
+    assert f"{model.name}, imagenet" in page.text and page.value_of("test accuracy") == "50.00%"
+    assert "evaluate" not in " ".join(page.text)
+
+
+def lines_of(folder, monkeypatch):
+    """The page, and the settings of which each value has a line, by what is drawn."""
+    groups = {}
+
+    def plot(rows, path, x, y, group):
+        groups[y] = group
+        return plot_sweep(rows, path, x, y, group)
+
+    monkeypatch.setattr("recipes.reporting.pages.plot_sweep", plot)
+    return Page(write_report(folder)), groups
+
+
+def test_lines_are_named_by_what_tells_them_apart(tmp_path, monkeypatch):
+    operators = ("learned", "lc_frozen", "lc_learnable", "gram_limit")
+    for cell in Grid(operators=operators, expansions=(1, 8), compact=(True,), seeds=(0,)).cells():
+        write_run(tmp_path, cell, 0.5)
+    page, lines = lines_of(tmp_path, monkeypatch)
+    assert lines["test_accuracy"] == ["operator"]
+    assert "compact" in page.text
+
+
+def test_runs_with_other_attacks_or_data_are_not_one_line(tmp_path, monkeypatch):
+    for expansion in (1, 8):
+        for seed, epsilon in enumerate((1.0, 4.0)):
+            evaluation = Evaluation(attack_images=100, epsilon=epsilon)
+            cell = Cell(expansion=expansion, seed=seed)
+            write_run(tmp_path, cell, 0.5, evaluation=evaluation)
+    page, lines = lines_of(tmp_path, monkeypatch)
+    assert lines["robust_accuracy"] == ["epsilon"] and lines["test_accuracy"] is None
+    assert "epsilon" in page.text and "attack images" in page.text
+    write_run(tmp_path, Cell(expansion=8), 0.5, data="fedcba987654")
+    _, lines = lines_of(tmp_path, monkeypatch)
+    assert lines["test_accuracy"] == ["data"]
+
+
+def test_runs_on_a_part_of_the_images_are_told_from_runs_on_all(tmp_path):
+    for subset in (None, 200):
+        write_run(tmp_path, Cell(subset=subset), 0.5)
+    page = Page(write_report(tmp_path))
+    assert "50,000" in page.text and "200" in page.text
+    assert "subset" not in page.text[page.text.index("Equal in all runs that have it") :]
 
 
 def test_folder_without_runs(tmp_path):

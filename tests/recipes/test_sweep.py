@@ -13,9 +13,9 @@ import keras
 import pytest
 
 from recipes.files import read_json, write_json
-from recipes.sweep import share_cores
+from recipes.sweep import check_data, share_cores, sweep
 from recipes.sweeping.grid import Cell, Evaluation, Machine
-from recipes.sweeping.jobs import ROOT
+from recipes.sweeping.jobs import ROOT, Job, Outcome, Step
 from recipes.sweeping.results import (
     COLUMNS,
     SAME_ATTACK,
@@ -123,6 +123,48 @@ def test_cores_are_shared_by_the_workers():
     assert share_cores(Machine(workers=2, threads=3)).threads == 3
     with pytest.raises(SystemExit, match="--workers must be at least 1"):
         share_cores(Machine(workers=0))
+
+
+def test_folders_of_data_must_be_there_and_be_asked_for(tmp_path):
+    cells = [Cell(dataset="cifar10"), Cell(dataset="tiny-imagenet")]
+    check_data(cells, Machine(data_dirs={"cifar10": tmp_path}))
+    with pytest.raises(SystemExit, match=r"no run is on 'cifr10'.*on cifar10, tiny-imagenet\."):
+        check_data(cells, Machine(data_dirs={"cifr10": tmp_path}))
+    with pytest.raises(SystemExit, match=r"nowhere is no folder \(cifar10\)"):
+        check_data(cells, Machine(data_dirs={"cifar10": tmp_path / "nowhere"}))
+
+
+def fake_job(folder, name, settings):
+    """A job that writes settings, and is done when they are the right ones."""
+    step = Step(
+        "tests.recipes.fake_step", (str(folder / name), "0"), folder / f"{name}.json", settings
+    )
+    return Job(name, folder / name, (step,), epochs=1)
+
+
+def test_sweep_whose_results_another_one_replaced_has_failed(tmp_path, monkeypatch):
+    jobs = [fake_job(tmp_path, name, {"epsilon": 1.0}) for name in "ab"]
+    for name in "ab":
+        write_json(tmp_path / f"{name}.json", {"settings": {"epsilon": 1.0}})
+    assert sweep(jobs, tmp_path, Machine(threads=1)) == []
+
+    def other(jobs, *_):
+        write_json(tmp_path / "a.json", {"settings": {"epsilon": 4.0}})
+        write_json(tmp_path / "b.json", {"settings": {"epsilon": 1.0}})
+        return [Outcome("b", "done")]
+
+    (tmp_path / "b.json").unlink()
+    monkeypatch.setattr("recipes.sweep.run_all", other)
+    outcomes = sweep(jobs, tmp_path, Machine(threads=1))
+    assert {outcome.name: outcome.state for outcome in outcomes} == {"b": "done", "a": "failed"}
+    assert "Another sweep" in outcomes[-1].log_tail
+
+
+def test_what_an_earlier_sweep_asked_for_is_remembered(tmp_path):
+    for name in "ab":
+        write_json(tmp_path / f"{name}.json", {"settings": {"epsilon": 1.0}})
+        sweep([fake_job(tmp_path, name, {"epsilon": 1.0})], tmp_path, Machine(threads=1))
+    assert read_json(tmp_path / "sweep.json")["runs"] == ["a", "b"]
 
 
 # --- a real one ---
