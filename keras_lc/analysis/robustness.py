@@ -140,7 +140,7 @@ def adversarial_examples(
     _check_share("step_size", step_size)
     images = _check_images(x, low, high)
     labels = _class_numbers(y, len(images), _count_classes(model, images.shape[1:]))
-    gradient = _input_gradient(model, _cross_entropy(_returns_logits(model, from_logits)))
+    gradient = _input_gradient(model, _margin(_returns_logits(model, from_logits)))
     radius, step = (np.float32(share * (high - low)) for share in (epsilon, step_size))
 
     def ascend(x, y, start, step, steps):
@@ -234,18 +234,28 @@ def _torch_gradient(model, loss):
 _GRADIENTS = {"tensorflow": _tensorflow_gradient, "jax": _jax_gradient, "torch": _torch_gradient}
 
 
-def _cross_entropy(from_logits):
+def _margin(from_logits):
+    """Returns a loss whose gradient is the cross-entropy's divided by `1 - p`, for each image.
+
+    With the probability `p` of the right class it is `log((1 - p) / p)`. The gradient's signs are
+    the same, and it does not vanish where the model is sure: the cross-entropy's, of size
+    `1 - p`, underflows there, in float16 at once, and the model would seem robust.
+    """
+
     def loss(outputs, labels):
         outputs = ops.cast(outputs, "float32")
+        right = ops.one_hot(labels, outputs.shape[-1], dtype="float32")
         if from_logits:
-            log_probabilities = ops.log_softmax(outputs, axis=-1)
+            others = ops.logsumexp(outputs - 1e30 * right, axis=-1)
+            margins = others - ops.sum(right * outputs, axis=-1)
         else:
-            # Keras' own cross-entropy clips at 1e-7, and has no gradient where the model is sure.
             tiny = float(np.finfo("float32").tiny)
-            log_probabilities = ops.log(ops.maximum(outputs, tiny))
+            others = ops.sum((1 - right) * outputs, axis=-1)
+            margins = ops.log(ops.maximum(others, tiny)) - ops.log(
+                ops.maximum(ops.sum(right * outputs, axis=-1), tiny)
+            )
         # The sum, so that an image's gradient does not depend on the size of the batch.
-        one_hot = ops.one_hot(labels, outputs.shape[-1], dtype="float32")
-        return -ops.sum(one_hot * log_probabilities)
+        return ops.sum(margins)
 
     return loss
 

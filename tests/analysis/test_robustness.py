@@ -132,6 +132,27 @@ def test_fgsm_accuracy_is_that_of_torch(model, twin, images, labels):
     assert robust_accuracy(model, images, labels) == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_network_that_is_sure_is_attacked_all_the_same(model, images, labels, precision):
+    def in_precision(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": precision})
+
+    sure = keras.models.clone_model(model, clone_function=in_precision)
+    sure.set_weights(model.get_weights())
+    images, labels = images[:100], labels[:100]
+    # Probabilities that are 1 in float32, so that the cross-entropy has no gradient.
+    sure.layers[-1].kernel.assign(1000 * sure.layers[-1].kernel)
+    sure.layers[-1].bias.assign(1000 * sure.layers[-1].bias)
+    # Some pixels have no gradient, behind ReLUs: as many as in the network that is not sure.
+    moved, as_many = (
+        np.mean(adversarial_examples(network, images, labels, epsilon=4 / 255) != images)
+        for network in (sure, model)
+    )
+    assert moved == pytest.approx(as_many, abs=0.01)
+    expected = robust_accuracy(model, images, labels, epsilon=4 / 255)
+    assert robust_accuracy(sure, images, labels, epsilon=4 / 255) <= expected + 0.05
+
+
 def test_pgd_accuracy_is_that_of_torch(model, twin, images, labels):
     images, labels = images[:250], labels[:250]
     settings = dict(epsilon=2 / 255, step_size=0.7 / 255, steps=5)
