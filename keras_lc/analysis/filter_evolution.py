@@ -98,7 +98,8 @@ class FilterEvolution(keras.callbacks.Callback):
 
     def _record(self, epoch):
         frame = _draw(kernel_of(self._convolution), self.count, f"{self.layer}, epoch {epoch}")
-        self._frames[epoch] = frame
+        # Now, since it takes longer than all else of writing a GIF.
+        self._frames[epoch] = _in_256_colours(frame)
         if self.path is not None:
             _write_gif(self._frames, self.path)
         if self.events is not None:
@@ -126,13 +127,14 @@ def _draw(kernel, count, title):
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _write_gif(frames, path):
+def _in_256_colours(frame):
     from PIL import Image
 
-    pictures = [
-        Image.fromarray(frame).quantize(256, method=Image.Quantize.MEDIANCUT)
-        for frame in frames.values()
-    ]
+    return Image.fromarray(frame).quantize(256, method=Image.Quantize.MEDIANCUT)
+
+
+def _write_gif(frames, path):
+    pictures = list(frames.values())
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     pictures[0].save(
@@ -160,7 +162,7 @@ def _read_gif(path, last):
         for place, epoch in enumerate(epochs):
             if epoch <= last:
                 gif.seek(place)
-                frames[epoch] = np.array(gif.convert("RGB"))
+                frames[epoch] = _in_256_colours(np.array(gif.convert("RGB")))
     return frames
 
 
