@@ -120,3 +120,15 @@ def test_other_images_are_refused(finished, tmp_path):
     (tmp_path / "model.keras").touch()
     with pytest.raises(SystemExit, match="trained on other images"):
         evaluate(tmp_path, SETTINGS)
+
+
+def test_more_images_than_there_are_cannot_be_attacked(finished):
+    images = read_json(finished[0] / "config.json")["data"]["test_images"]
+    with pytest.raises(SystemExit, match=f"--attack-images must be at most {images}"):
+        evaluate(finished[0], Evaluation(attack_images=images + 1))
+
+
+def test_run_on_imagenet_is_refused(tmp_path):
+    write_json(tmp_path / "config.json", {"arguments": {"preset": "r18d"}})
+    with pytest.raises(SystemExit, match=r"is a run of recipes\.imagenet"):
+        evaluate(tmp_path, SETTINGS)
