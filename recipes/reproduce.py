@@ -253,7 +253,7 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
             body,
             *(f"![{path.stem}]({path.name})" for path in pictures(output, name)),
             "Here: mean ± sample standard deviation (number of runs). "
-            + " ".join(conditions(runs.rows))
+            + " ".join(conditions(runs.rows, experiment.attacked))
             + f" Training: {hours:.2f} h in all.",
         ]
     )

@@ -61,13 +61,21 @@ def check_comparable(rows: list[dict]) -> None:
         )
 
 
-def conditions(rows: list[dict]) -> list[str]:
-    """Returns what the runs were made with, as sentences: what a figure must be read with."""
+def conditions(rows: list[dict], attacked: bool) -> list[str]:
+    """Returns what the runs were made with, as sentences: what a figure must be read with.
+
+    Args:
+        rows: List of rows.
+        attacked: Boolean, whether accuracy under attack is shown.
+    """
+    attack = (
+        ("epsilon", "Attack: FGSM, radius {:g} of 255 grey levels"),
+        ("attack_images", "Attacked test images: {}"),
+    )
     sentences = []
     for name, sentence in (
         ("data_source", "Data: {}"),
-        ("epsilon", "Attack: FGSM, radius {:g} of 255 grey levels"),
-        ("attack_images", "Attacked test images: {}"),
+        *(attack if attacked else ()),
         ("backend", "Backend: {}"),
         ("keras", "Keras: {}"),
         ("device", "Device: {}"),
@@ -183,16 +191,18 @@ def beside_paper(found: dict[tuple, dict], paper: dict[tuple, tuple], corner: st
     """Returns a Markdown table of what was run, with the paper's numbers beside ours."""
     columns = list(dict.fromkeys(column for _, column in [*paper, *found]))
     lines = list(dict.fromkeys(line for line, _ in found))
-    header = [corner] + [
-        f"{column}{which}" for column in columns for which in (", here", ", paper")
-    ]
+    # Controls are not in the paper.
+    papers = {column for _, column in paper}
+    header = [corner]
+    for column in columns:
+        header += [f"{column}, here"] + [f"{column}, paper"] * (column in papers)
     table = []
     for line in lines:
         cells = ["-" if line is None else line]
         for column in columns:
             ours, theirs = found.get((line, column)), paper.get((line, column))
             cells.append(percent(ours["mean"], ours["deviation"], ours["runs"]) if ours else "-")
-            cells.append(_paper_number(theirs))
+            cells += [_paper_number(theirs)] * (column in papers)
         table.append(cells)
     return markdown_table(header, table)
 

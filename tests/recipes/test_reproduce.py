@@ -215,7 +215,7 @@ def test_table_1_has_ours_beside_the_papers(tmp_path):
         "- epochs: 10 instead of 75",
     ):
         assert difference in text
-    assert "Data: image folder, JPEG." in text and "Attacked test images: 100." in text
+    assert "Data: image folder, JPEG." in text and "Attack" not in text
     assert "expansion" not in text.partition("Not as in the paper")[2]
     assert (tmp_path / "table1.md").read_text() == text + "\n"
     with Image.open(tmp_path / "table1.png") as picture:
@@ -487,7 +487,8 @@ def test_control_has_no_line_over_parameters(tmp_path):
             count = 1000 * (cell.expansion or 1) if cell.operator != "gram_limit" else 1000
             write_run(tmp_path, cell, 0.5, full_parameters=count)
     text = render("figure4", grids, tmp_path)
-    assert "plain, LC's learning rates" in text and "](figure4b.png)" in text
+    assert "plain, LC's learning rates, here" in text and "rates, paper" not in text
+    assert "](figure4b.png)" in text
 
 
 @pytest.mark.parametrize(
@@ -532,7 +533,7 @@ def test_data_and_attack_that_are_not_the_papers_are_named(tmp_path):
         "- attack: radius 8/255 instead of 1/255",
         "- attack: 50 test images instead of all",
     ]
-    assert "Attack: FGSM, radius 8 of 255 grey levels." in text
+    assert "Attack: FGSM, radius 8 of 255 grey levels. Attacked test images: 50." in text
 
 
 @pytest.mark.parametrize(("name", "suffixes"), [("figure7", [""]), ("figure10", ["a", "b"])])
