@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from keras_lc.training.decay_exclusions import DecayExclusions
+
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class LAMB(keras.optimizers.Optimizer):
+class LAMB(DecayExclusions, keras.optimizers.Optimizer):
     """Layer-wise adaptive moments for large batches.
 
     Each variable's step is Adam's, with the weight decay added to it, scaled to the norm of the
@@ -87,7 +89,7 @@ class LAMB(keras.optimizers.Optimizer):
         second = velocity / (1 - ops.power(ops.cast(self.beta_2, dtype), step))
         update = first / (ops.sqrt(second) + self.epsilon)
         if len(variable.shape) > 1:
-            if self.weight_decay:
+            if self.weight_decay and self._use_weight_decay(variable):
                 update = update + self.weight_decay * variable
             update = update * _trust(variable, update)
         self.assign_sub(variable, ops.cast(learning_rate, dtype) * update)

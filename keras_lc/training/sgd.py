@@ -1,10 +1,11 @@
 """SGD as PyTorch defines it."""
 
 import contextlib
-import re
 
 import keras
 from keras import ops
+
+from keras_lc.training.decay_exclusions import DecayExclusions
 
 # Keras picks a backend's own implementation only for its exact class; `type(...)` is that
 # implementation: under PyTorch it updates all variables in a few fused calls. Not constructed:
@@ -13,7 +14,7 @@ _BackendSGD = type(keras.optimizers.SGD.__new__(keras.optimizers.SGD))
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class SGD(_BackendSGD):
+class SGD(DecayExclusions, _BackendSGD):
     """Stochastic gradient descent with PyTorch's semantics.
 
     Differs from `keras.optimizers.SGD` in two ways, and equals `torch.optim.SGD` step by step:
@@ -43,7 +44,6 @@ class SGD(_BackendSGD):
     def __init__(
         self, learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=None, **kwargs
     ):
-        no_decay_on = kwargs.pop("no_decay_on", None)
         super().__init__(
             learning_rate=learning_rate,
             momentum=float(momentum),
@@ -53,15 +53,6 @@ class SGD(_BackendSGD):
         )
         if nesterov and not momentum:
             raise ValueError("`nesterov=True` needs a positive `momentum`. Received: momentum=0")
-        self._no_decay_on = list(no_decay_on or [])
-        if self._no_decay_on:
-            super().exclude_from_weight_decay(var_names=self._no_decay_on)
-
-    def exclude_from_weight_decay(self, var_list=None, var_names=None):
-        super().exclude_from_weight_decay(var_list=var_list, var_names=var_names)
-        # Keras forgets exclusions when it saves; paths of variables survive.
-        patterns = [f"^{re.escape(variable.path)}$" for variable in var_list or []]
-        self._no_decay_on += [*patterns, *(var_names or [])]
 
     def _apply_weight_decay(self, variables):
         """Does nothing: the decay is part of the gradient."""
@@ -112,12 +103,6 @@ class SGD(_BackendSGD):
             else:
                 updates = velocities
         torch._foreach_add_(values, updates, alpha=-float(learning_rate))
-
-    def get_config(self):
-        config = super().get_config()
-        if self._no_decay_on:
-            config["no_decay_on"] = self._no_decay_on
-        return config
 
 
 def _after(gradient):

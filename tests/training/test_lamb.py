@@ -112,3 +112,14 @@ def test_saved_run_continues_as_the_uninterrupted_one(tmp_path):
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         LAMB(**arguments)
+
+
+def test_an_excluded_variable_is_scaled_and_does_not_decay():
+    gradient = [keras.ops.convert_to_tensor(numbers((5, 3), 0))]
+    ends = []
+    for optimizer in (LAMB(0.1, weight_decay=0.0), LAMB(0.1, weight_decay=10.0)):
+        variable = keras.Variable(numbers((5, 3), 1), name="kernel")
+        optimizer.exclude_from_weight_decay(var_names=["kernel"])
+        optimizer.apply(gradient, [variable])
+        ends.append(keras.ops.convert_to_numpy(variable.value))
+    np.testing.assert_array_equal(*ends)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from keras_lc.training import SGD
+from keras_lc.training import LAMB, SGD
 
 STEPS = 40
 
@@ -97,6 +97,41 @@ def test_config_keeps_arguments_and_exclusions():
     kernel, bias = step_without_gradient(copy, two_variables())
     np.testing.assert_allclose(kernel, 1 - 0.5 * 0.19, rtol=1e-6)  # nesterov: g + 0.9 g
     np.testing.assert_array_equal(bias, 1)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, LAMB])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_loaded_run_decays_no_variable_that_was_excluded(optimizer, nested, tmp_path):
+    def dense(name):
+        return keras.layers.Dense(3, name=name)
+
+    hidden = keras.Sequential([keras.Input((3,)), dense("dense")]) if nested else dense("other")
+    net = keras.Sequential([keras.Input((3,)), hidden, dense("dense")])
+    chosen = optimizer(0.5, weight_decay=0.1)
+    chosen.exclude_from_weight_decay(var_list=[net.layers[-1].kernel])
+    net.compile(chosen, "mse")
+    x = np.zeros((4, 3), "float32")
+    net.fit(x, x, verbose=0)
+    kept, decayed = net.layers[-1].kernel, net.layers[0].trainable_variables[0]
+    # No input, so no gradient but that of the decay.
+    start = [keras.ops.convert_to_numpy(v.value) for v in (kept, decayed)]
+    net.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    loaded.fit(x, x, verbose=0)
+    kept, decayed = loaded.layers[-1].kernel, loaded.layers[0].trainable_variables[0]
+    end = [keras.ops.convert_to_numpy(v.value) for v in (kept, decayed)]
+    np.testing.assert_array_equal(end[0], start[0])
+    assert np.abs(end[1]).max() < 0.999 * np.abs(start[1]).max()
+
+
+def test_a_second_exclusion_takes_the_place_of_the_first():
+    optimizer = SGD(0.5, weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["kernel"])
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    for one in (optimizer, copy):
+        kernel, bias = step_without_gradient(one, two_variables())
+        assert kernel[0] < 1 and bias[0] == 1
 
 
 def test_saved_run_continues_as_the_uninterrupted_one(tmp_path):
