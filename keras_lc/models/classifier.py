@@ -75,7 +75,7 @@ class Classifier(keras.Model):
             epochs: Integer.
             steps_per_epoch: Integer, required for data sets of unknown length.
             initial_epoch: Integer. Where it is not 0, the run of a model that was saved within
-                its recipe is continued.
+                its recipe is continued; `epochs` and steps must be those that it was begun with.
             verbose, callbacks, validation_split, validation_data, shuffle, class_weight,
             sample_weight, **kwargs: As in `keras.Model.fit`.
 
@@ -83,11 +83,16 @@ class Classifier(keras.Model):
             A `keras.callbacks.History`.
 
         Raises:
-            ValueError: If images or labels do not fit the model, or the number of steps cannot
-                be known.
+            ValueError: If images or labels do not fit the model, the number of steps cannot be
+                known, or a run is continued that was begun for another number of steps.
         """
-        if not self.compiled or self.optimizer.name == _RECIPE_OPTIMIZER:
+        if not self.compiled or _inner_optimizer(self).name == _RECIPE_OPTIMIZER:
+            if y is None and _is_array(x):
+                raise ValueError("`y` must be given where `x` is an array. Received: y=None")
             if y is not None:
+                y = keras.ops.convert_to_numpy(y)
+                if sample_weight is not None:
+                    sample_weight = keras.ops.convert_to_numpy(sample_weight)
                 _check_images_and_labels(x, y, self.input_shape, self.output_shape[-1])
                 if any(layer.name == "normalization" for layer in self.layers):
                     _warn_of_scaled_images(x)
@@ -104,14 +109,19 @@ class Classifier(keras.Model):
                     first_epoch=initial_epoch,
                     shuffle=shuffle,
                 )
+                # As Keras does it, which is not told the size of these batches.
+                kwargs.setdefault("validation_batch_size", x.batch_size)
                 y = sample_weight = batch_size = None
                 validation_split = 0.0
                 # Else Keras would shuffle the batches, with a generator of its own.
                 shuffle = False
             # Other data sets shuffle themselves; Keras would warn that it cannot.
             shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
-            if not (self.compiled and initial_epoch):
-                self._compile_recipe(epochs * (steps_per_epoch or _count_steps(x)))
+            steps = steps_per_epoch or _count_steps(x)
+            if self.compiled and initial_epoch:
+                _check_continued(_inner_optimizer(self), epochs, steps)
+            else:
+                self._compile_recipe((epochs - initial_epoch) * steps)
         _warn_of_other_optimizers(self)
         return super().fit(
             x,
@@ -254,11 +264,31 @@ def _channel_statistics(mean, std, channels, low_resolution):
     return mean, std
 
 
-def _check_images_and_labels(x, y, input_shape, classes):
-    if not hasattr(x, "shape") or tuple(x.shape[1:]) != tuple(input_shape[1:]):
-        got = f"shape {tuple(x.shape)}" if hasattr(x, "shape") else type(x).__name__
-        raise ValueError(f"`x` must be images of shape {tuple(input_shape)}. Received: {got}")
-    labels = keras.ops.convert_to_numpy(y)
+def _inner_optimizer(model):
+    """The optimizer of a model, also where Keras scales the loss around it."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+
+
+def _check_continued(optimizer, epochs, steps):
+    begun_for = getattr(optimizer._learning_rate, "decay_steps", None)
+    if begun_for not in (None, epochs * steps):
+        raise ValueError(
+            f"With `initial_epoch`, a run is continued that was begun for {begun_for} steps, in "
+            f"which its learning rate comes down to 0. Received: epochs={epochs} of {steps} "
+            f"steps, {epochs * steps} in all. Pass what it was begun with; without "
+            "`initial_epoch` the recipe starts anew, and after `compile()` it is up to you."
+        )
+
+
+def _is_array(x):
+    return hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__getitem__")
+
+
+def _check_images_and_labels(x, labels, input_shape, classes):
+    expected = tuple(input_shape[1:])
+    if not _is_array(x) or not _fits(tuple(x.shape[1:]), expected):
+        got = f"shape {tuple(x.shape)}" if _is_array(x) else type(x).__name__
+        raise ValueError(f"`x` must be images of shape {(None, *expected)}. Received: {got}")
     if len(x) == 0 or len(labels) != len(x):
         raise ValueError(
             "`x` and `y` must be equally many images and labels, at least one. "
@@ -268,7 +298,8 @@ def _check_images_and_labels(x, y, input_shape, classes):
         return
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1 or not np.array_equal(labels, np.floor(labels)):
+    number = np.issubdtype(labels.dtype, np.number) or labels.dtype == bool
+    if labels.ndim != 1 or not number or not np.array_equal(labels, np.floor(labels)):
         raise ValueError(
             f"`y` must be integers `(n,)` or one-hot `(n, {classes})`. "
             f"Received: shape {labels.shape}, dtype {labels.dtype}"
@@ -278,6 +309,12 @@ def _check_images_and_labels(x, y, input_shape, classes):
             f"`y` must be labels from 0 to {classes - 1} for a model with classes={classes}. "
             f"Received: labels from {labels.min()} to {labels.max()}"
         )
+
+
+def _fits(shape, expected):
+    return len(shape) == len(expected) and all(
+        size in (None, given) for given, size in zip(shape, expected, strict=True)
+    )
 
 
 def _warn_of_scaled_images(x):
@@ -308,11 +345,13 @@ def _split(x, y, sample_weight, validation_split):
 
 
 def _warn_of_other_optimizers(model):
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    optimizer = _inner_optimizer(model)
     linear = isinstance(optimizer, keras.optimizers.SGD) and not (
         optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue
     )
-    if not linear and any(getattr(layer, "is_factored", False) for layer in model.layers):
+    if not linear and any(
+        getattr(layer, "is_factored", False) for layer in model._flatten_layers() if layer.built
+    ):
         # Python shows a warning of one text and place once.
         warnings.warn(
             f"{type(optimizer).__name__} is not linear in the gradient (or clips it), so that "

@@ -39,7 +39,13 @@ class ShuffledBatches(keras.utils.PyDataset):
             )
         arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
         self._arrays = tuple(keras.ops.convert_to_numpy(array) for array in arrays)
-        self._batch_size = batch_size
+        for name, array in zip(("y", "sample_weight"), self._arrays[1:], strict=False):
+            if len(array) != len(x):
+                raise ValueError(
+                    f"`{name}` must be as long as `x`, one for each of {len(x)} images. "
+                    f"Received: {len(array)}"
+                )
+        self.batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
         self._epoch = first_epoch
@@ -54,10 +60,10 @@ class ShuffledBatches(keras.utils.PyDataset):
         return np.argsort(keys.random_raw(count), kind="stable")
 
     def __len__(self):
-        return len(self._arrays[0]) // self._batch_size
+        return len(self._arrays[0]) // self.batch_size
 
     def __getitem__(self, index):
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
         return tuple(array[chosen] for array in self._arrays)
 
     def on_epoch_end(self):

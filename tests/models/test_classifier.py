@@ -11,10 +11,10 @@ from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.training import SGD, ShuffledBatches, SmoothedCrossentropy
 
 
-def small_model(classifier_activation=None, augmentation=None, include_preprocessing=True):
+def small_model(classifier_activation=None, augmentation=None, include_preprocessing=True, size=32):
     """One LC layer, since what `fit` does depends on no network."""
     inputs, x = image_input(
-        (32, 32, 3), include_preprocessing, None, None, augmentation, 1, "channels_last"
+        (size, size, 3), include_preprocessing, None, None, augmentation, 1, "channels_last"
     )
     x = keras_lc.LCConv2D(8, 3, expansion=2, strides=2, seed=1, activation="relu", name="conv")(x)
     outputs = classifier_head(x, 10, classifier_activation, 1, "channels_last")
@@ -165,6 +165,90 @@ def test_second_fit_starts_the_recipe_anew(arrays):
     assert max(np.abs(a - b).max() for a, b in zip(model.get_weights(), weights, strict=True)) > 0
 
 
+@pytest.fixture
+def float32():
+    """Keras' default."""
+
+
+@pytest.fixture
+def mixed_float16():
+    """Under which Keras wraps the optimizer, also when it loads one."""
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def test_second_fit_starts_the_recipe_anew_where_keras_scales_the_loss(arrays, mixed_float16):
+    model = small_model()
+    model.fit(*arrays, batch_size=16, verbose=0)
+    weights = model.get_weights()
+    model.fit(*arrays, batch_size=16, verbose=0)
+    assert type(model.optimizer.inner_optimizer) is SGD
+    assert max(np.abs(a - b).max() for a, b in zip(model.get_weights(), weights, strict=True)) > 0
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_saved_model_goes_on_with_its_recipe(precision, request, arrays, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.save(tmp_path / "half.keras")
+            self.model.stop_training = epoch == 0
+
+    request.getfixturevalue(precision)
+    whole, half = small_model(), small_model()
+    whole.fit(*arrays, batch_size=16, epochs=2, verbose=0)
+    half.fit(*arrays, batch_size=16, epochs=2, verbose=0, callbacks=[Stop()])
+    resumed = keras.saving.load_model(tmp_path / "half.keras")
+    resumed.fit(*arrays, batch_size=16, epochs=2, initial_epoch=1, verbose=0)
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_run_is_not_continued_for_more_steps_than_it_was_begun_for(arrays):
+    model = small_model()
+    model.fit(*arrays, batch_size=16, epochs=2, verbose=0)
+    with pytest.raises(ValueError, match=r"begun for 10 steps.*epochs=4 of 5 steps, 20 in all"):
+        model.fit(*arrays, batch_size=16, epochs=4, initial_epoch=2, verbose=0)
+
+
+def test_only_epochs_that_are_run_count_for_a_new_run(arrays):
+    model = small_model()
+    model.fit(*arrays, batch_size=16, epochs=4, initial_epoch=2, verbose=0)
+    assert int(model.optimizer.iterations) == 10
+    assert float(model.optimizer.learning_rate) < 1e-9
+
+
+def test_images_of_any_size_train_where_the_model_takes_them(arrays):
+    model = small_model(size=None)
+    model.fit(*arrays, batch_size=16, verbose=0)
+    assert int(model.optimizer.iterations) == 5
+    with pytest.raises(ValueError, match=r"shape \(None, None, None, 3\)\. Received: .*32, 1\)"):
+        model.fit(arrays[0][..., :1], arrays[1], verbose=0)
+
+
+def test_validation_takes_the_batches_of_training(arrays):
+    batches = []
+
+    class Count(keras.callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            batches.append(batch)
+
+    given = {"validation_data": arrays, "callbacks": [Count()]}
+    small_model().fit(*arrays, batch_size=40, verbose=0, **given)
+    assert batches == [0, 1]
+    small_model().fit(*arrays, batch_size=40, validation_batch_size=80, verbose=0, **given)
+    assert batches == [0, 1, 0]
+
+
+def test_lists_of_labels_and_weights_are_taken(arrays):
+    images, labels = arrays
+    options = {"batch_size": 16, "validation_split": 0.2, "verbose": 0}
+    weights = np.linspace(0.5, 1.5, 80)
+    expected = small_model().fit(images, labels, sample_weight=weights, **options).history
+    given = {"y": labels.tolist(), "sample_weight": weights.tolist()}
+    assert small_model().fit(images, **given, **options).history == expected
+
+
 @pytest.mark.parametrize("way", ["load", "clone"])
 def test_copy_of_a_trained_model_starts_the_recipe_anew(way, arrays, tmp_path):
     model = small_model()
@@ -210,6 +294,8 @@ def test_sample_weight_of_zero_leaves_an_image_out(arrays):
         (lambda x, y: (x[:0], y[:0]), r"at least one"),
         (lambda x, y: (x, y + 1), r"labels from 0 to 9 .*classes=10.*labels from 1 to 10"),
         (lambda x, y: (x, y + 0.5), r"`y` must be integers"),
+        (lambda x, y: (x, [f"cat{i}" for i in y]), r"`y` must be integers .*dtype <U4"),
+        (lambda x, y: (x,), r"`y` must be given"),
         (lambda x, y: (x, np.eye(7)[y % 7]), r"one-hot `\(n, 10\)`.*shape \(80, 7\)"),
     ],
 )
@@ -226,6 +312,12 @@ def test_images_scaled_to_1_are_warned_of_where_the_model_scales(include_preproc
         warnings.simplefilter("always")
         model.fit(images / np.float32(255), labels, verbose=0)
     assert any("0 to 255" in str(w.message) for w in caught) == include_preprocessing
+
+
+@pytest.mark.parametrize("count", [10, 90])
+def test_as_many_weights_as_images_are_needed(count, arrays):
+    with pytest.raises(ValueError, match=f"`sample_weight` must be as long as `x`.*: {count}"):
+        small_model().fit(*arrays, sample_weight=np.ones(count), verbose=0)
 
 
 # Written down under TensorFlow; all backends must give the same.
