@@ -1,5 +1,7 @@
 """CIFAR's augmentation, a crop and a flip for each image, inside the training step."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -37,13 +39,18 @@ class RandomCropFlip(SeededRandomLayer):
 
     def __init__(self, padding=4, horizontal_flip=True, data_format=None, seed=None, **kwargs):
         super().__init__(seed=seed, **kwargs)
-        if not isinstance(padding, int) or padding < 0:
+        if not isinstance(padding, numbers.Integral) or padding < 0:
             raise ValueError(
                 f"`padding` must be a non-negative integer. Received: padding={padding!r}"
             )
-        self.padding = padding
+        self.padding = int(padding)
         self.horizontal_flip = bool(horizontal_flip)
         self.data_format = data_format or keras.config.image_data_format()
+        if self.data_format not in ("channels_last", "channels_first"):
+            raise ValueError(
+                "`data_format` must be 'channels_last' or 'channels_first'. "
+                f"Received: data_format={data_format!r}"
+            )
 
     def build(self, input_shape):
         self.input_spec = keras.InputSpec(ndim=4)
@@ -54,7 +61,8 @@ class RandomCropFlip(SeededRandomLayer):
             return inputs
         channels_last = self.data_format == "channels_last"
         rows_axis, columns_axis = (1, 2) if channels_last else (2, 3)
-        height, width = inputs.shape[rows_axis], inputs.shape[columns_axis]
+        sizes = ops.shape(inputs)
+        height, width = sizes[rows_axis], sizes[columns_axis]
         top, left, flip = self._draw(ops.shape(inputs)[0])
 
         rows = top + ops.reshape(ops.arange(height, dtype="int32"), (1, height))

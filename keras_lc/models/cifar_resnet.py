@@ -1,5 +1,7 @@
 """The ResNets for small images (He et al., 2015, Section 4.2), with any spatial operator."""
 
+import numbers
+
 import keras
 
 from keras_lc import spatial as spatial_operators
@@ -74,13 +76,15 @@ def CIFARResNet(
 
     spatial = spatial_operators.get(spatial)
     blocks = _blocks_per_stage(depth)
-    if not isinstance(width, int) or width < 1:
+    if not isinstance(width, numbers.Integral) or width < 1:
         raise ValueError(f"`width` must be an integer of at least 1. Received: width={width!r}")
-    if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+    if not isinstance(kernel_size, numbers.Integral) or kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(
             "`kernel_size` must be an odd integer, so that every side is padded alike. "
             f"Received: kernel_size={kernel_size!r}"
         )
+    # NumPy's integers are in no config.
+    width, kernel_size = int(width), int(kernel_size)
     seed = resolve_seed(seed)
     data_format = data_format or keras.config.image_data_format()
 
@@ -170,7 +174,7 @@ def ResNetLC(
 
 
 def _blocks_per_stage(depth):
-    if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
+    if not isinstance(depth, numbers.Integral) or depth < 8 or (depth - 2) % 6:
         raise ValueError(f"`depth` must be 6n + 2: 8, 14, 20, 26, 32, … Received: depth={depth!r}")
     return (depth - 2) // 6
 

@@ -165,10 +165,16 @@ def image_input(
     `low_resolution` says whose statistics stand for a `mean` and `std` of `None`: CIFAR-10's, or
     else ImageNet's.
     """
-    if len(input_shape) != 3:
+    if not isinstance(input_shape, tuple | list) or len(input_shape) != 3:
         raise ValueError(
             "`input_shape` must have 3 axes, without the batch. "
             f"Received: input_shape={input_shape!r}"
+        )
+    if data_format == "channels_first" and input_shape[0] not in (1, 3) and input_shape[2] == 3:
+        # Else the network would take the rows for channels, and say nothing.
+        raise ValueError(
+            "`input_shape` must be (channels, height, width) with "
+            f"data_format='channels_first'. Received: input_shape={tuple(input_shape)}"
         )
     inputs = keras.Input(shape=input_shape, name="images")
     x = inputs

@@ -1,6 +1,7 @@
 """The ResNets of ImageNet and their low-resolution versions, with any spatial operator."""
 
 import dataclasses
+import numbers
 
 import keras
 
@@ -213,7 +214,7 @@ def _check_geometry(depth, variant, low_resolution, width):
             f"{list(_BOTTLENECKS)} have. Received: depth={depth}, variant={variant!r}"
         )
     multiple = 64 if kind.groups > 1 else 2
-    if not isinstance(width, int) or width < 1 or width % multiple:
+    if not isinstance(width, numbers.Integral) or width < 1 or width % multiple:
         raise ValueError(
             f"`width` must be a positive multiple of {multiple}. Received: width={width!r}"
         )

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_lc.surgery.fold import fold
-from keras_lc.surgery.replace import replace
+from keras_lc.surgery.replace import graph_of, replace
 
 _WORKER = pathlib.Path(__file__).with_name("export_worker.py")
 _BATCH_SIZES = (1, 5)
@@ -90,6 +90,7 @@ def export(
     spec = _check_format(format)
     _check_packages(format, (*spec.writers, spec.runtime) if verify else spec.writers)
     _check_target(path, format)
+    path.parent.mkdir(parents=True, exist_ok=True)
 
     # On the CPU, since an accelerator's float32 products may have fewer bits (TF32).
     with keras.device("cpu"):
@@ -145,6 +146,13 @@ def _check_model(model, format):
             "`export` takes models with one input and one output. Received: model "
             f"'{model.name}' with {len(model.inputs)} inputs and {len(model.outputs)} outputs."
         )
+    graph = graph_of(model)
+    for name, found in (("input", graph.input), ("output", graph.output)):
+        if not isinstance(found, keras.KerasTensor):
+            raise ValueError(
+                "`export` takes models whose input and output are tensors, not dicts or lists. "
+                f"Received: model '{model.name}' with {name} {found}."
+            )
     if format == "torch" and None in model.inputs[0].shape[1:]:
         raise ValueError(
             "format='torch' needs a fixed image size; only the batch size may be left open. "

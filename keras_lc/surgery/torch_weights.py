@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from keras_lc.layers import LCBlock, LCConv2D
+from keras_lc.layers import GramLimitConv2D, LCBlock, LCConv2D
 from keras_lc.surgery.torch_names import NAMINGS
 
 # What a file of weights may be wrapped in, and what wrappers of models put before all names.
@@ -84,11 +84,14 @@ def load_torch_weights(model: keras.Model, state_dict: Mapping) -> None:
         variable.assign(values[name])
 
 
+_PRODUCTS = (LCConv2D, LCBlock, GramLimitConv2D)
+
+
 def _refuse_lc(model):
-    lc = [layer.name for layer in model.layers if isinstance(layer, LCConv2D | LCBlock)]
+    lc = [layer.name for layer in model.layers if isinstance(layer, _PRODUCTS)]
     if lc:
         raise ValueError(
-            f"Model '{model.name}' has LC layers, whose kernels are products: {', '.join(lc)}. "
+            f"Model '{model.name}' has layers whose kernels are products: {', '.join(lc)}. "
             "Load the weights into the network with `spatial='learned'`, and convert it with "
             "`keras_lc.to_lc(model, expansion, keep_kernels=True)`."
         )

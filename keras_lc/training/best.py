@@ -1,7 +1,9 @@
 """The best model of a run, beside its last."""
 
+import math
 import os
 import pathlib
+import warnings
 
 import keras
 
@@ -45,16 +47,16 @@ class BestModel(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
         self.monitor = monitor
         self.write = write
-        self.best = max((history or {}).get(monitor, []), default=None)
+        known = [value for value in (history or {}).get(monitor, []) if not math.isnan(value)]
+        self.best = max(known, default=None)
 
     def on_epoch_end(self, epoch, logs=None):
         if self.monitor not in (logs or {}):
-            raise ValueError(
-                f"`monitor` must be one of {sorted(logs or {})}, which an epoch ends with. "
-                f"Received: monitor={self.monitor!r}"
-            )
+            self._miss(epoch, sorted(logs or {}))
+            return
         value = float(logs[self.monitor])
-        if self.best is not None and value <= self.best:
+        # NaN is larger than nothing.
+        if math.isnan(value) or (self.best is not None and value <= self.best):
             return
         self.best = value
         if not self.write:
@@ -65,3 +67,19 @@ class BestModel(keras.callbacks.Callback):
         temporary = self.path.with_name(f".{self.path.name}.tmp.keras")
         self.model.save(temporary)
         rename(temporary, self.path)
+
+    def _miss(self, epoch, names):
+        """Raises, unless it is an epoch without validation, and others will have one."""
+        message = (
+            f"`monitor` must be one of {names}, which an epoch ends with. "
+            f"Received: monitor={self.monitor!r}"
+        )
+        validated = any(name.startswith("val_") for name in names)
+        more_to_come = epoch + 1 < (self.params or {}).get("epochs", 0)
+        if validated or not self.monitor.startswith("val_"):
+            raise ValueError(message)
+        if self.best is None and not more_to_come:
+            raise ValueError(message)
+        if self.best is None:
+            # Once; no error, since of `validation_freq` a callback is not told.
+            warnings.warn(f"Epoch {epoch + 1} ended without a validation. {message}", stacklevel=2)

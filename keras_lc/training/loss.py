@@ -99,6 +99,12 @@ class BinarisedCrossentropy(keras.losses.Loss):
         self.from_logits = from_logits
 
     def call(self, y_true, y_pred):
+        if tuple(y_true.shape[1:]) != tuple(y_pred.shape[1:]):
+            raise ValueError(
+                "The targets must be the shares of the classes, of shape "
+                f"{('batch', *y_pred.shape[1:])}, such as one-hot labels: "
+                f"`keras.utils.to_categorical(y)`. Received: shape {tuple(y_true.shape)}"
+            )
         present = ops.cast(y_true > self.threshold, y_pred.dtype)
         return keras.losses.binary_crossentropy(present, y_pred, from_logits=self.from_logits)
 

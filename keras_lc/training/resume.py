@@ -63,7 +63,9 @@ class ResumableRun(keras.callbacks.Callback):
             variable.assign(np.array(value).astype(variable.dtype))
         self._torch_state = state["torch"]
         history = json.loads((self.folder / "history.json").read_text())
-        self.history = {name: values[:epoch] for name, values in history.items()}
+        # A figure may not be there in each epoch. Files from before that was written do without.
+        lengths = state.get("history", dict.fromkeys(history, epoch))
+        self.history = {name: history[name][:length] for name, length in lengths.items()}
         return model, epoch
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -82,7 +84,8 @@ class ResumableRun(keras.callbacks.Callback):
         # The history first: it may be an epoch ahead of the checkpoint, never behind.
         write_json(self.folder / "history.json", self.history)
         path = self.folder / _NAME.format(epoch=epoch + 1)
-        write_json(_seeds_of(path), _random_state(self.model))
+        lengths = {name: len(values) for name, values in self.history.items()}
+        write_json(_seeds_of(path), {**_random_state(self.model), "history": lengths})
         # Keras goes by the ending; the leading dot hides the file from `_checkpoints`.
         temporary = path.with_name(f".{path.name}.tmp.keras")
         self.model.save(temporary)
@@ -92,7 +95,10 @@ class ResumableRun(keras.callbacks.Callback):
 
     def finish(self, path: str | os.PathLike) -> None:
         """Makes the newest checkpoint the finished model at `path`, and deletes the others."""
-        *others, (_, newest) = self._checkpoints()
+        checkpoints = self._checkpoints()
+        if not checkpoints:
+            raise FileNotFoundError(f"{self.folder} holds no checkpoint: no epoch has ended there.")
+        *others, (_, newest) = checkpoints
         for _, checkpoint in others:
             _delete(checkpoint)
         # Last: whoever finds the finished model finds nothing left to tidy up, but these states.

@@ -183,3 +183,25 @@ def test_largest_seed_gives_the_same_crops_under_every_backend():
 def test_padding_must_be_a_non_negative_integer(padding):
     with pytest.raises(ValueError, match=rf"`padding` must be .*padding={padding}"):
         RandomCropFlip(padding)
+
+
+def test_data_format_must_be_one_of_two():
+    with pytest.raises(ValueError, match=r"`data_format` must be .*'channel_last'"):
+        RandomCropFlip(data_format="channel_last")
+
+
+@pytest.mark.parametrize("size", [(6, 7), (9, 5)])
+def test_images_of_any_size_are_cropped(size):
+    x = oracles.images(8, *size, 3)
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            RandomCropFlip(2, seed=3),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3, use_bias=False, kernel_initializer="identity"),
+        ]
+    )
+    model.compile("sgd", "mse")
+    loss = model.fit(x, np.zeros((8, 3)), shuffle=False, verbose=0).history["loss"]
+    means = augmented(RandomCropFlip(2, seed=3), x).mean(axis=(1, 2))
+    np.testing.assert_allclose(loss, np.mean(means**2), rtol=1e-5)

@@ -112,6 +112,19 @@ def test_augmentation_may_be_any_keras_layer():
     assert model.get_layer("mine")
 
 
+def test_rows_are_not_taken_for_channels():
+    with pytest.raises(ValueError, match=r"\(channels, height, width\).*\(32, 32, 3\)"):
+        keras_lc.ResNetLC(depth=8, data_format="channels_first")
+
+
+def test_numpy_integers_are_integers(tmp_path):
+    model = keras_lc.ResNetLC(
+        depth=np.int64(8), width=np.int32(4), expansion=np.int64(2), kernel_size=np.int64(3)
+    )
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").name == "resnet_lc_8_4x2"
+
+
 def test_channels_first_equals_channels_last():
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow convolves channels_first on GPUs only")

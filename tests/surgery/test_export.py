@@ -237,6 +237,17 @@ class TestModel:
         with pytest.raises(ValueError, match="with 2 inputs and 1 outputs"):
             export(model, tmp_path / "model")
 
+    def test_outputs_with_names_are_refused(self, tmp_path):
+        images = keras.Input((8, 8, 3))
+        model = keras.Model(images, {"logits": keras.layers.Flatten()(images)})
+        with pytest.raises(ValueError, match="are tensors, not dicts"):
+            export(model, tmp_path / "model.onnx", format="onnx")
+
+    def test_a_folder_that_is_missing_is_made(self, model, monkeypatch, tmp_path):
+        FakeWorker(monkeypatch)
+        path = export(model, tmp_path / "new" / "folder" / "model.onnx", format="onnx")
+        assert path.read_text() == "new"
+
     def test_a_model_without_a_graph_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match="not built"):
             export(keras.Sequential([LCConv2D(4, 3)]), tmp_path / "model")

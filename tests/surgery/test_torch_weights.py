@@ -177,6 +177,11 @@ def test_lc_layers_are_refused_with_the_way_there(between, state):
         keras_lc.load_torch_weights(model, state)
 
 
+def test_learning_rates_of_lc_are_refused_too(state):
+    with pytest.raises(ValueError, match="layers whose kernels are products: stem_conv"):
+        keras_lc.load_torch_weights(small(spatial="gram_limit"), state)
+
+
 def test_other_models_have_no_counterpart(state):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="mine")])
     with pytest.raises(ValueError, match=r"Only the networks of `keras_lc.models`.*: mine\."):

@@ -43,3 +43,21 @@ def test_goes_on_from_the_history_of_a_resumed_run(model, tmp_path):
 def test_a_figure_that_no_epoch_has_is_named(model, tmp_path):
     with pytest.raises(ValueError, match=r"`monitor` must be one of \['val_accuracy'\].*'top9'"):
         epochs(model, BestModel(tmp_path / "best.keras", monitor="top9"), [0.1])
+
+
+def test_epochs_without_validation_are_left_out(model, tmp_path):
+    model.compile("sgd", "mse", metrics=["accuracy"])
+    x = np.ones((4, 1), "float32")
+    best = BestModel(tmp_path / "best.keras")
+    options = {"validation_data": (x, x), "validation_freq": 2, "callbacks": [best], "verbose": 0}
+    with pytest.warns(UserWarning, match="Epoch 1 ended without a validation"):
+        model.fit(x, x, epochs=3, **options)
+    assert best.best is not None and (tmp_path / "best.keras").exists()
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="`monitor` must be one of"):
+        model.fit(x, x, epochs=2, callbacks=[BestModel(tmp_path / "none.keras")], verbose=0)
+
+
+def test_nan_is_never_the_best(model, tmp_path):
+    callback = BestModel(tmp_path / "best.keras", history={"val_accuracy": [float("nan")]})
+    epochs(model, callback, [float("nan"), 0.5, float("nan"), 0.1])
+    assert saved_epoch(tmp_path / "best.keras") == 1 and callback.best == 0.5

@@ -75,3 +75,8 @@ def test_binarised_config_round_trip():
 def test_a_threshold_outside_0_to_1_is_refused(threshold):
     with pytest.raises(ValueError, match=f"`threshold` must be at least 0.*{threshold}"):
         BinarisedCrossentropy(threshold)
+
+
+def test_class_numbers_are_no_shares():
+    with pytest.raises(ValueError, match=r"shape \('batch', 4\).*to_categorical.*shape \(2, 1\)"):
+        BinarisedCrossentropy()(np.array([[1], [2]]), np.zeros((2, 4)))

@@ -115,6 +115,27 @@ def test_the_last_two_checkpoints_are_kept(uninterrupted):
     ]
 
 
+def test_figures_that_not_every_epoch_has_are_restored_as_they_were(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.ones((4, 1), "float32")
+    run = ResumableRun(tmp_path)
+    model.fit(x, x, epochs=4, validation_data=(x, x), validation_freq=2, callbacks=[run], verbose=0)
+    # As after a kill between the writing of the history and of the checkpoint.
+    (tmp_path / "checkpoint-0004.keras").unlink()
+    resumed = ResumableRun(tmp_path)
+    assert resumed.restore()[1] == 3
+    assert {name: len(values) for name, values in resumed.history.items()} == {
+        "loss": 3,
+        "val_loss": 1,
+    }
+
+
+def test_a_run_without_a_checkpoint_cannot_be_finished(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        ResumableRun(tmp_path).finish(tmp_path / "model.keras")
+
+
 def test_nothing_to_restore_in_a_new_folder(tmp_path):
     assert ResumableRun(tmp_path / "new").restore() is None
 
