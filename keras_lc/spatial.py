@@ -332,7 +332,8 @@ def get(identifier) -> SpatialOperator:
     """Returns a spatial operator from its name, or itself.
 
     Args:
-        identifier: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or a `SpatialOperator`.
+        identifier: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, `"gram_limit"`, or a
+            `SpatialOperator`.
 
     Raises:
         ValueError: If `identifier` is none of these.

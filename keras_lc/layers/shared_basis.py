@@ -22,7 +22,8 @@ class SharedBasis:
 
     Layers share a basis if they were given the same object. In a copy of a Functional or
     Sequential model (loaded, cloned, from a config) the layers share one again that shared one
-    before.
+    before, if they descend from a common input. Those in nested models, or behind separate
+    inputs, come apart: build such a model anew, and call `load_weights`.
 
     Args:
         size: Integer, the numbers it holds: at least those of the largest layer,
@@ -116,6 +117,15 @@ class SharedNumbers(SeededBasis, keras.layers.Layer):
             autocast=False,
         )
         self.built = True
+
+    def load_own_variables(self, store):
+        if not store.keys():
+            raise ValueError(
+                "The layers of this model share one basis in the file, and have several in the "
+                "copy: some are in nested models, or behind inputs of their own. Build the model "
+                "anew with one `SharedBasis`, and call `load_weights` with this file."
+            )
+        super().load_own_variables(store)
 
     def first(self, shape):
         """Returns the first numbers, in that shape."""

@@ -35,7 +35,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
             `s = gamma / √(variance + epsilon)`, computed in float64. This is done where it is
             exact: behind a Conv2D or DepthwiseConv2D without activation whose output goes nowhere
             else, neither of them shared. All others stay. The result is for inference; trained
-            on, it would no longer normalize.
+            on, it would no longer normalize. An output of the model that was a normalization's
+            has the convolution's name then.
         strict: Boolean, whether to refuse an `LCBlock` that is not one convolution. If `False`,
             it becomes the layers `{name}_basis`, `{name}_bn`, `{name}_relu`,
             `{name}_combination`.

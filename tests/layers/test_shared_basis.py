@@ -182,6 +182,22 @@ class TestCopies:
         clone = keras.models.clone_model(keras.Model(inputs, keras.layers.Add()(branches)))
         assert len(tensors(clone)) == 1
 
+    def test_nested_models_come_apart_with_the_way_back(self, tmp_path):
+        def nested(seed):
+            shared = SharedBasis(NEEDED, seed=seed)
+            first, second = (LCConv2D(4, 3, shared_basis=shared, seed=i) for i in (1, 2))
+            inner = keras.Sequential([keras.Input(SHAPE[1:]), first])
+            return keras.Sequential([keras.Input(SHAPE[1:]), inner, second])
+
+        model = nested(seed=7)
+        model.save(tmp_path / "model.keras")
+        with pytest.raises(ValueError, match="Build the model anew with one `SharedBasis`"):
+            keras.saving.load_model(tmp_path / "model.keras")
+        anew = nested(seed=8)
+        anew.load_weights(tmp_path / "model.keras")
+        x = oracles.images(*SHAPE)
+        np.testing.assert_array_equal(oracles.numpy(anew(x)), oracles.numpy(model(x)))
+
     def test_layers_of_other_seeds_do_not_share(self):
         layers = [
             LCConv2D(4, 1, shared_basis=SharedBasis(NEEDED, seed=seed), seed=0) for seed in (7, 8)
