@@ -439,7 +439,8 @@ def _set_scale(axis, places):
     elif places[-1] >= 10_000:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         if logarithmic:
-            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            close = places[-1] / places[0] < 100
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if close else (1,)))
             axis.xaxis.set_minor_formatter(NullFormatter())
 
 
