@@ -204,6 +204,7 @@ def test_saved_model_goes_on_with_its_recipe(precision, request, arrays, tmp_pat
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.once
 def test_run_is_not_continued_for_more_steps_than_it_was_begun_for(arrays):
     model = small_model()
     model.fit(*arrays, batch_size=16, epochs=2, verbose=0)
@@ -211,6 +212,7 @@ def test_run_is_not_continued_for_more_steps_than_it_was_begun_for(arrays):
         model.fit(*arrays, batch_size=16, epochs=4, initial_epoch=2, verbose=0)
 
 
+@pytest.mark.once
 def test_only_epochs_that_are_run_count_for_a_new_run(arrays):
     model = small_model()
     model.fit(*arrays, batch_size=16, epochs=4, initial_epoch=2, verbose=0)
@@ -226,6 +228,7 @@ def test_images_of_any_size_train_where_the_model_takes_them(arrays):
         model.fit(arrays[0][..., :1], arrays[1], verbose=0)
 
 
+@pytest.mark.once
 def test_validation_takes_the_batches_of_training(arrays):
     batches = []
 
@@ -240,6 +243,7 @@ def test_validation_takes_the_batches_of_training(arrays):
     assert batches == [0, 1, 0]
 
 
+@pytest.mark.once
 def test_lists_of_labels_and_weights_are_taken(arrays):
     images, labels = arrays
     options = {"batch_size": 16, "validation_split": 0.2, "verbose": 0}
