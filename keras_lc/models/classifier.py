@@ -276,8 +276,11 @@ def _inner_optimizer(model):
 
 
 def _check_continued(optimizer, epochs, steps):
-    begun_for = getattr(optimizer._learning_rate, "decay_steps", None)
-    if begun_for not in (None, epochs * steps):
+    schedule = optimizer._learning_rate
+    if not isinstance(schedule, keras.optimizers.schedules.CosineDecay):
+        return
+    begun_for = schedule.decay_steps + schedule.warmup_steps
+    if begun_for != epochs * steps:
         raise ValueError(
             f"With `initial_epoch`, a run is continued that was begun for {begun_for} steps, in "
             f"which its learning rate comes down to 0. Received: epochs={epochs} of {steps} "

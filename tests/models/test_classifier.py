@@ -1,5 +1,6 @@
 """`fit` without `compile`, on every kind of data."""
 
+import dataclasses
 import warnings
 
 import keras
@@ -209,6 +210,16 @@ def test_run_is_not_continued_for_more_steps_than_it_was_begun_for(arrays):
     model = small_model()
     model.fit(*arrays, batch_size=16, epochs=2, verbose=0)
     with pytest.raises(ValueError, match=r"begun for 10 steps.*epochs=4 of 5 steps, 20 in all"):
+        model.fit(*arrays, batch_size=16, epochs=4, initial_epoch=2, verbose=0)
+
+
+@pytest.mark.once
+def test_run_with_a_warm_up_is_continued_for_the_steps_that_it_was_begun_for(arrays):
+    model = small_model()
+    model.recipe = dataclasses.replace(model.recipe, warmup_epochs=30)
+    model.fit(*arrays, batch_size=16, epochs=2, verbose=0)
+    model.fit(*arrays, batch_size=16, epochs=2, initial_epoch=2, verbose=0)
+    with pytest.raises(ValueError, match=r"begun for 10 steps"):
         model.fit(*arrays, batch_size=16, epochs=4, initial_epoch=2, verbose=0)
 
 
