@@ -187,20 +187,18 @@ def _restrict(grid, operators, expansions):
 
 
 def _restrict_presets(grid, operators, expansions):
-    spatials = tuple(s for s in grid.spatials if s is None or not operators or s in operators)
-    presets = []
-    for preset in grid.presets:
+    def asked(preset):
         operator, expansion = preset_operator(preset)
-        # Where the grid gives the operator, the preset is but the rest of the network.
-        if None in grid.spatials:
-            if operators and operator not in operators:
-                continue
-            if expansions and expansion not in (None, *expansions):
-                continue
-        presets.append(preset)
+        return (not operators or operator in operators) and (
+            not expansions or expansion in (None, *expansions)
+        )
+
+    spatials = tuple(s for s in grid.spatials if s is None or not operators or s in operators)
+    # Where the grid gives the operator, the preset is but the rest of the network.
+    presets = tuple(filter(asked, grid.presets)) if None in grid.spatials else grid.presets
     if not spatials or not presets:
         return None
-    return dataclasses.replace(grid, spatials=spatials, presets=tuple(presets))
+    return dataclasses.replace(grid, spatials=spatials, presets=presets)
 
 
 def render(name: str, grids: dict, output: pathlib.Path) -> str:

@@ -101,10 +101,11 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
         sys.exit(130)
     finally:
         signal.signal(signal.SIGTERM, handler)
-    outcomes = _with_lost(outcomes, jobs)
-    for outcome in outcomes:
-        if outcome.log_tail == _LOST:
-            watch.console.print(f"failed   {outcome.name}: {_LOST}")
+    lost = _lost(outcomes, jobs)
+    for name in lost:
+        watch.console.print(f"failed   {name}: {_LOST}")
+    outcomes = [outcome for outcome in outcomes if outcome.name not in lost]
+    outcomes += [Outcome(name, "failed", log_tail=_LOST) for name in lost]
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     seconds = sum(outcome.seconds for outcome in outcomes)
     watch.console.print(
@@ -119,14 +120,10 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
 _LOST = "Another sweep in this folder has since evaluated it with other settings."
 
 
-def _with_lost(outcomes, jobs):
-    """Returns the outcomes, where jobs whose results were replaced meanwhile have failed."""
+def _lost(outcomes, jobs):
+    """Returns the names of jobs that did not fail, and whose results were replaced meanwhile."""
     failed = {outcome.name for outcome in outcomes if outcome.state == "failed"}
-    lost = [job.name for job in jobs if job.name not in failed and not job.is_done()]
-    return [
-        *(outcome for outcome in outcomes if outcome.name not in lost),
-        *(Outcome(name, "failed", log_tail=_LOST) for name in lost),
-    ]
+    return [job.name for job in jobs if job.name not in failed and not job.is_done()]
 
 
 def check_data(cells, machine: Machine) -> None:

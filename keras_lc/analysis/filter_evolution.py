@@ -98,9 +98,10 @@ class FilterEvolution(keras.callbacks.Callback):
 
     def _record(self, epoch):
         frame = _draw(kernel_of(self._convolution), self.count, f"{self.layer}, epoch {epoch}")
-        # Now, since it takes longer than all else of writing a GIF.
-        self._frames[epoch] = _in_256_colours(frame)
+        self._frames[epoch] = None
         if self.path is not None:
+            # Once a frame, since it takes longer than all else of writing a GIF.
+            self._frames[epoch] = _in_256_colours(frame)
             _write_gif(self._frames, self.path)
         if self.events is not None:
             self.events.write(f"filters/{self.layer}", frame, epoch)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import keras
 import numpy as np
 
-from keras_lc.analysis.runs import is_number, summarize
+from keras_lc.analysis.runs import is_number, note_on_runs, summarize
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; markers for prints in grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -157,7 +157,7 @@ def plot_sweep(
         elif group:
             # On white, for where a line runs behind it.
             axis.legend(handles.values(), handles, framealpha=0.85, edgecolor="none")
-        figure.supxlabel(_note_on_seeds(points), fontsize=6.5, color="0.35")
+        figure.supxlabel(note_on_runs(points), fontsize=6.5, color="0.35")
         return _save(figure, path, dpi=240)
 
 
@@ -442,14 +442,6 @@ def _set_scale(axis, places):
             close = places[-1] / places[0] < 100
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if close else (1,)))
             axis.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _note_on_seeds(points):
-    runs = sorted({point["runs"] for point in points})
-    if runs == [1]:
-        return "one run a point"
-    several = str(runs[-1]) if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
-    return f"mean and standard deviation of {several} runs"
 
 
 def pyplot():

@@ -53,6 +53,15 @@ def summarize(rows: Iterable[dict], value: str, by: Sequence[str]) -> list[dict]
     return summary
 
 
+def note_on_runs(points: Iterable[dict]) -> str:
+    """Returns what the points of a picture are, in words: `summarize` gives such points."""
+    runs = sorted({point["runs"] for point in points})
+    if runs == [1]:
+        return "one run a point"
+    several = str(runs[-1]) if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
+    return f"mean and standard deviation of {several} runs"
+
+
 def gap(
     rows: Iterable[dict],
     value: str,

@@ -63,7 +63,7 @@ class RandomCropFlip(SeededRandomLayer):
         rows_axis, columns_axis = (1, 2) if channels_last else (2, 3)
         sizes = ops.shape(inputs)
         height, width = sizes[rows_axis], sizes[columns_axis]
-        top, left, flip = self._draw(ops.shape(inputs)[0])
+        top, left, flip = self._draw(sizes[0])
 
         rows = top + ops.reshape(ops.arange(height, dtype="int32"), (1, height))
         columns = ops.reshape(ops.arange(width, dtype="int32"), (1, width))

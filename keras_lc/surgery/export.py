@@ -60,7 +60,8 @@ def export(
             stays as it is. All its layers must be Keras' or this library's: the child process
             knows no others.
         path: Path of the file or, for `"tf_saved_model"`, the folder. An existing one is replaced
-            when the new one is complete; a folder only if it is a SavedModel.
+            when the new one is complete; a folder only if it is a SavedModel. Folders above it
+            that are missing are made.
         format: One of `"tf_saved_model"` (served by `serve`), `"onnx"`, `"litert"` (a `.tflite`
             file) and `"torch"` (a `.pt2` file, for `torch.export.load`).
         verify: Boolean, whether to load the file with the format's own runtime in a further child
@@ -90,13 +91,13 @@ def export(
     spec = _check_format(format)
     _check_packages(format, (*spec.writers, spec.runtime) if verify else spec.writers)
     _check_target(path, format)
-    path.parent.mkdir(parents=True, exist_ok=True)
 
     # On the CPU, since an accelerator's float32 products may have fewer bits (TF32).
     with keras.device("cpu"):
         in_float32 = replace(model, _float32_layer)
         _check_model(in_float32, format)
         folded = fold(in_float32, batch_norm=batch_norm, strict=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the last step is a rename within one file system.
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             folder = pathlib.Path(folder)

@@ -76,10 +76,9 @@ class BestModel(keras.callbacks.Callback):
         )
         validated = any(name.startswith("val_") for name in names)
         more_to_come = epoch + 1 < (self.params or {}).get("epochs", 0)
-        if validated or not self.monitor.startswith("val_"):
+        known = self.best is not None
+        if validated or not self.monitor.startswith("val_") or not (known or more_to_come):
             raise ValueError(message)
-        if self.best is None and not more_to_come:
-            raise ValueError(message)
-        if self.best is None:
+        if not known:
             # Once; no error, since of `validation_freq` a callback is not told.
             warnings.warn(f"Epoch {epoch + 1} ended without a validation. {message}", stacklevel=2)

@@ -291,8 +291,9 @@ def _heatmaps(runs, expansion):
     maps = {}
     for kind in (_LEARNABLE, _FROZEN):
         for row in sorted(rows, key=lambda row: row["kernel_size"]):
-            found = _heatmap(runs.folder / row["run"])
-            if found and row["kind"] == kind and row["expansion"] == expansion:
+            if (row["kind"], row["expansion"]) != (kind, expansion):
+                continue
+            if found := _heatmap(runs.folder / row["run"]):
                 maps.setdefault(kind, {}).update(found)
     return maps
 

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_lc.analysis import summarize
+from keras_lc.analysis.runs import note_on_runs
 from recipes.sweeping.grid import Cell
 from recipes.sweeping.results import SAME_ATTACK, SAME_DATA, unlike
 
@@ -233,7 +234,7 @@ def draw_beside_paper(
             series = {"here": _ours(found, line), "paper": _theirs(paper, line)}
             _draw_points(axis, series, columns)
             axis.set_title(line)
-        _finish(figure, axes, path, f"here: {_note_on_runs(found)}; paper: as it reports")
+        _finish(figure, axes, path, f"here: {note_on_runs(found.values())}; paper: as it reports")
 
 
 def draw_series(found: dict[tuple, dict], path: pathlib.Path, title: str) -> None:
@@ -244,7 +245,7 @@ def draw_series(found: dict[tuple, dict], path: pathlib.Path, title: str) -> Non
         figure = Figure(figsize=(0.6 * len(lines) + 1.4, 2.8), layout="constrained")
         axis = figure.subplots()
         _draw_points(axis, {column: _ours(by_column, column) for column in columns}, lines)
-        _finish(figure, [axis], path, f"{title}: {_note_on_runs(found)}")
+        _finish(figure, [axis], path, f"{title}: {note_on_runs(found.values())}")
 
 
 _STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))
@@ -265,14 +266,6 @@ def _draw_points(axis, series, places):
     axis.set_xticks(range(len(places)), places, rotation=35, ha="right")
     axis.set_xlim(-0.5, len(places) - 0.5)
     axis.grid(alpha=0.3, linewidth=0.5)
-
-
-def _note_on_runs(found):
-    runs = sorted({point["runs"] for point in found.values()})
-    if runs == [1]:
-        return "one run each"
-    several = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
-    return f"mean and standard deviation of {several} runs"
 
 
 def _finish(figure, axes, path, title):

@@ -119,11 +119,11 @@ def unlike(rows: list[dict], names: Iterable[str]) -> dict[str, dict]:
     """
     found = {}
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        members = [row for row in rows if row["dataset"] == dataset]
+        attacked = [row for row in members if row["robust_accuracy"] is not None]
         for name in names:
-            members = [row for row in rows if row["dataset"] == dataset]
-            if name in SAME_ATTACK:
-                members = [row for row in members if row["robust_accuracy"] is not None]
-            example = {row[name]: row["run"] for row in reversed(members)}
+            compared = attacked if name in SAME_ATTACK else members
+            example = {row[name]: row["run"] for row in reversed(compared)}
             if len(example) > 1:
                 found[name] = example
     return found
