@@ -36,6 +36,12 @@ def take_turns(steps: dict[str, Callable], rounds: int) -> dict[str, dict[str, f
         For each name the median of its seconds, and the median, smallest and largest of its
         ratios to the first, taken round by round.
     """
+    times = time_in_turns(steps, rounds)
+    return compare(times, next(iter(times)))
+
+
+def time_in_turns(steps: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
+    """Returns the seconds of each call, as `take_turns` makes them."""
     for step in steps.values():
         step()
         step()
@@ -47,10 +53,14 @@ def take_turns(steps: dict[str, Callable], rounds: int) -> dict[str, dict[str, f
             begin = time.perf_counter()
             steps[name]()
             seconds[name].append(time.perf_counter() - begin)
-    first = next(iter(seconds.values()))
+    return seconds
+
+
+def compare(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, float]]:
+    """Returns the medians of seconds, and of their ratios to those of `base`, round by round."""
     rows = {}
     for name, times in seconds.items():
-        ratios = [t / f for t, f in zip(times, first, strict=True)]
+        ratios = [t / f for t, f in zip(times, seconds[base], strict=True)]
         rows[name] = {
             "seconds": statistics.median(times),
             "ratio": statistics.median(ratios),

@@ -10,6 +10,12 @@ from collections.abc import Callable
 
 import keras
 
+from keras_lc.layers.accelerated import (
+    AveragePooling2D,
+    Conv2D,
+    DepthwiseConv2D,
+    MaxPooling2D,
+)
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
 from keras_lc.layers.frozen_depthwise_conv2d import FrozenDepthwiseConv2D
@@ -104,15 +110,11 @@ class Learned(SpatialOperator):
     """A plain convolution, trained as usual: the papers' baseline."""
 
     def layer(self, filters, seed, **geometry):
-        return keras.layers.Conv2D(
-            filters, use_bias=False, kernel_initializer=FanInUniform(seed), **geometry
-        )
+        return Conv2D(filters, use_bias=False, kernel_initializer=FanInUniform(seed), **geometry)
 
     def depthwise_layer(self, filters, seed, **geometry):
         initializer = FanInUniform(seed, fan_in=geometry["kernel_size"] ** 2)
-        return keras.layers.DepthwiseConv2D(
-            use_bias=False, depthwise_initializer=initializer, **geometry
-        )
+        return DepthwiseConv2D(use_bias=False, depthwise_initializer=initializer, **geometry)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,15 +264,11 @@ class MaxPool(SpatialOperator):
                 "A max-pool has as many output as input channels. Received: "
                 f"filters={filters}, inputs of shape {tuple(x.shape)}"
             )
-        x = keras.layers.MaxPooling2D(
-            kernel_size, 1, "same", data_format=data_format, name=f"{name}_pool"
-        )(x)
+        x = MaxPooling2D(kernel_size, 1, "same", data_format=data_format, name=f"{name}_pool")(x)
         if strides > 1:
             # Then every second one: with strides of its own, the pool would be padded less on the
             # top and left, and zeros as padding are right for positive inputs only.
-            x = keras.layers.MaxPooling2D(
-                1, strides, data_format=data_format, name=f"{name}_stride"
-            )(x)
+            x = MaxPooling2D(1, strides, data_format=data_format, name=f"{name}_stride")(x)
         return x
 
     def for_stem(self):
@@ -297,9 +295,9 @@ class Hybrid(SpatialOperator):
     def __call__(self, x, filters, kernel_size, strides, seed, data_format, name, groups=1):
         if strides == 1:
             return MaxPool()(x, filters, kernel_size, 1, seed, data_format, name, groups)
-        x = keras.layers.AveragePooling2D(
-            strides, padding="same", data_format=data_format, name=f"{name}_pool"
-        )(x)
+        x = AveragePooling2D(strides, padding="same", data_format=data_format, name=f"{name}_pool")(
+            x
+        )
         return Learned()(x, filters, kernel_size, 1, seed, data_format, name, groups)
 
     def for_stem(self):

@@ -1,3 +1,8 @@
+from keras_lc.layers.accelerated import AveragePooling2D as AveragePooling2D
+from keras_lc.layers.accelerated import BatchNormalization as BatchNormalization
+from keras_lc.layers.accelerated import Conv2D as Conv2D
+from keras_lc.layers.accelerated import DepthwiseConv2D as DepthwiseConv2D
+from keras_lc.layers.accelerated import MaxPooling2D as MaxPooling2D
 from keras_lc.layers.frozen_conv2d import FrozenConv2D as FrozenConv2D
 from keras_lc.layers.frozen_depthwise_conv2d import FrozenDepthwiseConv2D as FrozenDepthwiseConv2D
 from keras_lc.layers.gram_limit_conv2d import GramLimitConv2D as GramLimitConv2D

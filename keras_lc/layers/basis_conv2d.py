@@ -3,8 +3,8 @@
 import numbers
 
 import keras
-from keras import ops
 
+from keras_lc.layers.accelerated import Conv2D
 from keras_lc.layers.random_basis import ByFunction, fan_in_uniform, resolve_seed
 from keras_lc.layers.seeded_basis import SeededBasis
 
@@ -19,7 +19,7 @@ def check_expansion(expansion: int) -> int:
     return int(expansion)
 
 
-class BasisConv2D(SeededBasis, keras.layers.Conv2D):
+class BasisConv2D(SeededBasis, Conv2D):
     """Base class: a Conv2D whose kernel is made from a seeded `basis`.
 
     A subclass sets `basis_filters` and `frozen` before `build`, and gives the layer its `kernel`.
@@ -88,21 +88,6 @@ class BasisConv2D(SeededBasis, keras.layers.Conv2D):
 
     def _build_combination(self):
         """Creates what the subclass trains beside the bias."""
-
-    def convolution_op(self, inputs, kernel):
-        # The kernel is computed in the variables' dtype, and rounded to the compute dtype once.
-        kernel = ops.cast(kernel, self.compute_dtype)
-        if not self.is_depthwise:
-            return super().convolution_op(inputs, kernel)
-        # Equal, and many times faster than a convolution with groups under TensorFlow.
-        return ops.depthwise_conv(
-            inputs,
-            ops.reshape(kernel, (*self.kernel_size, self.groups, -1)),
-            strides=self.strides,
-            padding=self.padding,
-            data_format=self.data_format,
-            dilation_rate=self.dilation_rate,
-        )
 
     @property
     def is_depthwise(self):

@@ -4,12 +4,13 @@ import math
 
 import keras
 
+from keras_lc.layers.accelerated import DepthwiseConv2D
 from keras_lc.layers.random_basis import ByFunction, fan_in_uniform, resolve_seed
 from keras_lc.layers.seeded_basis import SeededBasis
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class FrozenDepthwiseConv2D(SeededBasis, keras.layers.DepthwiseConv2D):
+class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
     """2D depthwise convolution with random filters that are never trained.
 
     A `keras.layers.DepthwiseConv2D` whose kernel is a non-trainable variable drawn from `seed`.

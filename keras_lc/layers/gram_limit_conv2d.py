@@ -4,12 +4,13 @@ import math
 
 import keras
 
+from keras_lc.layers.accelerated import Conv2D
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.random_basis import FanInUniform, resolve_seed
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class GramLimitConv2D(keras.layers.Conv2D):
+class GramLimitConv2D(Conv2D):
     """Conv2D that learns as a frozen LC layer does in the limit of many random filters.
 
     The kernel of a frozen LC layer follows gradient descent preconditioned by the Gram matrix of

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_lc.layers.accelerated import BatchNormalization, Conv2D
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
 from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
@@ -30,9 +31,9 @@ class LCBlock(keras.layers.Layer):
         seed: Integer that determines basis and initial combination. `None` draws one, once.
 
     Attributes:
-        basis_conv: The convolution with the basis, `FrozenConv2D` or `keras.layers.Conv2D`.
-        batch_norm: The `keras.layers.BatchNormalization` between, or `None`.
-        combination_conv: The 1×1 `keras.layers.Conv2D`.
+        basis_conv: The convolution with the basis, `FrozenConv2D` or `Conv2D`.
+        batch_norm: The `BatchNormalization` between, or `None`.
+        combination_conv: The 1×1 `Conv2D`.
 
     Example:
 
@@ -80,12 +81,12 @@ class LCBlock(keras.layers.Layer):
         if self.frozen:
             self.basis_conv = FrozenConv2D(filters * expansion, seed=self.seed, **geometry)
         else:
-            self.basis_conv = keras.layers.Conv2D(
+            self.basis_conv = Conv2D(
                 filters * self.expansion, kernel_initializer=FanInUniform(self.seed), **geometry
             )
         self.batch_norm = None
         if between != "relu":
-            self.batch_norm = keras.layers.BatchNormalization(
+            self.batch_norm = BatchNormalization(
                 axis=-1 if self.basis_conv.data_format == "channels_last" else 1,
                 momentum=0.9,
                 epsilon=1e-5,
@@ -93,7 +94,7 @@ class LCBlock(keras.layers.Layer):
                 dtype=self.dtype_policy,
             )
         self.activation = None if between == "bn" else keras.activations.relu
-        self.combination_conv = keras.layers.Conv2D(
+        self.combination_conv = Conv2D(
             filters,
             1,
             data_format=data_format,

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lc.layers.backend import replica_index
 from keras_lc.layers.random_basis import resolve_seed
-from keras_lc.layers.replica import replica_index
 
 _MASK = 0xFFFF
 _ROUNDS = 6

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from keras_lc import spatial as spatial_operators
+from keras_lc.layers.accelerated import AveragePooling2D, BatchNormalization, Conv2D
 from keras_lc.layers.random_basis import FanInUniform, derive_seed
 from keras_lc.layers.stochastic_depth import StochasticDepth
 from keras_lc.spatial import SpatialOperator
@@ -55,7 +56,7 @@ class Builder:
         )
 
     def pointwise_conv(self, x, filters, strides, name):
-        return keras.layers.Conv2D(
+        return Conv2D(
             filters,
             1,
             strides=strides,
@@ -66,7 +67,7 @@ class Builder:
         )(x)
 
     def batch_norm(self, x, name):
-        return keras.layers.BatchNormalization(
+        return BatchNormalization(
             axis=self.channel_axis, momentum=self.momentum, epsilon=self.epsilon, name=name
         )(x)
 
@@ -148,7 +149,7 @@ class Builder:
         return keras.layers.Multiply(name=f"{name}_scale")([x, scale])
 
     def gate(self, x, filters, activation, name):
-        return keras.layers.Conv2D(
+        return Conv2D(
             filters,
             1,
             activation=activation,
@@ -166,7 +167,7 @@ class Builder:
             return x
         if strides > 1 and self.average_pool_shortcuts:
             # "same": where a row is left over, its mean is that of the pixels there are.
-            x = keras.layers.AveragePooling2D(
+            x = AveragePooling2D(
                 strides,
                 padding="same",
                 data_format=self.data_format,

@@ -6,6 +6,7 @@ import numbers
 import keras
 
 from keras_lc import spatial as spatial_operators
+from keras_lc.layers.accelerated import MaxPooling2D
 from keras_lc.layers.random_basis import resolve_seed
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates, model_name
@@ -192,7 +193,7 @@ def _stem(build, x, width, deep, low_resolution):
         return x
     # PyTorch's padding, not Keras' "same". Zeros serve as well as -∞: a ReLU comes before.
     x = keras.layers.ZeroPadding2D(1, data_format=build.data_format, name="stem_pool_pad")(x)
-    return keras.layers.MaxPooling2D(3, 2, data_format=build.data_format, name="stem_pool")(x)
+    return MaxPooling2D(3, 2, data_format=build.data_format, name="stem_pool")(x)
 
 
 def _check_geometry(depth, variant, low_resolution, width):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_lc.layers import FrozenConv2D, LCConv2D
+from keras_lc.layers.accelerated import keras_class
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.compact_basis import by_group, from_groups
 from keras_lc.layers.random_basis import derive_seed, resolve_seed
@@ -105,7 +106,7 @@ def to_lc(
 
 def _is_converted(layer):
     # By exact type: a subclass may compute something else.
-    return type(layer) in (keras.layers.Conv2D, FrozenConv2D) and is_spatial(layer)
+    return keras_class(layer) in (keras.layers.Conv2D, FrozenConv2D) and is_spatial(layer)
 
 
 def _refuse_what_does_not_convert(model, paths):

@@ -14,6 +14,7 @@ from keras_lc.layers import (
     RandomCropFlip,
     StochasticDepth,
 )
+from keras_lc.layers.accelerated import accelerate, keras_class
 from keras_lc.layers.compact_basis import by_group, from_groups
 from keras_lc.surgery.replace import graph_of, graphs_within, layers_within, replace, to_numpy
 
@@ -80,6 +81,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
             if batch_norm and _is_affine(layer, in_training_mode):
                 return [_merge_block(layer)]
             return _unroll_block(layer)
+        if keras_class(layer) is not exact_type:
+            return [_plain(layer)]
         if exact_type.__module__.partition(".")[0] == "keras":
             config = layer.get_config()
             plain_config = _without_own_initializers(config)
@@ -91,6 +94,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
     if batch_norm:
         folded = _fuse_batch_norm(folded)
     _check_needs_only_keras(folded)
+    for _, layer in layers_within(folded):
+        accelerate(layer)
     return folded
 
 
@@ -171,6 +176,11 @@ def _built(cls, config, kernel, bias):
     if bias is not None:
         layer.bias.assign(to_numpy(bias))
     return layer
+
+
+def _plain(layer):
+    """Returns the layer of Keras that an accelerated layer equals, not built."""
+    return keras_class(layer).from_config(_without_own_initializers(layer.get_config()))
 
 
 def _channel_axis(conv):

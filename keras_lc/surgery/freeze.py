@@ -3,6 +3,7 @@
 import keras
 
 from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D, LCBlock, LCConv2D
+from keras_lc.layers.accelerated import keras_class
 from keras_lc.layers.random_basis import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
@@ -67,7 +68,7 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
     def frozen(layer):
         if not _is_replaced(layer):
             return None
-        return _FROZEN[type(layer)](layer, derive_seed(seed, paths[layer]))
+        return _FROZEN[keras_class(layer)](layer, derive_seed(seed, paths[layer]))
 
     return replace(model, frozen)
 
@@ -123,7 +124,7 @@ _FROZEN = {
 
 
 def _is_replaced(layer):
-    return type(layer) in _FROZEN and is_spatial(layer)
+    return keras_class(layer) in _FROZEN and is_spatial(layer)
 
 
 def _is_frozen(layer):

@@ -12,6 +12,7 @@ import tyro
 
 import keras_lc
 from benchmarks import gpu, measure, networks
+from keras_lc.layers.accelerated import keras_class
 
 pytestmark = pytest.mark.once
 
@@ -31,10 +32,10 @@ pytestmark = pytest.mark.once
 def test_networks_are_what_their_names_say(name, layer):
     model = networks.make(name, depth=8, width=4)
     conv = model.get_layer("stage1_block0_conv1")
-    assert type(conv) is layer
+    assert keras_class(conv) is layer
     if layer is keras_lc.LCConv2D:
         assert (conv.compact, conv.frozen) == ("compact" in name, "learnable" not in name)
-    normalizations = [x for x in model.layers if type(x) is keras.layers.BatchNormalization]
+    normalizations = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
     assert bool(normalizations) == (name != "folded+bn-x2")
 
 

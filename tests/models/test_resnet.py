@@ -6,6 +6,7 @@ import pytest
 
 import keras_lc
 from keras_lc import spatial
+from keras_lc.layers.accelerated import keras_class
 from tests import oracles
 from tests.models import torch_resnet
 from tests.models.torch_networks import NETWORKS, Network, compare, count, pictures
@@ -122,7 +123,9 @@ def test_every_spatial_convolution_is_replaced_the_stem_too(operator, kind, vari
     seen = [type(layer) for layer in convolutions if layer.kernel_size != (1, 1)]
     assert seen == [kind] * places
     shortcuts = [layer for layer in convolutions if layer.kernel_size == (1, 1)]
-    assert len(shortcuts) == 3 and {type(layer) for layer in shortcuts} == {keras.layers.Conv2D}
+    assert len(shortcuts) == 3 and {keras_class(layer) for layer in shortcuts} == {
+        keras.layers.Conv2D
+    }
 
 
 @pytest.mark.parametrize(

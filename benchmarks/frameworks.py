@@ -1,0 +1,100 @@
+"""Seconds of a step beside the frameworks' own best code: the same network, recipe and batch.
+
+    KERAS_BACKEND=torch python -m benchmarks.frameworks
+
+Raw PyTorch (eager and compiled), raw JAX and raw TensorFlow take turns with keras_lc under the
+selected backend, in training and at inference. What is not installed is left out. Writes JSON to
+benchmarks/results/ and prints a table.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+import os
+import pathlib
+
+# Several frameworks share one device here.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+# Before TensorFlow, which Keras imports: the other way round the process is killed.
+if importlib.util.find_spec("torch"):
+    import torch  # noqa: F401
+
+import keras
+import tyro
+
+from benchmarks import networks
+from benchmarks.measure import (
+    RESULTS,
+    compare,
+    images_and_labels,
+    time_in_turns,
+    training_step,
+    write,
+)
+
+#: Module, package it needs, options, by the name of the row.
+_RAW = {
+    "raw torch": ("pytorch", "torch", {}),
+    "raw torch compiled": ("pytorch", "torch", {"compiled": True}),
+    "raw jax": ("jax", "jax", {}),
+    "raw tensorflow": ("tensorflow", "tensorflow", {}),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What to time."""
+
+    batch_size: int = 256
+    depth: int = 20
+    width: int = 16
+    expansion: int = 128
+    rounds: int = 9
+    raw: tuple[str, ...] = tuple(_RAW)
+    """Names of the rows in the frameworks' own code."""
+    output: pathlib.Path = RESULTS
+
+
+def main(arguments):
+    images, labels = images_and_labels((arguments.batch_size, 32, 32, 3))
+    train, infer = {}, {}
+    for name in arguments.raw:
+        module, package, options = _RAW[name]
+        if importlib.util.find_spec(package):
+            raw = importlib.import_module(f"benchmarks.raw.{module}")
+            train[name], infer[name] = raw.steps(
+                arguments.depth, arguments.width, images, labels, **options
+            )
+    size = (arguments.depth, arguments.width)
+    for form in ("plain", "compact", "full"):
+        name = form if form == "plain" else f"{form}-x{arguments.expansion}"
+        train[name] = training_step(networks.make(name, *size), arguments.batch_size)
+    for form in ("plain", "folded", "folded+bn"):
+        name = form if form == "plain" else f"{form}-x{arguments.expansion}"
+        model = networks.make(name, *size)
+        infer[name] = lambda model=model: model.predict_on_batch(images)
+
+    own = f"raw {keras.backend.backend()}"
+    rows = {}
+    for what, steps in (("training", train), ("inference", infer)):
+        times = time_in_turns(steps, arguments.rounds)
+        ratios = {
+            base: compare(times, base) for base in ("raw torch", own, "plain") if base in times
+        }
+        rows[what] = {
+            name: {
+                "seconds": ratios["plain"][name]["seconds"],
+                "seconds_min": min(times[name]),
+                **{f"ratio to {base}": ratios[base][name]["ratio"] for base in ratios},
+            }
+            for name in times
+        }
+        print(f"\n{what}, batch {arguments.batch_size}")
+        for name, row in rows[what].items():
+            print(f"  {name:20}", *(f"{key} {value:.3f}" for key, value in row.items()), sep="  ")
+    print(write("benchmarks.frameworks", arguments, rows, arguments.output))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))

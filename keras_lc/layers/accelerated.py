@@ -1,0 +1,177 @@
+"""Keras' own layers, computed by the backend's fastest calls."""
+
+import types
+
+import keras
+from keras import ops
+
+from keras_lc.layers.backend import convolve, fused_batch_norm, in_native_order
+
+
+def keras_class(layer: keras.layers.Layer) -> type:
+    """Returns the class of a layer; of an accelerated one, the class of Keras that it equals.
+
+    The config and the variables of the two are the same. A subclass is its own class, since it
+    may compute something else.
+    """
+    return _KERAS_CLASSES.get(type(layer), type(layer))
+
+
+def accelerate(layer: keras.layers.Layer) -> None:
+    """Lets one layer of Keras compute as the layer here that equals it.
+
+    Its class stays Keras', and so does a file of it.
+    """
+    for fast, plain in _KERAS_CLASSES.items():
+        if type(layer) is plain:
+            layer.call = types.MethodType(fast.call, layer)
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class Conv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.Conv2D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.Conv2D(8, 3)
+    >>> layer(np.zeros((1, 32, 32, 3))).shape
+    (1, 30, 30, 8)
+    """
+
+    def call(self, inputs):
+        # A combined kernel is computed in the variables' dtype, and rounded once.
+        return _convolve(self, inputs, ops.cast(self.kernel, self.compute_dtype))
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """`keras.layers.DepthwiseConv2D`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.DepthwiseConv2D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.DepthwiseConv2D(3)
+    >>> layer(np.zeros((1, 32, 32, 8))).shape
+    (1, 30, 30, 8)
+    """
+
+    def call(self, inputs):
+        # One group of filters for each channel.
+        kernel = ops.reshape(self.kernel, (*self.kernel_size, 1, -1))
+        return _convolve(self, inputs, kernel)
+
+
+def _convolve(layer, inputs, kernel):
+    outputs = convolve(
+        inputs,
+        kernel,
+        layer.bias,
+        layer.strides,
+        layer.padding,
+        layer.dilation_rate,
+        layer.data_format,
+    )
+    return outputs if layer.activation is None else layer.activation(outputs)
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class MaxPooling2D(keras.layers.MaxPooling2D):
+    """`keras.layers.MaxPooling2D`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.MaxPooling2D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.MaxPooling2D(2)
+    >>> layer(np.zeros((1, 32, 32, 8))).shape
+    (1, 16, 16, 8)
+    """
+
+    def call(self, inputs):
+        return _pool(self, ops.max_pool, inputs)
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class AveragePooling2D(keras.layers.AveragePooling2D):
+    """`keras.layers.AveragePooling2D`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.AveragePooling2D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.AveragePooling2D(2)
+    >>> layer(np.zeros((1, 32, 32, 8))).shape
+    (1, 16, 16, 8)
+    """
+
+    def call(self, inputs):
+        return _pool(self, ops.average_pool, inputs)
+
+
+def _pool(layer, operation, inputs):
+    return in_native_order(
+        operation,
+        inputs,
+        pool_size=layer.pool_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        data_format=layer.data_format,
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` in one fused operation under TensorFlow and PyTorch.
+
+    Keras computes it from single operations, which takes a fifth of a ResNet's training step.
+    The mathematics are Keras': moving averages of the batch's mean and of its biased variance,
+    in float32 where the images are in half precision. Keras' own code runs under JAX, which fuses
+    by itself, and for what the fused operations do not know: masks, `synchronized`, `renorm`,
+    inputs that are not 4D, under TensorFlow `channels_first` and float64.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.BatchNormalization`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    >>> layer(np.zeros((1, 32, 32, 8)), training=True).shape
+    (1, 32, 32, 8)
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        fused = None
+        update = bool(training and self.trainable)
+        if mask is None and not self.synchronized and not self.renorm and len(inputs.shape) == 4:
+            fused = fused_batch_norm(
+                inputs,
+                *(None if weight is None else weight.value for weight in (self.gamma, self.beta)),
+                self.moving_mean.value,
+                self.moving_variance.value,
+                self.axis,
+                self.epsilon,
+                update,
+            )
+        if fused is None:
+            return keras.layers.BatchNormalization.call(self, inputs, training=training, mask=mask)
+        outputs, mean, variance = fused
+        if update:
+            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + value * (1 - self.momentum))
+        return ops.cast(outputs, self.compute_dtype)
+
+
+_KERAS_CLASSES = {
+    Conv2D: keras.layers.Conv2D,
+    DepthwiseConv2D: keras.layers.DepthwiseConv2D,
+    MaxPooling2D: keras.layers.MaxPooling2D,
+    AveragePooling2D: keras.layers.AveragePooling2D,
+    BatchNormalization: keras.layers.BatchNormalization,
+}

@@ -1,0 +1,211 @@
+"""All that differs by backend in the layers: where Keras' own call is slow, or says nothing.
+
+Everything else in `keras_lc.layers` is written with `keras.ops`.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+
+def convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_format):
+    """Returns a 2D convolution by the backend's fastest call.
+
+    Args:
+        inputs: 4D tensor.
+        kernel: Tensor of shape `(height, width, channels / groups, filters)`.
+        bias: Tensor of shape `(filters,)`, or `None`.
+        strides, padding, dilation_rate, data_format: As in `keras.layers.Conv2D`.
+    """
+    inputs, kernel = ops.convert_to_tensor(inputs), ops.convert_to_tensor(kernel)
+    if bias is not None:
+        bias = ops.cast(bias, kernel.dtype)
+    geometry = dict(strides=strides, padding=padding, dilation_rate=dilation_rate)
+    channels_last = data_format == "channels_last"
+    if keras.backend.backend() == "torch":
+        return in_native_order(
+            _torch_convolve, inputs, kernel, bias, data_format=data_format, **geometry
+        )
+
+    channels = inputs.shape[-1 if channels_last else 1]
+    operation = ops.conv
+    if kernel.shape[2] == 1 < channels and strides[0] == strides[1]:
+        # Equal, and many times faster than a convolution with groups under TensorFlow.
+        operation = ops.depthwise_conv
+        kernel = ops.reshape(kernel, (*kernel.shape[:2], channels, -1))
+    outputs = in_native_order(operation, inputs, kernel, data_format=data_format, **geometry)
+    if bias is None:
+        return outputs
+    return outputs + ops.reshape(bias, (1, 1, 1, -1) if channels_last else (1, -1, 1, 1))
+
+
+def _torch_convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_format):
+    """Returns a convolution with a bias, `channels_first`."""
+    import torch
+
+    if kernel.shape[0] == kernel.shape[1] == 1 and max(strides) > 1:
+        # A 1×1 convolution sees only the pixels it is placed on. On processors without AVX-512,
+        # PyTorch 2.13 writes past the end of its memory in the gradient of a strided one.
+        inputs, strides = inputs[:, :, :: strides[0], :: strides[1]], (1, 1)
+    around = [(0, 0), (0, 0)]
+    if padding == "same":
+        around = [
+            _same_padding(size, extent, stride, dilation)
+            for size, extent, stride, dilation in zip(
+                inputs.shape[2:], kernel.shape[:2], strides, dilation_rate, strict=True
+            )
+        ]
+    if any(before != after for before, after in around):
+        inputs = torch.nn.functional.pad(inputs, (*around[1], *around[0]))
+        around = [(0, 0), (0, 0)]
+    return torch.nn.functional.conv2d(
+        inputs,
+        kernel.permute(3, 2, 0, 1),
+        bias,
+        strides,
+        [before for before, _ in around],
+        dilation_rate,
+        groups=inputs.shape[1] // kernel.shape[2],
+    )
+
+
+def _same_padding(size, extent, stride, dilation):
+    """Returns the zeros before and after an axis with which Keras pads for "same"."""
+    outputs = -(-size // stride)
+    total = max((outputs - 1) * stride + dilation * (extent - 1) + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+def in_native_order(operation, inputs, *args, data_format, **kwargs):
+    """Calls a 2D convolution or pool of `keras.ops` with the axes in the backend's own order.
+
+    PyTorch names the axes of a feature map in the order `channels_first`, whatever the order of
+    its numbers in memory. For `channels_last` Keras copies each input into the other order and
+    back; a permuted view says the same to PyTorch, and costs nothing. TensorFlow has no
+    convolution in the order `channels_first` on most CPUs, so there the feature map is transposed.
+
+    Args:
+        operation: Function of `keras.ops`, such as `keras.ops.max_pool`.
+        inputs: 4D tensor.
+        *args, **kwargs: The other arguments of `operation`.
+        data_format: `"channels_last"` or `"channels_first"`.
+
+    Returns:
+        What `operation` returns.
+    """
+    native = _native_format() or data_format
+    if native == data_format:
+        return operation(inputs, *args, data_format=data_format, **kwargs)
+    to_first, to_last = (0, 3, 1, 2), (0, 2, 3, 1)
+    there, back = (to_first, to_last) if native == "channels_first" else (to_last, to_first)
+    outputs = operation(ops.transpose(inputs, there), *args, data_format=native, **kwargs)
+    return ops.transpose(outputs, back)
+
+
+def _native_format():
+    """Returns the order of axes to compute in, or `None` if both will do."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        return "channels_first"
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return None if tf.config.list_physical_devices("GPU") else "channels_last"
+    return None
+
+
+def fused_batch_norm(inputs, gamma, beta, mean, variance, axis, epsilon, training):
+    """Normalizes each channel of a 4D tensor by the backend's fused kernel, where it has one.
+
+    Args:
+        inputs: 4D tensor.
+        gamma, beta: Tensors of the channels' scale and offset, or `None`.
+        mean, variance: Tensors of the moving statistics.
+        axis: Integer, the axis of the channels.
+        epsilon: Float.
+        training: Boolean, whether to normalize by the statistics of the batch.
+
+    Returns:
+        The outputs, and the statistics of the batch (`mean` and `variance` as they are if not
+        `training`). The variance is the biased one, as Keras' is. `None` where there is no fused
+        kernel for these tensors.
+    """
+    fused = {"tensorflow": _tensorflow_batch_norm, "torch": _torch_batch_norm}.get(
+        keras.backend.backend()
+    )
+    if fused is None:
+        return None
+    return fused(inputs, gamma, beta, mean, variance, axis % 4, epsilon, training)
+
+
+def _tensorflow_batch_norm(inputs, gamma, beta, mean, variance, axis, epsilon, training):
+    import tensorflow as tf
+
+    if axis != 3 or mean.dtype != tf.float32 or inputs.dtype == tf.float64:
+        return None
+    batch = tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=tf.ones_like(mean) if gamma is None else gamma,
+        offset=tf.zeros_like(mean) if beta is None else beta,
+        mean=[] if training else mean,
+        variance=[] if training else variance,
+        epsilon=epsilon,
+        is_training=training,
+    )
+    if not training:
+        return batch.y, mean, variance
+    values = tf.cast(tf.size(inputs) // tf.shape(inputs)[3], tf.float32)
+    biased = batch.batch_variance * ((values - 1) / tf.maximum(values, 1))
+    # A replica may get no image of the last batch. It has no statistics then, and keeps the old.
+    return (
+        batch.y,
+        tf.where(values > 0, batch.batch_mean, mean),
+        tf.where(values > 0, biased, variance),
+    )
+
+
+def _torch_batch_norm(inputs, gamma, beta, mean, variance, axis, epsilon, training):
+    import torch
+
+    half = (torch.float16, torch.bfloat16)
+    if axis not in (1, 3) or not (
+        inputs.dtype == mean.dtype or (inputs.dtype in half and mean.dtype == torch.float32)
+    ):
+        return None
+    values = math.prod(inputs.shape) // max(inputs.shape[axis], 1)
+    if training and values == 1:  # PyTorch divides by `values - 1`
+        return None
+    training = training and values > 0
+    view = inputs if axis == 1 else inputs.permute(0, 3, 1, 2)
+    if training:
+        mean, variance = torch.zeros_like(mean), torch.zeros_like(variance)
+    # With a momentum of 1 the statistics of the batch take the place of the zeros.
+    outputs = torch.batch_norm(
+        view, gamma, beta, mean, variance, training, 1.0, epsilon, torch.backends.cudnn.enabled
+    )
+    if training:
+        variance = variance * ((values - 1) / values)
+    return outputs if axis == 1 else outputs.permute(0, 2, 3, 1), mean, variance
+
+
+def replica_index():
+    """Returns the index of the part of the batch that this call of a layer computes.
+
+    An integer or integer tensor. 0 where the call sees the whole batch: on one device, and under
+    JAX always, whose compiled step is one program over all devices. A layer that draws another
+    random number for each image goes by it, or every replica would draw the same ones.
+    """
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank()
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is not None and tf.distribute.has_strategy():
+            return context.replica_id_in_sync_group
+    return 0
