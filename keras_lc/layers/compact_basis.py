@@ -13,11 +13,9 @@ learning-rate factor of the layer (4.74 for as many input as output channels, k 
 expansion of 128), with an initial kernel of variance `1 / (9 · channels · k²)`.
 """
 
-import functools
-
 import numpy as np
 
-from keras_lc.layers.random_basis import fan_in_uniform
+from keras_lc.layers.random_basis import fingerprint
 
 # With this many filters for each of their numbers, the condition number of a random basis is below
 # 6 (Marchenko and Pastur, 1967). Then the Cholesky factor of the Gram matrix, whose error grows
@@ -81,16 +79,23 @@ def by_group(values: np.ndarray, groups: int) -> np.ndarray:
 
 def from_groups(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Undoes `by_group`."""
-    return values.transpose(1, 0, 2).reshape(shape)
+    # Contiguous, also where it is a view: PyTorch keeps the strides, and safetensors refuses them.
+    return np.ascontiguousarray(values.transpose(1, 0, 2).reshape(shape))
 
 
-@functools.lru_cache(maxsize=1)
-def seeded_factor(seed: int, shape: tuple[int, ...], groups: int) -> np.ndarray:
-    """Returns the factor of the basis that `fan_in_uniform(seed, shape)` draws.
+def factor_of(numbers: np.ndarray, groups: int) -> np.ndarray:
+    """Returns the triangular factor of random filters `(height, width, channels, filters)`.
 
     The last one is kept, since a layer that is built asks twice: for its basis, and for its
     combination.
     """
-    factor = triangular_factor(by_group(fan_in_uniform(seed, shape), groups))
-    factor.flags.writeable = False
-    return factor
+    key = (fingerprint(numbers), numbers.shape, groups)
+    if key not in _LAST_FACTOR:
+        factor = triangular_factor(by_group(numbers, groups))
+        factor.flags.writeable = False
+        _LAST_FACTOR.clear()
+        _LAST_FACTOR[key] = factor
+    return _LAST_FACTOR[key]
+
+
+_LAST_FACTOR = {}

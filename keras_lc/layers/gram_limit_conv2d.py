@@ -7,6 +7,7 @@ import keras
 from keras_lc.layers.accelerated import Conv2D
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.random_basis import FanInUniform, resolve_seed
+from keras_lc.layers.stored_variables import check_names, check_shapes
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -72,18 +73,20 @@ class GramLimitConv2D(Conv2D):
     def save_own_variables(self, store):
         # Keras would store `kernel`, and load it into the variable.
         if self.built:
-            for index, variable in enumerate(self._trained_variables):
-                store[str(index)] = variable
+            for name, variable in self._trained_variables.items():
+                store[name] = variable
 
     def load_own_variables(self, store):
-        self._check_load_own_variables(store)
         if self.built:
-            for index, variable in enumerate(self._trained_variables):
-                variable.assign(store[str(index)])
+            check_names(self, store, self._trained_variables)
+            check_shapes(self, store, self._trained_variables)
+            for name, variable in self._trained_variables.items():
+                variable.assign(store[name])
 
     @property
     def _trained_variables(self):
-        return [self._kernel] if self.bias is None else [self._kernel, self.bias]
+        bias = {} if self.bias is None else {"bias": self.bias}
+        return {"kernel": self._kernel, **bias}
 
     def enable_lora(self, *args, **kwargs):
         raise NotImplementedError(

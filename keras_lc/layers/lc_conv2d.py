@@ -9,8 +9,8 @@ from keras import ops
 from keras_lc.layers.basis_conv2d import BasisConv2D, check_expansion
 from keras_lc.layers.compact_basis import (
     by_group,
+    factor_of,
     from_groups,
-    seeded_factor,
     solve_combination,
 )
 from keras_lc.layers.random_basis import ByFunction, FanInUniform, derive_seed
@@ -67,6 +67,9 @@ class LCConv2D(BasisConv2D):
         basis_filters: Integer, `filters · expansion`.
         is_factored: Boolean, whether the basis is a triangular factor: so in a compact layer
             that has more random filters than that.
+
+    Not supported: `keras.layers.SpectralNormalization`, which needs a kernel variable (use a
+    `combination_constraint`), LoRA and quantization in place (`keras_lc.fold` first).
 
     Input shape:
 
@@ -177,8 +180,18 @@ class LCConv2D(BasisConv2D):
 
         Returns:
             A NumPy array of shape `(height, width, channels/groups, filters · expansion)`.
+
+        Raises:
+            ValueError: If the layer holds a triangular factor that is not of its seed's filters,
+                as after `set_weights` with those of a layer of another seed.
         """
         if self.is_factored:
+            if not self.has_seeded_basis():
+                raise ValueError(
+                    f"Layer '{self.name}' holds a triangular factor, and not that of seed "
+                    f"{self._basis_seed}: its random filters are not known. `set_weights` brings "
+                    "no seed; `load_weights` does."
+                )
             return self._draw(self._basis_seed)
         return ops.convert_to_numpy(self.basis)
 
@@ -206,6 +219,7 @@ class LCConv2D(BasisConv2D):
     def _build_basis(self):
         self._basis = None
         if self.is_factored:
+            self._check_draws_from_seed()
             self._basis = self._add_basis(self._factor_shape)
         elif self._takes_slice:
             if math.prod(self._filters_shape) > self.shared_basis.size:
@@ -217,6 +231,14 @@ class LCConv2D(BasisConv2D):
             self._shared_numbers = self.shared_basis.layer(self.variable_dtype)
         else:
             super()._build_basis()
+
+    def _check_draws_from_seed(self):
+        if not self._is_from_seed() or type(self)._make_basis is not BasisConv2D._make_basis:
+            raise ValueError(
+                f"`compact=True` needs the random filters of a seed, and layer '{self.name}' "
+                f"({type(self).__name__}) makes its basis in its own way. Build it with "
+                "`compact=False`."
+            )
 
     @property
     def basis(self):
@@ -243,11 +265,10 @@ class LCConv2D(BasisConv2D):
         else:
             self.shared_basis.seed = seed
 
-    def _basis_of(self, numbers, seed):
+    def _basis_of(self, numbers):
         if not self.is_factored:
             return numbers
-        factor = seeded_factor(seed, self._filters_shape, self.groups)
-        return from_groups(factor, self._factor_shape)
+        return from_groups(factor_of(numbers, self.groups), self._factor_shape)
 
     def _holds(self, basis):
         if not self.is_factored:
@@ -293,9 +314,10 @@ class LCConv2D(BasisConv2D):
         combination = ops.convert_to_numpy(combination)
         if not self.is_factored:
             return combination
+        numbers = self._draw(self._basis_seed)
         parts = (
-            seeded_factor(self._basis_seed, self._filters_shape, self.groups),
-            by_group(self._draw(self._basis_seed), self.groups),
+            factor_of(numbers, self.groups),
+            by_group(numbers, self.groups),
             by_group(combination, self.groups),
         )
         return from_groups(solve_combination(*parts), (-1, self.filters))

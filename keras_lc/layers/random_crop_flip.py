@@ -17,7 +17,8 @@ class RandomCropFlip(SeededRandomLayer):
     number of batches seen and of the image's place in its batch: the same under every backend,
     and continued where they were when a saved model is trained on. Unlike
     `keras.layers.RandomCrop`, which cuts a whole batch at one place, it runs inside a compiled
-    step under every backend.
+    step under every backend. Not within a `keras.RematScope`, which calls layers a second time
+    for the gradient: the second call would draw other numbers.
 
     Args:
         padding: Integer, the pixels of zeros added on each side.

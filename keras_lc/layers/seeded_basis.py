@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_lc.layers.random_basis import fingerprint
+from keras_lc.layers.stored_variables import check_names, check_shapes
 
 _STORED_SEED = "seed"
 _STORED_FINGERPRINT = "basis_fingerprint"
@@ -50,7 +51,7 @@ class SeededBasis:
         """Returns the random numbers of a seed: a float32 array, of which the fingerprint is."""
         raise NotImplementedError
 
-    def _basis_of(self, numbers, seed):
+    def _basis_of(self, numbers):
         """Returns the basis that the random numbers of a seed give, as an array."""
         return numbers
 
@@ -69,7 +70,7 @@ class SeededBasis:
     def _seeded_basis(self, dtype):
         """Returns the basis that the seed gives, as a tensor, with which to build the variable."""
         numbers = self._draw(self._basis_seed)
-        basis = self._basis_of(numbers, self._basis_seed)
+        basis = self._basis_of(numbers)
         if dtype == "float32":
             self._remember(basis.astype(dtype, copy=False), numbers)
         return ops.convert_to_tensor(basis, dtype)
@@ -88,7 +89,7 @@ class SeededBasis:
         held = ops.convert_to_numpy(self._basis_variable.value)
         if self._fingerprints[:2] != (self._basis_seed, fingerprint(held)):
             numbers = self._draw(self._basis_seed)
-            if not self._holds(self._basis_of(numbers, self._basis_seed)):
+            if not self._holds(self._basis_of(numbers)):
                 return None
             self._remember(held, numbers)
         return self._fingerprints[2]
@@ -116,34 +117,28 @@ class SeededBasis:
     def load_own_variables(self, store):
         if not self.built:
             return
-        expected = self._other_variables()
-        self._check_names(set(store.keys()), set(expected))
-        if "basis" in store.keys():
-            self._basis_variable.assign(store["basis"])
-        elif self._basis_variable is not None:
-            self._regenerate_basis(store)
-        for name, variable in expected.items():
+        variables, from_seed = self._other_variables(), ()
+        if self._basis_variable is not None:
+            if "basis" in store.keys():
+                variables["basis"] = self._basis_variable
+            else:
+                from_seed = (_STORED_SEED, _STORED_FINGERPRINT)
+        # What may raise comes before what changes the layer.
+        check_names(self, store, {*variables, *from_seed})
+        drawn = self._basis_in_file(store) if from_seed else None
+        check_shapes(self, store, variables)
+        if drawn is not None:
+            self._basis_seed, basis = drawn
+            self._basis_variable.assign(basis)
+        for name, variable in variables.items():
             variable.assign(store[name])
 
-    def _check_names(self, found, expected):
-        if self._basis_variable is None:
-            allowed, and_basis = [expected], ""
-        else:
-            allowed = [expected | {"basis"}, expected | {_STORED_SEED, _STORED_FINGERPRINT}]
-            and_basis = (
-                f" and its basis (as 'basis', or as '{_STORED_SEED}' with '{_STORED_FINGERPRINT}')"
-            )
-        if found not in allowed:
-            raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) expects the variables "
-                f"{sorted(expected)}{and_basis}, but the file holds {sorted(found)}."
-            )
-
-    def _regenerate_basis(self, store):
+    def _basis_in_file(self, store):
+        """Returns the seed in a file and its basis, or `None` if the layer has this basis."""
         seed = int(np.array(store[_STORED_SEED]))
         written = np.array(store[_STORED_FINGERPRINT]).astype("uint64")
         if seed == self._basis_seed and self._fingerprint_if_seeded() == written:
-            return
+            return None
         numbers = self._draw(seed)
         if fingerprint(numbers) != written:
             raise ValueError(
@@ -152,6 +147,5 @@ class SeededBasis:
                 f"the file was written with {int(written):016x}. Was the layer built with other "
                 "arguments (filters, expansion, kernel_size, groups) or input channels?"
             )
-        self._basis_seed = seed
-        basis = self._basis_of(numbers, seed)
-        self._basis_variable.assign(ops.convert_to_tensor(basis, self._basis_variable.dtype))
+        basis = self._basis_of(numbers)
+        return seed, ops.convert_to_tensor(basis, self._basis_variable.dtype)

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_lc.layers.backend import replica_index
 from keras_lc.layers.random_basis import resolve_seed
+from keras_lc.layers.stored_variables import check_names, check_shapes
 
 _MASK = 0xFFFF
 _ROUNDS = 6
@@ -42,7 +43,8 @@ class SeededRandomLayer(keras.layers.Layer):
         self.seed = resolve_seed(seed)
         if self.seed >= SEED_LIMIT:
             raise ValueError(f"`seed` must be below 2**31. Received: seed={seed}")
-        self.seed_generator = keras.random.SeedGenerator(self.seed)
+        # Without a name, Keras numbers them through the process: no two models would be alike.
+        self.seed_generator = keras.random.SeedGenerator(self.seed, name=self.name)
 
     def draw_words(self, batch_size, count):
         """Returns int32 numbers from 0 to 65535, of shape `(batch_size, count)`; new in each call.
@@ -71,6 +73,8 @@ class SeededRandomLayer(keras.layers.Layer):
 
     def load_own_variables(self, store):
         state = self.seed_generator.state
+        check_names(self, store, {"seed_state"})
+        check_shapes(self, store, {"seed_state": state})
         state.assign(np.array(store["seed_state"]).astype(state.dtype))
 
     def get_config(self):

@@ -16,7 +16,8 @@ class StochasticDepth(SeededRandomLayer):
     them, in training only; at inference the layer returns its input. As in
     `keras_lc.RandomCropFlip`, the random numbers are a function of `seed`, of the number of
     batches seen and of the image's place in its batch: the same under every backend, and
-    continued where they were when a saved model is trained on.
+    continued where they were when a saved model is trained on. Not within a `keras.RematScope`,
+    which calls layers a second time for the gradient: the second call would draw other numbers.
 
     Args:
         rate: Number, the share of the images that are set to zero: at least 0 and below 1. The

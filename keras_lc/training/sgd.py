@@ -30,7 +30,8 @@ class SGD(DecayExclusions, _BackendSGD):
         nesterov: Boolean, whether to apply Nesterov's momentum.
         weight_decay: Float or `None`. It acts on every trainable variable, biases and batch
             normalization too, as PyTorch's does; `exclude_from_weight_decay` exempts some.
-        **kwargs: As in `keras.optimizers.SGD`: `clipnorm`, `use_ema`, `name` …
+        name: String.
+        **kwargs: As in `keras.optimizers.SGD`: `clipnorm`, `use_ema` …
 
     Example:
 
@@ -42,13 +43,21 @@ class SGD(DecayExclusions, _BackendSGD):
     """
 
     def __init__(
-        self, learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=None, **kwargs
+        self,
+        learning_rate=0.01,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=None,
+        # Without one, Keras numbers the optimizers of a process, and names their variables so.
+        name="sgd",
+        **kwargs,
     ):
         super().__init__(
             learning_rate=learning_rate,
             momentum=float(momentum),
             nesterov=nesterov,
             weight_decay=weight_decay,
+            name=name,
             **kwargs,
         )
         if nesterov and not momentum:

@@ -10,7 +10,7 @@ from keras import ops
 import keras_lc
 from keras_lc import LCConv2D
 from keras_lc.layers import compact_basis
-from keras_lc.layers.random_basis import fan_in_uniform
+from keras_lc.layers.random_basis import fan_in_uniform, symmetric_uniform
 from tests import oracles
 from tests.layer_test_case import LayerTestCase
 
@@ -65,6 +65,15 @@ class TestForm:
         gram = filters.astype("float64") @ filters.astype("float64").transpose(0, 2, 1)
         np.testing.assert_allclose(factor @ factor.transpose(0, 2, 1), gram, atol=1e-13)
 
+    def test_factor_of_nearly_square_filters_is_that_of_a_qr_factorization(self):
+        """Where the Gram matrix, of the squared condition, has lost half the digits."""
+        generator = np.random.default_rng(0)
+        lower = np.eye(8) + np.tril(generator.normal(size=(8, 8), scale=0.3), -1)
+        lower = lower * np.geomspace(1, 1e-6, 8)
+        rows, _ = np.linalg.qr(generator.normal(size=(10, 8)))
+        factor = compact_basis.triangular_factor((lower @ rows.T)[None])
+        np.testing.assert_allclose(factor[0], lower, rtol=0, atol=1e-14)
+
     def test_small_bases_stay_full(self):
         full, compact = pair(expansion=6)  # 36 filters of 36 numbers
         assert compact.basis.shape == full.basis.shape
@@ -73,7 +82,69 @@ class TestForm:
     def test_random_filters_are_those_of_the_full_form(self):
         full, compact = pair()
         np.testing.assert_array_equal(compact.random_filters(), oracles.numpy(full.basis))
-        np.testing.assert_array_equal(full.random_filters(), oracles.numpy(full.basis))
+
+    def test_random_filters_are_refused_where_the_factor_is_not_of_the_seed(self):
+        (_, compact), (_, other) = pair(), pair(seed=4)
+        compact.set_weights(other.get_weights())
+        with pytest.raises(ValueError, match="not that of seed 3: its random filters are not"):
+            compact.random_filters()
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class DrawsItsOwn(LCConv2D):
+    """Random filters of another distribution."""
+
+    def _draw(self, seed):
+        return 0.1 + 0.2 * symmetric_uniform(seed, self._filters_shape)
+
+
+class OwnInitializer(LCConv2D):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.basis_initializer = keras.initializers.Ones()
+
+
+class OwnBasis(LCConv2D):
+    def _make_basis(self, shape, dtype):
+        return ops.ones(shape, dtype)
+
+
+class TestSubclass:
+    @grouped
+    def test_own_random_numbers_are_those_that_are_factored(self, groups):
+        init = dict(filters=6, kernel_size=3, expansion=16, groups=groups, seed=3)
+        full, compact = (DrawsItsOwn(**init, compact=compact) for compact in (False, True))
+        for layer in (full, compact):
+            layer.build(SHAPE)
+        assert oracles.numpy(full.basis).min() > -0.11
+        oracles.assert_close(compact.kernel, full.kernel)
+        np.testing.assert_array_equal(compact.random_filters(), oracles.numpy(full.basis))
+
+    def test_own_random_numbers_come_back_from_a_file(self, tmp_path):
+        def model(seed):
+            layer = DrawsItsOwn(6, 3, expansion=16, compact=True, seed=seed)
+            return keras.Sequential([keras.Input(SHAPE[1:]), layer])
+
+        written, read, x = model(3), model(4), oracles.images(*SHAPE)
+        written.save_weights(tmp_path / "model.weights.h5")
+        read.load_weights(tmp_path / "model.weights.h5")
+        np.testing.assert_array_equal(oracles.numpy(read(x)), oracles.numpy(written(x)))
+
+    @pytest.mark.parametrize("cls", [OwnInitializer, OwnBasis])
+    def test_a_basis_that_no_seed_gives_is_not_compacted(self, cls):
+        with pytest.raises(ValueError, match=rf"'lc' \({cls.__name__}\) makes its basis in its"):
+            cls(6, 3, expansion=16, compact=True, name="lc").build(SHAPE)
+        cls(6, 3, expansion=16, name="lc").build(SHAPE)
+
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_to_compact_names_a_subclass(self, nested):
+        layers = [keras.Input(SHAPE[1:]), DrawsItsOwn(6, 3, expansion=16, name="own")]
+        model = keras.Sequential(layers, name="inner")
+        if nested:
+            model = keras.Sequential([keras.Input(SHAPE[1:]), model])
+        match = rf"no compact form that is known: {'inner/' * nested}own \(DrawsItsOwn\)"
+        with pytest.raises(ValueError, match=match):
+            keras_lc.to_compact(model)
 
 
 def trained_kernel(layer, optimizer, steps):
@@ -225,9 +296,20 @@ class TestToCompact:
             keras_lc.fold(model).layers[0].kernel,
         )
 
-    def test_leaves_learned_layers(self):
-        model = model_of(False, frozen=False)
-        assert keras_lc.to_compact(model).layers[0].combination.shape == (96, 6)
+    @pytest.mark.parametrize(
+        "arguments", [{"frozen": False}, {"expansion": 6}], ids=["learned", "small"]
+    )
+    def test_leaves_other_layers_and_says_so_where_no_layer_is_compact(self, arguments):
+        model = model_of(False, **arguments)
+        with pytest.warns(UserWarning, match=r"`to_compact` replaced nothing: model .* LCConv2D"):
+            compact = keras_lc.to_compact(model)
+        assert compact.layers[0].combination.shape == model.layers[0].combination.shape
+
+    def test_compacting_twice_is_compacting_once(self):
+        compact = keras_lc.to_compact(model_of(False))
+        again = keras_lc.to_compact(compact)
+        for actual, expected in zip(again.get_weights(), compact.get_weights(), strict=True):
+            np.testing.assert_array_equal(actual, expected)
 
     def test_a_whole_network_computes_the_same(self):
         model = keras_lc.ResNetLC(depth=8, expansion=32, seed=1)
