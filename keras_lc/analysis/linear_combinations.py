@@ -2,12 +2,17 @@
 
 import collections
 import dataclasses
+import math
 
 import keras
 
 from keras_lc.layers import LCBlock, LCConv2D
 from keras_lc.surgery.replace import graph_of, layers_within, paths_within
-from keras_lc.surgery.spatial_convolutions import combines_itself, is_spatial
+from keras_lc.surgery.spatial_convolutions import (
+    combines_itself,
+    is_spatial,
+    note_of_other_dimensions,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,20 +21,24 @@ class LCRate:
 
     Attributes:
         layers: List of dicts with equal keys, one a spatial convolution.
+        note: String, on the convolutions that do not count; empty where there are none.
     """
 
     layers: list[dict]
+    note: str = ""
 
     @property
     def rate(self) -> float:
-        """The share of the spatial convolutions that are combined entirely; 1 where none is."""
-        return self._combined / len(self.layers) if self.layers else 1.0
+        """The share of the spatial convolutions that are combined entirely; NaN of none."""
+        return self._combined / len(self.layers) if self.layers else math.nan
 
     @property
     def _combined(self):
         return sum(row["combined"] == "all" for row in self.layers)
 
     def __str__(self) -> str:
+        if not self.layers:
+            return "No LC rate: the model has no 2D convolution of more than one pixel." + self.note
         keys = ("layer", "type", "kernel_size", "filters", "combinations", "combined")
         rows = [keys, *([str(row[key]) for key in keys] for row in self.layers)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -55,7 +64,8 @@ def lc_rate(model: keras.Model) -> LCRate:
       filters, disturbed by what lies between, as in the paper;
     - the next spatial convolution, or an output of the model: there the filters arrive alone.
 
-    An LC layer and a `SeparableConv2D` combine their filters themselves.
+    An LC layer and a `SeparableConv2D` combine their filters themselves. Convolutions of one and
+    three dimensions do not count: without a 2D one, the rate is NaN.
 
     Args:
         model: A Functional or Sequential model that is built. What a layer of another kind does
@@ -63,7 +73,8 @@ def lc_rate(model: keras.Model) -> LCRate:
 
     Returns:
         An `LCRate`: `.layers`, a list of dicts in the order of the computation, `.rate`, the
-        share of those with `combined == "all"`, and `str()`, a table. The dicts hold
+        share of those with `combined == "all"`, `.note`, a sentence on the convolutions of other
+        dimensions, and `str()`, a table. The dicts hold
 
         - `layer`: Path of the layer, `"nested/conv"` within others.
         - `type`: Name of its class.
@@ -111,7 +122,9 @@ def lc_rate(model: keras.Model) -> LCRate:
     for layers in trace.run(graph, [frozenset()] * len(graph.inputs)):
         for layer in layers:
             trace.alone_to[layer]["output"] = None
-    return LCRate([trace.row(layer) for layer in trace.found])
+    return LCRate(
+        [trace.row(layer) for layer in trace.found], note_of_other_dimensions(paths.items())
+    )
 
 
 class _Trace:

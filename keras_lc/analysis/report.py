@@ -13,16 +13,17 @@ from keras_lc.analysis.filter_metrics import (
 )
 from keras_lc.layers import LCBlock, LCConv2D
 from keras_lc.surgery.replace import layers_within
+from keras_lc.surgery.spatial_convolutions import is_spatial
 
 
 def filter_report(model: keras.Model) -> list[dict]:
     """Returns the filter metrics of each spatial convolution of a model.
 
     Those are the layers whose filters see more than one pixel: `Conv2D`, `LCConv2D`,
-    `FrozenConv2D`, `DepthwiseConv2D`, `SeparableConv2D` (its depthwise part) and
-    `Conv2DTranspose`, in nested models and within other layers too. Of an `LCBlock`, it is the
-    basis. The numbers of an LC layer are those of its combined kernel: they do not change when
-    the model is folded.
+    `FrozenConv2D`, `DepthwiseConv2D`, `SeparableConv2D` (its depthwise part), `Conv2DTranspose`
+    and `ConvLSTM2D` (what its gates see of the input), in nested models and within other layers
+    too. Of an `LCBlock`, it is the basis. The numbers of an LC layer are those of its combined
+    kernel: they do not change when the model is folded.
 
     Args:
         model: A Keras model that is built.
@@ -100,6 +101,8 @@ def kernel_of(layer: keras.layers.Layer) -> np.ndarray:
         return _depthwise(layer.depthwise_kernel)
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         return _depthwise(layer.kernel)
+    if isinstance(layer, keras.layers.ConvLSTM2D):
+        return keras.ops.convert_to_numpy(layer.cell.kernel)
     return keras.ops.convert_to_numpy(layer.kernel)
 
 
@@ -108,21 +111,13 @@ def _depthwise(kernel):
     return array.reshape(*array.shape[:2], 1, -1)
 
 
-_CONVOLUTIONS = (
-    keras.layers.Conv2D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv2D,
-    keras.layers.Conv2DTranspose,
-)
-
-
 def spatial_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """Returns the spatial convolutions of a model by path, each once."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a Keras model. Received: model={model!r}")
     found = {}
     for path, layer in layers_within(model):
-        if not isinstance(layer, _CONVOLUTIONS) or max(layer.kernel_size) == 1:
+        if not is_spatial(layer):
             continue
         if not layer.built:
             raise ValueError(

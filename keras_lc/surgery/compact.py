@@ -3,7 +3,8 @@
 import keras
 
 from keras_lc.layers import LCConv2D
-from keras_lc.surgery.replace import replace, to_numpy
+from keras_lc.surgery.replace import paths_within, replace, to_numpy
+from keras_lc.surgery.spatial_convolutions import warn_of_no_effect
 
 
 def to_compact(model: keras.Model) -> keras.Model:
@@ -11,7 +12,8 @@ def to_compact(model: keras.Model) -> keras.Model:
 
     The copy computes the same, and under an optimizer that is linear in the gradient it learns the
     same, at the price of plain convolutions; see `keras_lc.LCConv2D`. Layers whose basis is
-    learned, or has no more filters than the compact form, stay as they are.
+    learned, or has no more filters than the compact form, stay as they are; a warning says so
+    where that leaves no compact layer.
 
     Args:
         model: A Functional or Sequential model. It stays as it is.
@@ -21,7 +23,8 @@ def to_compact(model: keras.Model) -> keras.Model:
 
     Raises:
         ValueError: If a frozen basis is not what its seed gives (set by hand, or made by a
-            `basis_initializer`), or if a layer or subclassed model hides an LCConv2D.
+            `basis_initializer`), if a frozen layer is of a subclass of LCConv2D, which may draw
+            or compute something else, or if a layer or subclassed model hides an LCConv2D.
 
     Example:
 
@@ -30,8 +33,10 @@ def to_compact(model: keras.Model) -> keras.Model:
     (27, 4)
     """
 
+    _refuse_subclasses(model)
+
     def compact(layer):
-        if type(layer) is not LCConv2D or not layer.frozen or layer.compact:
+        if not _is_full(layer):
             return None
         if not layer.has_seeded_basis():
             raise ValueError(
@@ -50,4 +55,26 @@ def to_compact(model: keras.Model) -> keras.Model:
             twin.bias.assign(to_numpy(layer.bias))
         return [twin]
 
-    return replace(model, compact)
+    copy = replace(model, compact)
+    if not any(getattr(layer, "is_factored", False) for layer in paths_within(copy)):
+        what = "LCConv2D with a frozen basis of more filters than the compact form"
+        warn_of_no_effect("to_compact", model, what)
+    return copy
+
+
+def _is_full(layer):
+    return isinstance(layer, LCConv2D) and layer.frozen and not layer.compact
+
+
+def _refuse_subclasses(model):
+    subclasses = [
+        f"{path} ({type(layer).__name__})"
+        for layer, path in paths_within(model).items()
+        if _is_full(layer) and type(layer) is not LCConv2D
+    ]
+    if subclasses:
+        raise ValueError(
+            f"These layers of model '{model.name}' have no compact form that is known: "
+            f"{', '.join(subclasses)}. A subclass of LCConv2D may draw or compute something else; "
+            "build the model with its own `compact=True`, or with LCConv2D."
+        )

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from keras_lc.layers import FrozenConv2D, LCConv2D
+from keras_lc.layers import FrozenConv2D, LCBlock, LCConv2D
 from keras_lc.layers.accelerated import keras_class
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.compact_basis import by_group, from_groups
@@ -14,6 +14,7 @@ from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
     build_like,
     is_spatial,
+    warn_of_no_effect,
     without_kernel_arguments,
 )
 
@@ -34,7 +35,8 @@ def to_lc(
 
     Each `Conv2D` (or `FrozenConv2D`) with a kernel larger than 1×1, the stem too, becomes a
     `keras_lc.LCConv2D` of the same name and options, with its bias. A `kernel_regularizer` becomes
-    the `combination_regularizer`. All else stays as it is, LC layers among it.
+    the `combination_regularizer`. All else stays as it is, LC layers among it. A warning says so
+    where that leaves no LC layer.
 
     So do depthwise and separable convolutions, which stay trained: the 1×1 convolution that
     follows them is what an LC layer would add, and an LC layer in each of their channels is not
@@ -79,6 +81,8 @@ def to_lc(
     expansion, seed = check_expansion(expansion), resolve_seed(seed)
     paths = paths_within(model)
     _refuse_what_does_not_convert(model, paths)
+    if not any(_is_converted(layer) or isinstance(layer, LCConv2D | LCBlock) for layer in paths):
+        warn_of_no_effect("to_lc", model, "Conv2D of more than one pixel")
     if keep_kernels:
         _check_ranks(paths, expansion)
     options = dict(expansion=expansion, frozen=frozen, compact=compact)

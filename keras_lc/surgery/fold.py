@@ -16,7 +16,14 @@ from keras_lc.layers import (
 )
 from keras_lc.layers.accelerated import accelerate, keras_class
 from keras_lc.layers.compact_basis import by_group, from_groups
-from keras_lc.surgery.replace import graph_of, graphs_within, layers_within, replace, to_numpy
+from keras_lc.surgery.replace import (
+    check_is_model,
+    graph_of,
+    graphs_within,
+    layers_within,
+    replace,
+    to_numpy,
+)
 
 
 def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> keras.Model:
@@ -47,8 +54,9 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
 
     Raises:
         ValueError: If an `LCBlock` is not one convolution and `strict` is true, or if a layer
-            that needs `keras_lc` cannot be reached, because a layer or a subclassed model hides
-            it.
+            that needs `keras_lc` cannot be folded: because a layer or a subclassed model hides
+            it, or because it is of a subclass, whose computation is not known. If a layer cannot
+            be copied, such as a `Lambda` of a Python lambda.
 
     Example:
 
@@ -62,6 +70,7 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4
     - [RepVGG](https://arxiv.org/abs/2101.03697), Section 3.3, for batch normalization
     """
+    check_is_model(model)
     in_training_mode = _always_in_training_mode(model)
     if strict:
         _refuse_blocks(model, batch_norm, in_training_mode)
@@ -328,18 +337,20 @@ def _mentions_keras_lc(config):
 
 def _check_needs_only_keras(model):
     left = {
-        path
-        for path, layer in layers_within(model)
-        if any(cls.__module__.partition(".")[0] == "keras_lc" for cls in type(layer).__mro__)
-    }
-    left |= {
-        layer.name
+        layer.name: layer.name
         for graph in graphs_within(model)
         for layer in graph.layers
         if graph_of(layer) is None and _mentions_keras_lc(layer.get_config())
     }
+    for path, layer in layers_within(model):
+        own = [cls for cls in type(layer).__mro__ if cls.__module__.partition(".")[0] == "keras_lc"]
+        if own and own[0] is not type(layer):
+            what = f"a subclass of {own[0].__name__}, which may compute something else"
+            left[path] = f"{path} ({type(layer).__name__}: {what})"
+        elif own:
+            left[path] = f"{path} ({type(layer).__name__})"
     if left:
         raise ValueError(
             f"These layers of model '{model.name}' need keras_lc, and cannot be folded: "
-            f"{', '.join(sorted(left))}."
+            f"{', '.join(text for _, text in sorted(left.items()))}."
         )

@@ -9,6 +9,7 @@ from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
     build_like,
     is_spatial,
+    warn_of_no_effect,
     without_kernel_arguments,
 )
 
@@ -28,7 +29,7 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
     layers, and the biases of the frozen layers. What is frozen already (frozen layers, frozen LC
     layers) stays too, so that freezing twice is freezing once. Regularizers and constraints of
     the frozen kernels are left out. One- and three-dimensional convolutions are not spatial here:
-    they stay trained.
+    they stay trained. A warning says so where that leaves nothing that is frozen.
 
     `keras_lc.analysis.lc_rate(model)` tells whether such training can work.
 
@@ -64,6 +65,8 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
     seed = resolve_seed(seed)
     paths = paths_within(model)
     _refuse_others(model, paths)
+    if not any(_is_replaced(layer) or _is_frozen(layer) for layer in paths):
+        warn_of_no_effect("freeze_spatial", model, "2D convolution of more than one pixel")
 
     def frozen(layer):
         if not _is_replaced(layer):

@@ -43,7 +43,7 @@ def replace(model: keras.Model, substitute: Substitute) -> keras.Model:
     >>> replace(model, swish_for_relu).get_layer("act").activation.__name__
     'silu'
     """
-    _check_is_model(model)
+    check_is_model(model)
     if graph_of(model) is None:
         hidden = _replaceable_within(model, model.name, substitute)
         raise ValueError(
@@ -91,7 +91,7 @@ def layers_within(
 
 def paths_within(model: keras.Model) -> dict[keras.layers.Layer, str]:
     """Returns the path of each layer below a model, hidden ones too; of a shared one, the first."""
-    _check_is_model(model)
+    check_is_model(model)
     paths = {}
     for path, layer in layers_within(model):
         paths.setdefault(layer, path)
@@ -108,11 +108,12 @@ def to_numpy(value) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(value))
 
 
-def _check_is_model(model):
+def check_is_model(model) -> None:
+    """Raises `ValueError` for what is no Keras model."""
     if not isinstance(model, keras.Model):
         raise ValueError(
-            "`model` must be a Keras model; put a single layer into a `keras.Sequential`. "
-            f"Received: model={model!r}"
+            "`model` must be a Keras model: load a file with `keras.saving.load_model`, and put a "
+            f"single layer into a `keras.Sequential`. Received: model={model!r}"
         )
 
 
@@ -165,7 +166,7 @@ class _Walk:
 
     def make_copies(self, operation, path):
         if not isinstance(operation, keras.layers.Layer):
-            return [type(operation).from_config(operation.get_config())]
+            return [_copy(operation, path)]
         if graph_of(operation) is not None:
             return [self.copy_model(operation, path)]
         substitutes = self.substitute(operation)
@@ -181,7 +182,7 @@ class _Walk:
                 f"them and hides how it calls them: {', '.join(hidden)}. Use them in the model's "
                 "graph itself, or in a nested Functional or Sequential model."
             )
-        copy = type(operation).from_config(operation.get_config())
+        copy = _copy(operation, path)
         self.twins.append((operation, copy))
         return [copy]
 
@@ -200,6 +201,24 @@ class _Walk:
         for source, target in self.twins:
             for original, copy in zip(source.variables, target.variables, strict=True):
                 copy.trainable = original.trainable
+
+
+def _copy(operation, path):
+    try:
+        return type(operation).from_config(operation.get_config())
+    except Exception as error:
+        if isinstance(operation, keras.layers.Lambda):
+            way_out = (
+                "Write it as a `keras.layers.Layer` of your own, or with `keras.ops` in the "
+                "model's graph; for code that you trust, "
+                "`keras.config.enable_unsafe_deserialization()` allows the copy."
+            )
+        else:
+            way_out = "`get_config()` must return all arguments of its constructor."
+        raise ValueError(
+            f"Layer '{path}' ({type(operation).__name__}) cannot be copied. {way_out} "
+            f"Keras says: {error}"
+        ) from error
 
 
 def _copy_input(tensor):

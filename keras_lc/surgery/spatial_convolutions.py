@@ -1,9 +1,12 @@
 """Which layers of a model are spatial convolutions, and how one takes another's place."""
 
+import warnings
+from collections.abc import Iterable
+
 import keras
 
 from keras_lc.layers import LCBlock, LCConv2D
-from keras_lc.surgery.replace import to_numpy
+from keras_lc.surgery.replace import paths_within, to_numpy
 
 _CONVOLUTIONS = (
     keras.layers.Conv2D,
@@ -12,11 +15,51 @@ _CONVOLUTIONS = (
     keras.layers.Conv2DTranspose,
     keras.layers.ConvLSTM2D,
 )
+_OF_OTHER_DIMENSIONS = (
+    keras.layers.Conv1D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.SeparableConv1D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.ConvLSTM1D,
+    keras.layers.Conv3D,
+    keras.layers.Conv3DTranspose,
+    keras.layers.ConvLSTM3D,
+)
 
 
 def is_spatial(layer: keras.layers.Layer) -> bool:
-    """Returns whether a layer is a 2D convolution that sees more than one pixel."""
+    """Returns whether a layer is a spatial convolution: 2D, with a kernel of more than one pixel.
+
+    Those of one and of three dimensions are none: the papers are about images.
+    """
     return isinstance(layer, _CONVOLUTIONS) and max(layer.kernel_size) > 1
+
+
+def warn_of_no_effect(function: str, model: keras.Model, what: str) -> None:
+    """Warns the caller of a public function that it replaced nothing.
+
+    Args:
+        function: Name of the public function.
+        model: The model that it was given.
+        what: What the model has none of.
+    """
+    warnings.warn(
+        f"`{function}` replaced nothing: model '{model.name}' has no {what}."
+        + note_of_other_dimensions(paths_within(model).items()),
+        stacklevel=3,
+    )
+
+
+def note_of_other_dimensions(layers: Iterable[tuple[keras.layers.Layer, str]]) -> str:
+    """Returns a sentence on the convolutions that are not 2D, empty where there are none."""
+    others = [
+        f"{path} ({type(layer).__name__})"
+        for layer, path in layers
+        if isinstance(layer, _OF_OTHER_DIMENSIONS)
+    ]
+    if not others:
+        return ""
+    return f" Convolutions of one and three dimensions are not spatial here: {', '.join(others)}."
 
 
 def combines_itself(layer: keras.layers.Layer) -> bool:

@@ -1,10 +1,13 @@
 """`lc_rate`: which spatial convolutions are followed by trained linear combinations."""
 
+import math
+import re
+
 import keras
 import pytest
 
 import keras_lc
-from keras_lc.analysis import lc_rate
+from keras_lc.analysis import filter_report, lc_rate
 
 pytestmark = pytest.mark.once
 
@@ -98,6 +101,39 @@ def test_the_table_ends_with_the_rate():
     text = str(lc_rate(keras.Sequential([keras.Input(INPUTS), conv(4, 3, "spatial")])))
     assert text.splitlines()[0].split()[:2] == ["layer", "type"]
     assert text.splitlines()[-1] == "LC rate 0.00: 0 of 1 layers"
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer", "note"),
+    [
+        ((8, 4), keras.layers.Conv1D(4, 3, name="conv"), r"not spatial here: conv \(Conv1D\)"),
+        ((4, 4, 4, 2), keras.layers.Conv3D(4, 3, name="conv"), r"here: conv \(Conv3D\)"),
+        ((8, 8, 4), keras.layers.Conv2D(4, 1), "of more than one pixel.$"),
+    ],
+    ids=["1D", "3D", "pointwise"],
+)
+def test_without_a_spatial_convolution_there_is_no_rate(shape, layer, note):
+    found = lc_rate(keras.Sequential([keras.Input(shape), layer]))
+    assert math.isnan(found.rate) and found.layers == []
+    assert re.search(f"No LC rate: .*{note}", str(found))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (keras.layers.Conv2DTranspose(5, 3, name="conv"), (8, 8, 4)),
+        (keras.layers.ConvLSTM2D(5, 3, name="conv"), (2, 8, 8, 4)),
+        (keras.layers.DepthwiseConv2D((1, 2), name="conv"), (8, 8, 4)),
+        (keras.layers.SeparableConv2D(5, 3, name="conv"), (8, 8, 4)),
+    ],
+    ids=["Conv2DTranspose", "ConvLSTM2D", "DepthwiseConv2D", "SeparableConv2D"],
+)
+def test_the_layers_are_those_of_the_filter_report(layer, shape):
+    model = keras.Sequential([keras.Input(shape), layer])
+    (row,) = filter_report(model)
+    (counted,) = lc_rate(model).layers
+    assert (row["layer"], row["type"]) == (counted["layer"], counted["type"])
+    assert row["kernel_size"] == counted["kernel_size"]
 
 
 def test_a_model_without_a_graph_is_refused():

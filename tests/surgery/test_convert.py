@@ -63,6 +63,20 @@ def test_too_few_filters_to_keep_kernels_are_refused_with_the_number_that_suffic
         keras_lc.to_lc(model, expansion=4, seed=0, keep_kernels=True)
 
 
+def test_kernels_that_the_filters_cannot_give_are_refused():
+    """In bfloat16, whose 8 bits round the combination by more than a thousandth."""
+    model = model_of(conv(8, dtype="bfloat16", name="conv"))
+    with pytest.raises(ValueError, match=r"'conv'.* cannot be had from its random filters"):
+        keras_lc.to_lc(model, expansion=9, seed=0, keep_kernels=True)
+
+
+def test_converting_twice_is_converting_once():
+    once = keras_lc.to_lc(model_of(conv(4), conv(4, 1)), expansion=2, seed=0)
+    twice = keras_lc.to_lc(once, expansion=3, seed=1)
+    for actual, expected in zip(twice.get_weights(), once.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
 def test_regularizer_of_the_kernel_becomes_that_of_the_combination():
     model = model_of(conv(4, kernel_regularizer=keras.regularizers.L2(0.1), name="conv"))
     layer = keras_lc.to_lc(model, expansion=2, seed=0).get_layer("conv")

@@ -294,7 +294,7 @@ class TestNothingOfKerasLcIsLeft:
 
         inner = sequential(Special(4, 3, name="special"))
         inner.name = "inner"
-        with pytest.raises(ValueError, match="inner/special"):
+        with pytest.raises(ValueError, match=r"inner/special \(Special: a subclass of LCConv2D"):
             fold(sequential(inner))
 
     def test_augmentation_that_also_runs_at_inference_is_refused(self):
@@ -302,6 +302,36 @@ class TestNothingOfKerasLcIsLeft:
         model = keras.Model(inputs, RandomCropFlip(1, name="crop")(inputs, training=True))
         with pytest.raises(ValueError, match="crop"):
             fold(model)
+
+
+@pytest.mark.parametrize("model", ["model.keras", keras.layers.Flatten(), None])
+def test_what_is_no_model_is_refused(model):
+    with pytest.raises(ValueError, match=r"`model` must be a Keras model.*Received: model="):
+        fold(model)
+
+
+class TestLayersThatCannotBeCopied:
+    def test_a_python_lambda_is_named_with_the_way_out(self):
+        twice = keras.layers.Lambda(lambda x: 2 * x, name="twice")
+        match = r"'inner/twice' \(Lambda\) cannot be copied. Write it as a `keras.layers.Layer`"
+        with pytest.raises(ValueError, match=match):
+            inner = keras.Sequential([keras.Input((8, 8, 4)), twice], name="inner")
+            fold(keras.Sequential([keras.Input((8, 8, 4)), inner, LCConv2D(4, 3)]))
+
+    def test_a_layer_without_a_config_is_named(self):
+        class Scaled(keras.layers.Layer):
+            def __init__(self, factor):
+                super().__init__(name="scaled")
+                self.factor = factor
+
+            def call(self, x):
+                return self.factor * x
+
+            def get_config(self):
+                return {}
+
+        with pytest.raises(ValueError, match=r"'scaled' \(Scaled\) cannot be copied.*get_config"):
+            fold(sequential(LCConv2D(4, 3, seed=0), Scaled(2.0)))
 
 
 class TestBatchNorm:
@@ -404,6 +434,14 @@ def nested_in_training_mode(inputs):
     return keras.Sequential([keras.Input((8, 8, 4)), conv(), batch_norm()])(inputs, training=True)
 
 
+def with_lora(inputs):
+    layer = conv()
+    x = layer(inputs)
+    layer.enable_lora(2)
+    layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
+    return batch_norm()(x)
+
+
 class MyBatchNormalization(keras.layers.BatchNormalization):
     pass
 
@@ -420,6 +458,7 @@ NOT_FUSABLE = {
     "other_dtype": lambda x: batch_norm(dtype="float32")(conv(dtype="mixed_bfloat16")(x)),
     "not_a_conv": lambda x: batch_norm()(keras.layers.Dense(4)(x)),
     "of_the_input": lambda x: conv()(batch_norm()(x)),
+    "lora": with_lora,
     "training_mode": lambda x: batch_norm()(conv()(x), training=True),
     "nested_in_training_mode": nested_in_training_mode,
 }

@@ -101,6 +101,17 @@ def test_the_seed_and_the_path_determine_the_filters():
     assert (a != b).any() and (a != other[0]).any()
 
 
+def test_a_separable_convolution_keeps_what_its_output_is_regularized_by():
+    layer = keras.layers.SeparableConv2D(5, 3, activity_regularizer="l2", name="conv")
+    model = sequential(layer)
+    frozen = keras_lc.freeze_spatial(model, seed=0)
+    frozen.layers[0].basis.assign(oracles.numpy(layer.depthwise_kernel))
+    x = oracles.images(2, 8, 8, 4)
+    model(x), frozen(x)
+    (expected,), (actual,) = model.losses, frozen.losses
+    oracles.assert_close(actual, expected)
+
+
 def test_nested_models_are_entered_and_shared_layers_stay_shared():
     shared = keras.layers.Conv2D(4, 3, padding="same", name="shared")
     inner_inputs = keras.Input((8, 8, 4))
@@ -159,3 +170,30 @@ def test_a_subclassed_model_is_refused():
 
     with pytest.raises(ValueError, match="has no graph of layers"):
         keras_lc.freeze_spatial(Subclassed(), seed=0)
+
+
+NOT_SPATIAL = {
+    "none": ((8, 8, 4), lambda: keras.layers.Conv2D(4, 1)),
+    "Conv1D": ((8, 4), lambda: keras.layers.Conv1D(4, 3, name="conv")),
+    "DepthwiseConv1D": ((8, 4), lambda: keras.layers.DepthwiseConv1D(3, name="conv")),
+    "SeparableConv1D": ((8, 4), lambda: keras.layers.SeparableConv1D(4, 3, name="conv")),
+    "Conv1DTranspose": ((8, 4), lambda: keras.layers.Conv1DTranspose(4, 3, name="conv")),
+    "ConvLSTM1D": ((2, 8, 4), lambda: keras.layers.ConvLSTM1D(4, 3, name="conv")),
+    "Conv3D": ((4, 4, 4, 2), lambda: keras.layers.Conv3D(4, 3, name="conv")),
+    "Conv3DTranspose": ((4, 4, 4, 2), lambda: keras.layers.Conv3DTranspose(4, 3, name="conv")),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("function", [keras_lc.freeze_spatial, keras_lc.to_lc])
+@pytest.mark.parametrize("kind", NOT_SPATIAL)
+def test_a_model_without_spatial_convolutions_is_returned_with_a_warning(kind, function):
+    shape, make = NOT_SPATIAL[kind]
+    model = keras.Sequential([keras.Input(shape), make()])
+    options = {"expansion": 2} if function is keras_lc.to_lc else {}
+    named = rf"conv \({kind}\)" if kind != "none" else "of more than one pixel.$"
+    match = rf"`{function.__name__}` replaced nothing: .*{named}"
+    with pytest.warns(UserWarning, match=match):
+        copy = function(model, **options)
+    for actual, expected in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
