@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import pathlib
 import socket
 import time
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from keras_lc.analysis.plots import filter_mosaic, pyplot
 from keras_lc.analysis.report import kernel_of, spatial_layers
+from keras_lc.paths import user_path
 from keras_lc.training.resume import rename
 
 _FRAME_MS, _LAST_FRAME_MS = 350, 2500
@@ -64,8 +64,8 @@ class FilterEvolution(keras.callbacks.Callback):
             raise ValueError(f"`every` must be an integer of at least 1. Received: every={every!r}")
         pyplot()
         self.layer = layer
-        self.path = None if path is None else pathlib.Path(path)
-        self.events = None if log_dir is None else _EventFile(pathlib.Path(log_dir))
+        self.path = None if path is None else user_path(path)
+        self.events = None if log_dir is None else _EventFile(user_path(log_dir))
         self.every = every
         self.count = count
         self._frames = None

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_lc.analysis.runs import is_number, note_on_runs, summarize
+from keras_lc.paths import user_path
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; markers for prints in grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -457,7 +458,7 @@ def pyplot():
 
 
 def _save(figure, path, dpi=120):
-    path = pathlib.Path(path)
+    path = user_path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight")
     pyplot().close(figure)

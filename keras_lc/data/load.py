@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_lc.data import cifar, digits, idx, image_folder, svhn, tfds_source
 from keras_lc.data.dataset import Dataset
 from keras_lc.data.resize import resize
+from keras_lc.paths import user_path
 
 # What reads the original archives of each dataset.
 _READERS = {"cifar10": cifar, "cifar100": cifar, "svhn_cropped": svhn, "fashion_mnist": idx}
@@ -67,7 +68,7 @@ def load(
             f"Received: data_dir={os.fspath(data_dir)!r}, download=True"
         )
     if data_dir is not None:
-        dataset = _load_from(name, Path(data_dir).expanduser(), progress)
+        dataset = _load_from(name, user_path(data_dir), progress)
     elif name not in _NAMES:
         raise ValueError(
             f"`name` must be one of {', '.join(_NAMES)}, unless `data_dir` is an image folder. "

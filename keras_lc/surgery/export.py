@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,8 +12,9 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_lc.paths import user_path
 from keras_lc.surgery.fold import fold
-from keras_lc.surgery.replace import graph_of, replace
+from keras_lc.surgery.replace import check_is_model, graph_of, layers_within, replace
 
 _WORKER = pathlib.Path(__file__).with_name("export_worker.py")
 _BATCH_SIZES = (1, 5)
@@ -53,12 +55,13 @@ def export(
     TensorFlow (for `"torch"`, under PyTorch). So each format can be written from each backend,
     and the file does not depend on the backend. It takes any batch size.
 
-    The file computes in float32, also where the model's dtype policy is a mixed or a half one.
+    The file computes inference: random layers, those of Keras among them, do nothing in it. It
+    computes in float32, also where the model's dtype policy is a mixed or a half one.
 
     Args:
         model: A Functional or Sequential model with one input, the images, and one output. It
             stays as it is. All its layers must be Keras' or this library's: the child process
-            knows no others.
+            knows no others, nor the Python function of a `Lambda`.
         path: Path of the file or, for `"tf_saved_model"`, the folder. An existing one is replaced
             when the new one is complete; a folder only if it is a SavedModel. Folders above it
             that are missing are made.
@@ -66,8 +69,8 @@ def export(
             file) and `"torch"` (a `.pt2` file, for `torch.export.load`).
         verify: Boolean, whether to load the file with the format's own runtime in a further child
             process and compare its outputs with those of the model (not folded, in float32, on
-            the CPU), on images of uniform noise in [0, 255] in batches of 1 and 5. No two may
-            differ by more than 1e-4 times the largest output (plus 1e-6).
+            the CPU), on images of uniform noise in [0, 255] in batches of 1 and 5, twice each.
+            No two may differ by more than 1e-4 times the largest output (plus 1e-6).
         batch_norm: Boolean, whether to fuse batch normalization; see `fold`.
 
     Returns:
@@ -75,8 +78,9 @@ def export(
 
     Raises:
         ImportError: If a package is missing that the format needs.
-        ValueError: If the format is unknown, the model has several inputs or outputs or cannot be
-            folded, `path` holds what must not be overwritten, or the file's outputs differ.
+        ValueError: If the format is unknown, the model has several inputs or outputs, layers that
+            the child process doesn't know or none that can be folded, `path` holds what must not
+            be overwritten, or the file's outputs differ.
         RuntimeError: If the child process fails; with the end of what it wrote to stderr.
 
         After an error nothing is left behind, and what was at `path` is still there.
@@ -87,10 +91,12 @@ def export(
     >>> keras_lc.export(model, "model.onnx", format="onnx")
     PosixPath('model.onnx')
     """
-    path = pathlib.Path(path)
+    path = user_path(path)
     spec = _check_format(format)
     _check_packages(format, (*spec.writers, spec.runtime) if verify else spec.writers)
     _check_target(path, format)
+    check_is_model(model)
+    _check_layers(model)
 
     # On the CPU, since an accelerator's float32 products may have fewer bits (TF32).
     with keras.device("cpu"):
@@ -139,6 +145,30 @@ def _check_target(path, format):
             )
     elif not path.is_file():
         raise ValueError(f"'{path}' is a folder, and format={format!r} is a file.")
+
+
+def _check_layers(model):
+    unknown = [
+        f"{path} ({type(layer).__name__})"
+        for path, layer in layers_within(model)
+        if not _is_known_to_child(layer)
+    ]
+    if unknown:
+        raise ValueError(
+            f"These layers of model '{model.name}' cannot be exported: {', '.join(unknown)}. The "
+            "child process that writes the file knows the layers of Keras and of this library "
+            "only. Write them with `keras.ops` in the model's graph."
+        )
+
+
+def _is_known_to_child(layer):
+    if isinstance(layer, keras.layers.Lambda):
+        return _package(layer.function) == "keras"
+    return isinstance(layer, keras.Model) or _package(type(layer)) in ("keras", "keras_lc")
+
+
+def _package(python_object):
+    return str(python_object.__module__).partition(".")[0]
 
 
 def _check_model(model, format):
@@ -205,7 +235,8 @@ def _verify(model, written, format, folder):
     _run_worker("verify", format, written, folder / "batches.npz", folder / "outputs.npz")
     with np.load(folder / "outputs.npz") as outputs:
         for size in _BATCH_SIZES:
-            _compare(outputs[str(size)], expected[:size], format)
+            for answer in outputs[str(size)]:  # of each call
+                _compare(answer, expected[:size], format)
 
 
 def _compare(actual, expected, format):
@@ -228,11 +259,14 @@ def _publish(written, path, folder):
     if not path.is_dir():
         os.replace(written, path)
         return
-    # A folder with files in it cannot be replaced in one step.
-    old = folder / "old"
-    path.rename(old)
+    # A folder with files in it cannot be replaced in one step. Not within `folder`, which is
+    # deleted whatever happens: the old one must outlive an interrupt between the two renames.
+    old = folder.with_name(f"{folder.name}.old")
     try:
+        path.rename(old)
         written.rename(path)
-    except OSError:
-        old.rename(path)
-        raise
+    finally:
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(path)

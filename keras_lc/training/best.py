@@ -2,11 +2,11 @@
 
 import math
 import os
-import pathlib
 import warnings
 
 import keras
 
+from keras_lc.paths import user_path
 from keras_lc.training.resume import rename, take_part_in_saving
 
 
@@ -44,7 +44,7 @@ class BestModel(keras.callbacks.Callback):
         write: bool = True,
     ):
         super().__init__()
-        self.path = pathlib.Path(path)
+        self.path = user_path(path)
         self.monitor = monitor
         self.write = write
         known = [value for value in (history or {}).get(monitor, []) if not math.isnan(value)]

@@ -9,6 +9,8 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_lc.paths import user_path
+
 _KEPT = 2
 _NAME = "checkpoint-{epoch:04d}.keras"
 _PATTERN = re.compile(r"checkpoint-(\d{4,})\.keras")
@@ -41,7 +43,7 @@ class ResumableRun(keras.callbacks.Callback):
 
     def __init__(self, folder: str | os.PathLike, write: bool = True):
         super().__init__()
-        self.folder = pathlib.Path(folder)
+        self.folder = user_path(folder)
         self.write = write
         self.history: dict[str, list[float]] = {}
         self._torch_state = None
@@ -102,7 +104,7 @@ class ResumableRun(keras.callbacks.Callback):
         for _, checkpoint in others:
             _delete(checkpoint)
         # Last: whoever finds the finished model finds nothing left to tidy up, but these states.
-        os.replace(newest, path)
+        os.replace(newest, user_path(path))
         _seeds_of(newest).unlink(missing_ok=True)
 
     def _checkpoints(self):

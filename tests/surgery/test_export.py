@@ -18,9 +18,11 @@ export_module = importlib.import_module("keras_lc.surgery.export")
 FORMATS = ["tf_saved_model", "onnx", "litert", "torch"]
 
 
-def make_model(dtype="float32"):
+def make_model(dtype="float32", augmentation=()):
     inputs = keras.Input((12, 12, 3), name="images")
     x = RandomCropFlip(1, seed=0, dtype=dtype)(inputs)
+    for layer in augmentation:
+        x = layer(x)
     statistics = {"mean": [120.0, 128.0, 136.0], "variance": [64.0**2, 60.0**2, 68.0**2]}
     x = keras.layers.Normalization(**statistics, dtype=dtype)(x)
     x = LCConv2D(8, 3, expansion=2, padding="same", use_bias=False, seed=1, dtype=dtype)(x)
@@ -35,6 +37,29 @@ def make_model(dtype="float32"):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.moving_variance.assign(rng.uniform(0.5, 1.5, layer.moving_variance.shape))
     return model
+
+
+def random_layers():
+    """What changes every image in training, plain and nested."""
+    layers = keras.layers
+    nested = [layers.RandomInvert((1, 1), seed=2), layers.RandomFlip(seed=3)]
+    return [
+        layers.RandomInvert((1, 1), seed=0),
+        layers.RandomZoom((0.3, 0.5), seed=1),
+        keras.Sequential([keras.Input((12, 12, 3)), *nested], name="augmentation"),
+        layers.Pipeline([layers.RandomBrightness((0.5, 0.6), seed=4)]),
+        layers.GaussianNoise(1.0, seed=5),
+        layers.SpatialDropout2D(0.5, seed=6),
+    ]
+
+
+class Twice(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+class SubclassOfLC(LCConv2D):
+    pass
 
 
 def images(batch):
@@ -71,17 +96,25 @@ def model():
 
 
 @pytest.fixture(scope="module", params=FORMATS)
-def exported(request, model, tmp_path_factory):
-    """A verified file of each format."""
+def exported(request, tmp_path_factory):
+    """A verified file of each format, of a model with random layers of Keras."""
+    model = make_model(augmentation=random_layers())
     before = [keras.ops.convert_to_numpy(variable.value) for variable in model.variables]
     path = tmp_path_factory.mktemp(request.param) / "model"
     returned = export(model, str(path), format=request.param)
     after = [keras.ops.convert_to_numpy(variable.value) for variable in model.variables]
-    return dict(format=request.param, path=path, returned=returned, before=before, after=after)
+    return dict(
+        format=request.param,
+        model=model,
+        path=path,
+        returned=returned,
+        before=before,
+        after=after,
+    )
 
 
 class TestEachFormat:
-    def test_the_file_has_the_models_outputs_for_any_batch(self, exported, model, tmp_path):
+    def test_the_file_has_the_models_outputs_for_any_batch(self, exported, tmp_path):
         np.savez(tmp_path / "batches.npz", *[images(batch) for batch in (1, 7)])
         code = (
             "import sys; sys.modules['keras_lc'] = sys.modules['keras'] = None\n"
@@ -95,7 +128,7 @@ class TestEachFormat:
         assert done.returncode == 0, done.stderr
         outputs = np.load(tmp_path / "outputs.npz")
         for name, batch in [("arr_0", 1), ("arr_1", 7)]:
-            desired = model.predict(images(batch), verbose=0)
+            desired = exported["model"].predict(images(batch), verbose=0)
             np.testing.assert_allclose(outputs[name], desired, rtol=1e-5, atol=1e-5)
 
     def test_it_returns_the_path(self, exported):
@@ -110,10 +143,13 @@ class TestEachFormat:
 
 
 class FakeWorker:
-    """Stands for the child process: writes at once, and answers as the folded model does."""
+    """Stands for the child process: writes at once, and answers as the folded model does.
 
-    def __init__(self, monkeypatch, error=0.0):
-        self.error, self.source = error, None
+    `errors` are added to its answers: to the first, and when it is asked again.
+    """
+
+    def __init__(self, monkeypatch, errors=(0.0, 0.0)):
+        self.errors, self.source = errors, None
         monkeypatch.setattr(export_module, "_run_worker", self)
 
     def __call__(self, verb, format, *arguments):
@@ -130,16 +166,21 @@ class FakeWorker:
             with np.load(batches) as batches:
                 answers = {name: self.source(batches[name], training=False) for name in batches}
             for name, answer in answers.items():
-                answers[name] = keras.ops.convert_to_numpy(answer) + self.error
+                answer = keras.ops.convert_to_numpy(answer)
+                answers[name] = [answer + error for error in self.errors]
             np.savez(outputs, **answers)
 
 
 class TestVerify:
-    @pytest.mark.parametrize("error", [0.1, np.nan], ids=["different", "nan"])
+    @pytest.mark.parametrize(
+        "errors",
+        [(0.1, 0.1), (0.0, 0.1), (np.nan, np.nan)],
+        ids=["different", "different when called again", "nan"],
+    )
     def test_other_outputs_are_refused_and_nothing_is_left(
-        self, error, model, monkeypatch, tmp_path
+        self, errors, model, monkeypatch, tmp_path
     ):
-        FakeWorker(monkeypatch, error)
+        FakeWorker(monkeypatch, errors)
         with pytest.raises(ValueError, match="differ from the model's by up to"):
             export(model, tmp_path / "model.onnx", format="onnx")
         assert list(tmp_path.iterdir()) == []
@@ -159,14 +200,14 @@ class TestVerify:
         assert list(tmp_path.iterdir()) == []
 
     def test_what_was_there_stays_after_a_failure(self, model, monkeypatch, tmp_path):
-        FakeWorker(monkeypatch, error=0.1)
+        FakeWorker(monkeypatch, errors=(0.1, 0.1))
         (tmp_path / "model.onnx").write_text("old")
         with pytest.raises(ValueError, match="differ"):
             export(model, tmp_path / "model.onnx", format="onnx")
         assert (tmp_path / "model.onnx").read_text() == "old"
 
     def test_without_it_the_file_is_not_run(self, model, monkeypatch, tmp_path):
-        FakeWorker(monkeypatch, error=0.1)
+        FakeWorker(monkeypatch, errors=(0.1, 0.1))
         path = export(model, tmp_path / "model.onnx", format="onnx", verify=False)
         assert path.read_text() == "new"
 
@@ -195,6 +236,32 @@ class TestTarget:
         assert [path.name for path in (tmp_path / "served").iterdir()] == ["saved_model.pb"]
         assert (tmp_path / "served" / "saved_model.pb").read_text() == "new"
         assert [path.name for path in tmp_path.iterdir()] == ["served"]
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    @pytest.mark.parametrize("rename", ["first", "second"])
+    def test_an_interrupt_leaves_the_old_or_the_new_saved_model(
+        self, rename, when, model, monkeypatch, tmp_path
+    ):
+        FakeWorker(monkeypatch)
+        path, calls = tmp_path / "served", []
+        path.mkdir()
+        (path / "saved_model.pb").write_text("old")
+
+        def interrupted(source, target, do=pathlib.Path.rename):
+            calls.append(source)
+            now = len(calls) == {"first": 1, "second": 2}[rename]
+            if now and when == "before":
+                raise KeyboardInterrupt
+            do(source, target)
+            if now:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(pathlib.Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            export(model, path)
+        expected = "new" if (rename, when) == ("second", "after") else "old"
+        assert (path / "saved_model.pb").read_text() == expected
+        assert list(tmp_path.iterdir()) == [path]
 
     def test_another_folder_is_not_overwritten(self, model, tmp_path):
         (tmp_path / "thesis.tex").write_text("years of work")
@@ -247,6 +314,32 @@ class TestModel:
         FakeWorker(monkeypatch)
         path = export(model, tmp_path / "new" / "folder" / "model.onnx", format="onnx")
         assert path.read_text() == "new"
+
+    @pytest.mark.parametrize("model", ["model.keras", keras.layers.Flatten(), 3])
+    def test_what_is_no_model_is_refused(self, model, tmp_path):
+        with pytest.raises(ValueError, match="`model` must be a Keras model"):
+            export(model, tmp_path / "model")
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            lambda: keras.layers.Lambda(lambda x: 2 * x, name="own"),
+            lambda: Twice(name="own"),
+            lambda: keras.Sequential([Twice(name="own")], name="nested"),
+            lambda: SubclassOfLC(4, 3, name="own"),
+        ],
+        ids=["Lambda", "own layer", "own layer in a nested model", "subclass"],
+    )
+    def test_layers_that_the_child_does_not_know_are_named(self, layer, tmp_path):
+        model = keras.Sequential([keras.Input((4, 4, 3)), layer()])
+        with pytest.raises(ValueError, match=r"cannot be exported: .*own \("):
+            export(model, tmp_path / "model")
+
+    def test_a_home_folder_is_expanded(self, model, monkeypatch, tmp_path):
+        FakeWorker(monkeypatch)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        path = export(model, "~/model.onnx", format="onnx")
+        assert path == tmp_path / "model.onnx" and path.exists()
 
     def test_a_model_without_a_graph_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match="not built"):
