@@ -43,6 +43,17 @@ class Classifier(keras.Model):
     def get_config(self):
         return {**super().get_config(), "seed": self.seed}
 
+    def save(self, filepath, *args, **kwargs):
+        """As `keras.Model.save`, for `.keras` files only."""
+        if str(filepath).endswith((".h5", ".hdf5")):
+            # Keras would write one, and no longer find this class when it reads it.
+            raise ValueError(
+                f"A whole {type(self).__name__} cannot be loaded from Keras' old HDF5 format: save "
+                "it as a `.keras` file, or its weights alone with "
+                f"`save_weights('….weights.h5')`. Received: filepath={str(filepath)!r}"
+            )
+        return super().save(filepath, *args, **kwargs)
+
     def fit(
         self,
         x=None,

@@ -361,3 +361,14 @@ def test_first_losses_are_the_same_under_every_backend(arrays):
     model = keras_lc.ResNetLC(depth=8, width=4, expansion=2, seed=1)
     model.fit(*arrays, batch_size=16, epochs=2, verbose=0, callbacks=[Record()])
     np.testing.assert_allclose(losses, FIRST_LOSSES, rtol=1e-4)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["model.h5", "model.hdf5"])
+def test_a_file_that_cannot_be_loaded_is_not_written(name, tmp_path):
+    model = keras_lc.CIFARResNet(depth=8, width=4, seed=1)
+    (tmp_path / name).write_text("old")
+    with pytest.raises(ValueError, match=r"save it as a `.keras` file.*weights\.h5"):
+        model.save(tmp_path / name)
+    assert (tmp_path / name).read_text() == "old"
+    model.save_weights(tmp_path / "model.weights.h5")
