@@ -2,26 +2,30 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from keras_lc.data import picture
 from keras_lc.data.array_cache import cache_path, read_arrays, write_arrays
 from keras_lc.data.dataset import Dataset
 from keras_lc.data.optional import require
+from keras_lc.listed import listed, shown
 
-_SUFFIXES = (".png", ".jpg", ".jpeg")
-_TEST_NAMES = ("test", "val", "validation")
-# What Windows leaves behind; files whose name begins with a dot are ignored as well.
-_LEFT_BEHIND = ("thumbs.db", "desktop.ini")
-# Modes with 8 bits per channel: deeper ones would be clipped to white.
-_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+# In any case.
+_TRAIN_NAMES = ("train",)
+_TEST_NAMES = ("test", "val", "valid", "validation")
+# What systems, archives and servers leave behind, in any case; what begins with a dot is as well.
+_LEFT_BEHIND = (
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",
+    "__macosx", "icon\r", "@eadir", "#recycle", "lost+found",
+)  # fmt: skip
+# Of the lines of an error; to mend a folder one needs all of them.
+_MOST_LINES = 100
 # Part of the fingerprint: to be raised when the same files would be decoded to other arrays.
-_VERSION = 1
+_VERSION = 2
 
 # Class name → its files, both sorted by name.
 _Listing = dict[str, list[os.DirEntry]]
@@ -30,8 +34,8 @@ _Listing = dict[str, list[os.DirEntry]]
 def read(name: str, root: Path, progress: bool = True) -> Dataset | None:
     """Reads `root/train/<class>/*` and `root/test/<class>/*`.
 
-    The images are decoded once and cached (see `array_cache`). `val` or `validation` may stand
-    for `test`.
+    The images are decoded once and cached (see `array_cache`). `val`, `valid` or `validation` may
+    stand for `test`, and all of them may be written in capitals.
 
     Args:
         name: Name of the dataset.
@@ -39,13 +43,14 @@ def read(name: str, root: Path, progress: bool = True) -> Dataset | None:
         progress: Whether to show a progress bar while the images are decoded.
 
     Returns:
-        The dataset, sorted by class and then by file name, with one channel if every image is
-        grayscale and three otherwise; `None` if `root` holds none of these splits.
+        The dataset, sorted by class and then by file name, with one channel if every image is in
+        shades of grey and three otherwise (see `picture.decode`); `None` if `root` holds none of
+        these splits.
 
     Raises:
         FileNotFoundError: If one of the splits is missing.
-        ValueError: If the splits have different classes, a class is empty, or a file is no
-            image, is damaged or has another size than the first.
+        ValueError: If the splits have different classes, a class is empty, files are no images
+            or cannot be read, or an image has another size than the first.
         ImportError: If Pillow or tqdm is not installed.
     """
     listings = list_splits(root)
@@ -53,12 +58,49 @@ def read(name: str, root: Path, progress: bool = True) -> Dataset | None:
         return None
     cached = cache_path(root)
     fingerprint = _fingerprint(listings)
+    labels = [_labels(listing) for listing in listings.values()]
     arrays = read_arrays(cached, fingerprint)
-    if arrays is None:
-        arrays = _decode(listings, progress)
+    if arrays is None or not _are_those_of(labels, arrays):
+        arrays = _decode(listings, labels, progress)
         write_arrays(cached, fingerprint, arrays)
     class_names = tuple(next(iter(listings.values())))
     return Dataset(name, **arrays, class_names=class_names)
+
+
+def find_train(root: Path) -> Path | None:
+    """Returns the folder of training images, or `None` if `root` holds none."""
+    return _find(root, _TRAIN_NAMES)
+
+
+def find_splits(root: Path) -> tuple[Path, Path] | None:
+    """Returns the folders of training and test images, or `None` if `root` holds neither.
+
+    Raises:
+        FileNotFoundError: If one of them is missing.
+        ValueError: If several folders have a name that differs in case alone.
+    """
+    train, test = find_train(root), _find(root, _TEST_NAMES)
+    if train is None and test is None:
+        return None
+    if train is None:
+        raise FileNotFoundError(f"{root} holds `{test.name}`, but no folder `train`")
+    if test is None:
+        raise FileNotFoundError(
+            f"{root} holds `{train.name}`, but no folder `test` (nor `val`, `valid`, `validation`)"
+        )
+    return train, test
+
+
+def _find(root, names):
+    with os.scandir(root) as entries:
+        folders = sorted(entry.name for entry in entries if entry.is_dir())
+    for name in names:
+        found = [folder for folder in folders if folder.lower() == name]
+        if len(found) > 1:
+            raise ValueError(f"{root} must hold one folder `{name}`. Received: {', '.join(found)}")
+        if found:
+            return root / found[0]
+    return None
 
 
 def list_splits(root: Path) -> dict[Path, _Listing] | None:
@@ -74,41 +116,46 @@ def list_splits(root: Path) -> dict[Path, _Listing] | None:
     Raises:
         FileNotFoundError, ValueError: As `read`, but for what only the decoded images show.
     """
-    train = root / "train"
-    test = next((root / n for n in _TEST_NAMES if (root / n).is_dir()), root / "test")
-    if not train.is_dir() and not test.is_dir():
+    splits = find_splits(root)
+    if splits is None:
         return None
-    if not train.is_dir():
-        raise FileNotFoundError(f"{root} holds `{test.name}`, but no folder `train`")
-    if not test.is_dir():
-        raise FileNotFoundError(
-            f"{root} holds `train`, but no folder `test` (nor `val`, nor `validation`)"
-        )
-    listings = {train: _list(train), test: _list(test)}
+    faults = []
+    listings = {split: _list(split, faults) for split in splits}
+    if faults:
+        raise _faulty(faults)
     _check_same_classes(listings)
     return listings
 
 
-def _list(split: Path) -> _Listing:
+def _list(split: Path, faults: list[str]) -> _Listing:
+    """Lists a split, and adds what is wrong with it to the faults."""
     listing = {}
     for folder in _entries(split):
         if not folder.is_dir():
-            raise ValueError(
+            faults.append(
                 f"{folder.path} is not a class folder. Only these may lie in {split}; hidden "
                 "files are ignored"
             )
-        files = _entries(folder.path)
+            continue
+        files = listing[folder.name] = _entries(folder.path)
         if not files:
-            raise ValueError(f"The class folder {folder.path} is empty")
-        for file in files:
-            if not file.is_file() or not file.name.lower().endswith(_SUFFIXES):
-                raise ValueError(
-                    f"{file.path} is not an image with the suffix {', '.join(_SUFFIXES)}. Only "
-                    "these may lie in a class folder; hidden files are ignored"
-                )
-        listing[folder.name] = files
+            faults.append(f"The class folder {folder.path} is empty")
+        faults += [
+            f"{file.path} is not an image with the suffix {', '.join(picture.SUFFIXES)}. Only "
+            "these may lie in a class folder; hidden files are ignored"
+            for file in files
+            if not file.is_file() or not file.name.lower().endswith(picture.SUFFIXES)
+        ]
     if not listing:
-        raise ValueError(f"{split} holds no class folders")
+        faults.append(f"{split} holds no class folders")
+    by_form = {}
+    for name in listing:
+        by_form.setdefault(unicodedata.normalize("NFC", name), []).append(shown(name))
+    faults += [
+        f"The class folders {' and '.join(names)} of {split} differ in their Unicode form alone"
+        for names in by_form.values()
+        if len(names) > 1
+    ]
     return listing
 
 
@@ -122,11 +169,15 @@ def _entries(folder: str | Path) -> list[os.DirEntry]:
     return sorted(visible, key=lambda entry: entry.name)
 
 
+def _faulty(faults: list[str]) -> ValueError:
+    return ValueError(listed(faults, separator="\n", most=_MOST_LINES))
+
+
 def _check_same_classes(listings: dict[Path, _Listing]) -> None:
     (train, train_classes), (test, test_classes) = listings.items()
     if train_classes.keys() != test_classes.keys():
         only = [
-            f"only in {split.name}: {', '.join(sorted(names)) or 'none'}"
+            f"only in {split.name}: {listed(map(shown, sorted(names))) or 'none'}"
             for split, names in (
                 (train, train_classes.keys() - test_classes.keys()),
                 (test, test_classes.keys() - train_classes.keys()),
@@ -146,72 +197,75 @@ def _fingerprint(listings: dict[Path, _Listing]) -> str:
     return digest.hexdigest()
 
 
-def _decode(listings: dict[Path, _Listing], progress: bool) -> dict[str, np.ndarray]:
-    paths, labels, sizes = [], [], []
-    for listing in listings.values():
-        before = len(paths)
-        for label, files in enumerate(listing.values()):
-            paths += [file.path for file in files]
-            labels += [label] * len(files)
-        sizes.append(len(paths) - before)
+def _labels(listing: _Listing) -> np.ndarray:
+    counts = [len(files) for files in listing.values()]
+    return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+
+def _are_those_of(labels: list[np.ndarray], arrays: dict[str, np.ndarray]) -> bool:
+    """Returns whether arrays of a cache are the images and labels that a `Dataset` takes."""
+    if sorted(arrays) != ["x_test", "x_train", "y_test", "y_train"]:
+        return False
+    sizes = {arrays[name].shape[1:] for name in ("x_train", "x_test")}
+    return len(sizes) == 1 and all(
+        arrays[f"x_{split}"].dtype == np.uint8
+        and arrays[f"x_{split}"].ndim == 4
+        and len(arrays[f"x_{split}"]) == len(wanted)
+        and arrays[f"y_{split}"].dtype == wanted.dtype
+        and np.array_equal(arrays[f"y_{split}"], wanted)
+        for split, wanted in zip(("train", "test"), labels, strict=True)
+    )
+
+
+def _decode(
+    listings: dict[Path, _Listing], labels: list[np.ndarray], progress: bool
+) -> dict[str, np.ndarray]:
+    paths = [
+        file.path for listing in listings.values() for files in listing.values() for file in files
+    ]
     x = _decode_images(paths, progress)
-    y = np.array(labels, np.int32)
-    n = sizes[0]
-    return {"x_train": x[:n], "y_train": y[:n], "x_test": x[n:], "y_test": y[n:]}
+    n = len(labels[0])
+    return {"x_train": x[:n], "y_train": labels[0], "x_test": x[n:], "y_test": labels[1]}
 
 
 def _decode_images(paths: list[str], progress: bool) -> np.ndarray:
     tqdm = require("tqdm").tqdm
-    with _strict_pillow():
-        first = _open(paths[0])
-        images = np.empty((len(paths), first.height, first.width, 3), np.uint8)
-        only_gray = True
+    first, only_gray, faults = None, True, []
+    with picture.strict_pillow():
         pool = ThreadPoolExecutor()
         try:
-            decoded = pool.map(partial(_to_rgb, first=first), paths)
+            decoded = pool.map(_try_decode, paths)
             bar = tqdm(decoded, "Decoding", len(paths), unit=" images", disable=not progress)
-            for index, (image, gray) in enumerate(bar):
+            for index, image in enumerate(bar):
+                if isinstance(image, ValueError):
+                    faults.append(str(image))
+                    continue
+                if first is None:
+                    first = index
+                    images = np.empty((len(paths), *image.shape[:2], 3), np.uint8)
+                if image.shape[:2] != images.shape[1:3]:
+                    raise _other_size(paths[first], images[first], paths[index], image)
                 images[index] = image
-                only_gray = only_gray and gray
+                only_gray = only_gray and image.shape[-1] == 1
         finally:
-            # Or an error in the first image would wait until all others are decoded.
+            # Or an error would wait until all others are decoded.
             pool.shutdown(cancel_futures=True)
+    if faults:
+        raise _faulty(faults)
     return np.ascontiguousarray(images[..., :1]) if only_gray else images
 
 
-def _open(path: str):
-    pillow = require("PIL.Image")
+def _try_decode(path: str) -> np.ndarray | ValueError:
+    """Returns an error rather than raising it, so that all of them can be named."""
     try:
-        with pillow.open(path) as image:
-            image.load()
-    # Pillow raises what each decoder stumbles on: OSError, SyntaxError, struct.error, …
-    except Exception as error:
-        raise ValueError(f"The image {path} is truncated or damaged: {error}") from error
-    if image.mode not in _MODES:
-        raise ValueError(
-            f"The image {path} must have 8 bits per channel. Received: mode {image.mode!r}"
-        )
-    return image
+        return picture.decode(path, f"The image {path}")
+    except ValueError as error:
+        return error
 
 
-def _to_rgb(path: str, first) -> tuple[np.ndarray, bool]:
-    image = _open(path)
-    if image.size != first.size:
-        raise ValueError(
-            "All images must have one size, but "
-            f"{first.filename} has {first.width} x {first.height} pixels and "
-            f"{path} has {image.width} x {image.height}"
-        )
-    return np.asarray(image.convert("RGB")), image.mode == "L"
-
-
-@contextmanager
-def _strict_pillow() -> Iterator[None]:
-    """Makes Pillow reject truncated images, whatever another package has told it."""
-    image_file = require("PIL.ImageFile")
-    before = image_file.LOAD_TRUNCATED_IMAGES
-    image_file.LOAD_TRUNCATED_IMAGES = False
-    try:
-        yield
-    finally:
-        image_file.LOAD_TRUNCATED_IMAGES = before
+def _other_size(first: str, first_image, path: str, image) -> ValueError:
+    (height, width), (other_height, other_width) = first_image.shape[:2], image.shape[:2]
+    return ValueError(
+        f"All images must have one size, but {first} has {width} x {height} pixels and "
+        f"{path} has {other_width} x {other_height}"
+    )

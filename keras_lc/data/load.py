@@ -30,9 +30,12 @@ def load(
             which need no download); or any name, if `data_dir` is an image folder.
         data_dir: Where the data lies, as one of
 
-            - an image folder, `train/<class>/*` and `test/<class>/*` (or `val`, `validation`)
-              with png and jpeg images of one size. They are decoded once and then cached in
-              `$KERAS_LC_CACHE`, or else in `keras_lc` under Keras' home;
+            - an image folder, `train/<class>/*` and `test/<class>/*` (or `val`, `valid`,
+              `validation`) with png, jpeg, webp, bmp, gif or tiff images of one size. They are
+              decoded to what a viewer shows (turned as their EXIF data say, transparency laid on
+              white, of several frames the first) and cached in `$KERAS_LC_CACHE`, or else in
+              `keras_lc` under Keras' home. If all are in shades of grey (a palette is colour),
+              they have one channel, and else three;
             - the original archive, or a folder that holds it, packed or not: CIFAR's binary
               version, Fashion-MNIST's IDX files, SVHN's `train_32x32.mat` and `test_32x32.mat`;
             - a folder with data prepared by TensorFlow Datasets.

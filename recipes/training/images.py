@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 import keras_lc
+from keras_lc.data import image_folder, picture
 
 
 def balanced(labels: np.ndarray, count: int) -> np.ndarray:
@@ -62,9 +63,10 @@ def describe(dataset: keras_lc.data.Dataset, data_dir: pathlib.Path | None) -> d
 
 
 def _source(data_dir):
-    train = pathlib.Path(data_dir).expanduser() / "train" if data_dir else None
-    if train is None or not train.is_dir():
+    root = pathlib.Path(data_dir).expanduser() if data_dir else None
+    train = image_folder.find_train(root) if root and root.is_dir() else None
+    if train is None:
         return "original"
-    first = next((path for path in train.glob("*/*") if not path.name.startswith(".")), None)
-    jpeg = first is not None and first.suffix.lower() in (".jpg", ".jpeg")
-    return "image folder, JPEG" if jpeg else "image folder"
+    suffixes = (path.suffix.lower() for path in train.glob("*/*"))
+    first = next((suffix for suffix in suffixes if suffix in picture.SUFFIXES), None)
+    return "image folder, JPEG" if first in (".jpg", ".jpeg", ".jfif") else "image folder"

@@ -1,3 +1,4 @@
+import os
 import tarfile
 import warnings
 from pathlib import Path
@@ -67,22 +68,52 @@ def test_labels_and_class_names_are_those_of_the_folders(root):
     assert data.y_train.dtype == np.int32
 
 
-@pytest.mark.parametrize("name", ["val", "validation"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Test", "VALID"])
 def test_the_test_split_may_have_another_name(name, root):
     (root / "test").rename(root / name)
     assert load("pets", root).y_test.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("suffix", ["PNG", "jpg", "Jpg", "jpeg", "JPEG"])
-def test_suffixes_are_those_of_png_and_jpeg_in_any_case(suffix, root):
+@pytest.mark.parametrize("name", ["Train", "TRAIN"])
+def test_the_training_split_may_be_written_in_capitals(name, root):
+    (root / "train").rename(root / name)
+    assert load("pets", root).y_train.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("names", [("train", "Train"), ("Valid", "VALID")])
+def test_splits_that_differ_in_case_alone_are_refused(names, root):
+    (root / "test").rename(root / names[1])
+    (root / names[0]).mkdir(exist_ok=True)
+    with pytest.raises(
+        ValueError, match=rf"one folder `{names[0].lower()}`\. Received: {names[1]}"
+    ):
+        load("pets", root)
+
+
+SUFFIXES = ["PNG", "jpg", "JPEG", "jfif", "webp", "BMP", "tif", "Tiff", "GIF"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_suffixes_are_those_of_common_formats_in_any_case(suffix, root):
     save(picture(9), root / f"train/cat/c.{suffix}")
-    assert load("pets", root).y_train.tolist() == [0, 0, 0, 1, 1]
+    with Image.open(root / f"train/cat/c.{suffix}") as image:
+        expected = np.asarray(image.convert("RGB"))
+    data = load("pets", root)
+    assert data.y_train.tolist() == [0, 0, 0, 1, 1]
+    np.testing.assert_array_equal(data.x_train[2], expected)
 
 
-@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "._a.png"])
-def test_files_that_the_system_leaves_behind_are_ignored(name, root):
+LEFT_BEHIND = [".DS_Store", "Thumbs.db", "._a.png", "desktop.ini", "Icon\r", "@eaDir", "__MACOSX"]
+
+
+@pytest.mark.parametrize("name", LEFT_BEHIND)
+@pytest.mark.parametrize("is_folder", [False, True], ids=["file", "folder"])
+def test_what_systems_and_archives_leave_behind_is_ignored(name, is_folder, root):
     for folder in ("train", "train/cat"):
-        (root / folder / name).write_bytes(b"not an image")
+        left = root / folder / name
+        if is_folder:
+            left.mkdir()
+        (left / "a.txt" if is_folder else left).write_bytes(b"not an image")
     assert load("pets", root).y_train.tolist() == [0, 0, 1, 1]
 
 
@@ -94,14 +125,24 @@ def test_only_grayscale_images_keep_one_channel(tmp_path):
     np.testing.assert_array_equal(data.x_train[0, ..., 0], np.asarray(picture(0, "L")))
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
-def test_other_modes_among_color_images_become_rgb(mode, root):
-    suffix = "jpg" if mode == "CMYK" else "png"
-    path = root / f"train/cat/c.{suffix}"
-    save(picture(7, mode), path)
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
+def test_one_picture_of_colour_gives_all_three_channels(mode, root):
+    image = picture(7, "L")
+    save(image.convert(mode), root / "train/cat/c.png")
     data = load("pets", root)
-    with Image.open(path) as image:
-        np.testing.assert_array_equal(data.x_train[2], np.asarray(image.convert("RGB")))
+    assert data.image_shape == (5, 6, 3)
+    expected = np.asarray(image.convert(mode).convert("RGB"))
+    np.testing.assert_array_equal(data.x_train[2], expected)
+
+
+def test_pictures_that_are_turned_have_the_size_that_a_viewer_shows(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (root / "train/cat/a.png").unlink()
+    turned = picture(0, size=(5, 6))
+    turned.save(root / "train/cat/a.png", exif=exif)
+    expected = np.rot90(np.asarray(turned), -1)
+    np.testing.assert_array_equal(load("pets", root).x_train[0], expected)
 
 
 def test_images_with_16_bits_are_refused(root):
@@ -169,6 +210,38 @@ def test_a_damaged_cache_is_rebuilt(damage, root, tmp_path, never_decode):
     load("pets", root)
 
 
+def drop(name):
+    return lambda arrays: arrays.pop(name)
+
+
+def put(name, value):
+    return lambda arrays: arrays.update({name: value})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        drop("x_test"), drop("y_train"), put("z", np.zeros(1)),
+        put("x_train", np.zeros((3, 5, 6, 3), np.uint8)), put("x_test", np.zeros((2, 5, 6, 3))),
+        put("x_test", np.zeros((2, 6, 5, 3), np.uint8)), put("y_test", np.array([0, 0], np.int32)),
+        put("y_train", np.array([0, 0, 1, 1])),
+    ],
+    ids=["one less", "labels less", "one more", "fewer images", "type", "size", "label", "ints"],
+)  # fmt: skip
+def test_a_cache_with_other_arrays_is_decoded_anew(change, root, tmp_path, never_decode):
+    first = load("pets", root)
+    (cache,) = (tmp_path / "keras_lc_cache").iterdir()
+    with np.load(cache) as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez(cache, **arrays)
+    again = load("pets", root)
+    for name in ("x_train", "y_train", "x_test", "y_test"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(first, name), strict=True)
+    never_decode()
+    load("pets", root)
+
+
 def test_a_cache_that_cannot_be_written_is_only_a_warning(root, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("KERAS_LC_CACHE", str(tmp_path / "file"))
@@ -218,6 +291,68 @@ def test_a_file_that_is_no_image_by_name_is_named(root):
         load("pets", root)
 
 
+def test_all_images_that_cannot_be_read_are_named_at_once(root):
+    (root / "train/cat/a.png").write_bytes(b"")
+    truncated = root / "test/dog/a.png"
+    truncated.write_bytes(truncated.read_bytes()[:-40])
+    save(Image.fromarray(np.zeros((5, 6), np.uint16)), root / "train/dog/c.png")
+    with pytest.raises(ValueError, match="image") as error:
+        load("pets", root)
+    lines = str(error.value).splitlines()
+    broken = ["train/cat/a.png", "train/dog/c.png", "test/dog/a.png"]
+    for line, path in zip(lines, broken, strict=True):
+        assert line.startswith(f"The image {root}/{path} ")
+
+
+def test_a_folder_of_broken_images_alone_is_refused(root):
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"<html>404</html>")
+    with pytest.raises(ValueError, match=r"train/cat/a.png is truncated or damaged") as error:
+        load("pets", root)
+    assert len(str(error.value).splitlines()) == 6
+
+
+def test_very_many_broken_images_are_counted(root):
+    for i in range(120):
+        (root / f"train/cat/{i:03}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="image") as error:
+        load("pets", root)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 101 and lines[-1] == "and 20 more"
+
+
+def test_an_image_that_vanishes_is_named(root, monkeypatch):
+    decode = image_folder._decode
+
+    def vanish(*arguments):
+        (root / "train/dog/b.png").unlink()
+        return decode(*arguments)
+
+    monkeypatch.setattr(image_folder, "_decode", vanish)
+    with pytest.raises(ValueError, match=r"train/dog/b.png is truncated or damaged: .*No such"):
+        load("pets", root)
+
+
+def test_names_that_are_not_utf_8_work(root):
+    os.rename(root / "train/cat/a.png", os.fsencode(root) + b"/train/cat/\xe9.png")
+    for split in ("train", "test"):
+        os.rename(root / split / "dog", os.fsencode(root / split) + b"/z\xfcrich")
+    data = load("pets", root)
+    np.testing.assert_array_equal(data.x_train[1], np.asarray(picture(0)))
+    assert data.class_names == ("cat", os.fsdecode(b"z\xfcrich"))
+    np.testing.assert_array_equal(load("pets", root).x_train, data.x_train)
+
+
+def test_all_that_does_not_belong_into_the_folder_is_named_at_once(root):
+    (root / "train/cat/notes.txt").touch()
+    (root / "test/labels.csv").touch()
+    (root / "test/horse").mkdir()
+    with pytest.raises(ValueError, match="is not an image") as error:
+        load("pets", root)
+    for words in ("notes.txt is not an image", "labels.csv is not a", "horse is empty"):
+        assert words in str(error.value)
+
+
 def test_a_folder_inside_a_class_folder_is_named(root):
     (root / "train/cat/more.png").mkdir()
     with pytest.raises(ValueError, match=r"train/cat/more.png is not an image"):
@@ -234,6 +369,38 @@ def test_different_classes_are_named_on_each_side(root):
     (root / "test/dog").rename(root / "test/wolf")
     message = r"differ in classes; only in train: dog; only in test: wolf"
     with pytest.raises(ValueError, match=message):
+        load("pets", root)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("caf\u00e9", "caf\u00e9"),
+        ("cafe\u0301", r"'cafe\\u0301'"),
+        ("dog\u200b", r"'dog\\u200b'"),
+        ("dog ", "'dog '"),
+        ("\u3164", r"'\\u3164'"),
+    ],
+    ids=ascii,
+)
+def test_class_names_are_written_so_that_one_sees_what_they_are(name, seen, root):
+    (root / "test/dog").rename(root / "test" / name)
+    with pytest.raises(ValueError, match=rf"only in train: dog; only in test: {seen}$"):
+        load("pets", root)
+
+
+def test_many_different_classes_are_counted(root):
+    for i in range(9):
+        save(picture(0), root / f"train/{i}/a.png")
+    with pytest.raises(ValueError, match=r"only in train: 0, 1, 2, 3, 4, and 4 more; only in test"):
+        load("pets", root)
+
+
+def test_classes_that_differ_in_their_unicode_form_alone_are_refused(root):
+    for split in ("train", "test"):
+        (root / split / "cat").rename(root / split / "caf\u00e9")
+        (root / split / "dog").rename(root / split / "cafe\u0301")
+    with pytest.raises(ValueError, match=r"'cafe\\u0301' and café of .*train differ in their Uni"):
         load("pets", root)
 
 
@@ -267,7 +434,7 @@ def test_a_split_without_class_folders_is_named(root):
     ("split", "message"),
     [
         ("train", r"holds `test`, but no folder `train`"),
-        ("test", r"holds `train`, but no folder `test` \(nor `val`, nor `validation`\)"),
+        ("test", r"holds `train`, but no folder `test` \(nor `val`, `valid`, `validation`\)"),
     ],
 )
 def test_a_missing_split_is_named(split, message, root):
