@@ -5,10 +5,12 @@ References:
       https://www.cs.toronto.edu/~kriz/cifar.html), Krizhevsky 2009; the page describes the format.
 """
 
+import lzma
 import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 
@@ -31,6 +33,10 @@ class _Variant:
     python_archive: str
     python_folder: str
     class_names: tuple[str, ...]
+
+    @property
+    def record_bytes(self) -> int:
+        return self.label_bytes + _IMAGE_BYTES
 
 
 _VARIANTS = {
@@ -107,14 +113,16 @@ def read(name: str, path: Path) -> Dataset | None:
     return Dataset(name, x_train, y_train, x_test, y_test, variant.class_names)
 
 
-def _contents(variant: _Variant, path: Path) -> dict[str, tuple[str, bytes]]:
-    """Maps each file of the archive that is there to where it lies and what it holds."""
+def _contents(variant: _Variant, path: Path) -> dict[str, bytes]:
+    """Maps each file of the archive that is there to what it holds."""
     if path.is_file():
         return _unpack(variant, path)
     for folder in (path, path / variant.folder):
         files = [f for name in (*variant.train, *variant.test) if (f := folder / name).is_file()]
+        for file in files:
+            _check_size(variant, file.name, file, file.stat().st_size)
         if files:
-            return {file.name: (str(file), file.read_bytes()) for file in files}
+            return {file.name: file.read_bytes() for file in files}
     if (path / variant.archive).is_file():
         return _unpack(variant, path / variant.archive)
     for python in (path / variant.python_archive, path / variant.python_folder):
@@ -125,7 +133,7 @@ def _contents(variant: _Variant, path: Path) -> dict[str, tuple[str, bytes]]:
     return {}
 
 
-def _unpack(variant: _Variant, archive: Path) -> dict[str, tuple[str, bytes]]:
+def _unpack(variant: _Variant, archive: Path) -> dict[str, bytes]:
     contents = {}
     try:
         with tarfile.open(archive) as tar:
@@ -134,9 +142,10 @@ def _unpack(variant: _Variant, archive: Path) -> dict[str, tuple[str, bytes]]:
                 if variant.python_folder in location.parts:
                     raise _python_version(variant, archive)
                 if location.name in (*variant.train, *variant.test) and member.isfile():
-                    data = tar.extractfile(member).read()
-                    contents[location.name] = (f"{archive}/{location}", data)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+                    _check_size(variant, location.name, f"{archive}/{location}", member.size)
+                    contents[location.name] = tar.extractfile(member).read()
+            _read_to_the_end(tar.fileobj)
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(
             f"{archive} is truncated, damaged or not a tar archive: it has "
             f"{archive.stat().st_size:,} bytes, the original {variant.archive} has "
@@ -147,6 +156,12 @@ def _unpack(variant: _Variant, archive: Path) -> dict[str, tuple[str, bytes]]:
     return contents
 
 
+def _read_to_the_end(stream: BinaryIO) -> None:
+    """Makes a compressed stream compare its checksum, which lies behind the last member."""
+    while stream.read(2**20):
+        pass
+
+
 def _python_version(variant: _Variant, path: Path) -> ValueError:
     return ValueError(
         f"{path} is the Python version of CIFAR. Its files are pickles, which can run any code "
@@ -154,19 +169,21 @@ def _python_version(variant: _Variant, path: Path) -> ValueError:
     )
 
 
-def _decode(
-    variant: _Variant, files: list[tuple[str, bytes]], records: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _check_size(variant: _Variant, name: str, location: str | Path, size: int) -> None:
+    """Refuses a file by its size, before it takes memory."""
+    records = variant.records[name in variant.test]
+    if size != records * variant.record_bytes:
+        raise ValueError(
+            f"{location} must have {records * variant.record_bytes:,} bytes ({records:,} records "
+            f"of {variant.record_bytes:,}). Received: {size:,} bytes"
+        )
+
+
+def _decode(variant: _Variant, files: list[bytes], records: int) -> tuple[np.ndarray, np.ndarray]:
     x = np.empty((len(files), records, 32, 32, 3), np.uint8)
     y = np.empty((len(files), records), np.int32)
-    record_bytes = variant.label_bytes + _IMAGE_BYTES
-    for index, (location, data) in enumerate(files):
-        if len(data) != records * record_bytes:
-            raise ValueError(
-                f"{location} must have {records * record_bytes:,} bytes ({records:,} records of "
-                f"{record_bytes:,}). Received: {len(data):,} bytes"
-            )
-        table = np.frombuffer(data, np.uint8).reshape(records, record_bytes)
+    for index, data in enumerate(files):
+        table = np.frombuffer(data, np.uint8).reshape(records, variant.record_bytes)
         y[index] = table[:, variant.label_bytes - 1]
         planes = table[:, variant.label_bytes :].reshape(records, 3, 32, 32)
         x[index] = planes.transpose(0, 2, 3, 1)

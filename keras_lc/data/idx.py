@@ -25,6 +25,9 @@ ARCHIVES = {
     "(from https://github.com/zalandoresearch/fashion-mnist), or these without .gz"
 }
 
+# Of the largest file: a header and the training images.
+_MOST_BYTES = 16 + 60_000 * 28 * 28
+
 _CLASS_NAMES = (
     "T-shirt/top",
     "Trouser",
@@ -80,15 +83,7 @@ def read(name: str, path: Path) -> Dataset | None:
 
 
 def _decode(path: Path, dimensions: int) -> np.ndarray:
-    data = path.read_bytes()
-    if path.suffix == ".gz":
-        # Unlike `gzip`, this returns what a truncated file still holds, so that the error below
-        # can count it.
-        inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        try:
-            data = inflate.decompress(data)
-        except zlib.error as error:
-            raise ValueError(f"{path} is not a gzip file, or is damaged ({error})") from error
+    data, whole = _read(path)
     # Two zeros, the type (8: uint8), the number of dimensions; then each dimension in 4 bytes.
     magic = bytes((0, 0, 8, dimensions))
     header = 4 + 4 * dimensions
@@ -104,4 +99,27 @@ def _decode(path: Path, dimensions: int) -> np.ndarray:
             f"{path} must hold {expected:,} bytes, for its shape {shape}. "
             f"Received: {len(data):,} bytes"
         )
+    if not whole:
+        raise ValueError(f"{path} is truncated or damaged: its checksum is missing")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
+
+
+def _read(path: Path) -> tuple[bytes, bool]:
+    """Returns what a file holds, unpacked, and whether it was seen to be whole."""
+    with open(path, "rb") as file:
+        data, whole = file.read(_MOST_BYTES + 1), True
+    if path.suffix == ".gz":
+        # Unlike `gzip`, this returns what a truncated file still holds, so that the error can
+        # count it, and no more than it is asked for.
+        inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        try:
+            data = inflate.decompress(data, _MOST_BYTES + 1)
+        except zlib.error as error:
+            raise ValueError(f"{path} is not a gzip file, or is damaged ({error})") from error
+        # The checksum, which stands at the end, was compared.
+        whole = inflate.eof and not inflate.unused_data.strip(b"\0")
+    if len(data) > _MOST_BYTES:
+        raise ValueError(
+            f"{path} must hold at most {_MOST_BYTES:,} bytes: 60,000 images of 28 x 28 pixels"
+        )
+    return data, whole

@@ -5,6 +5,7 @@ References:
       http://ufldl.stanford.edu/housenumbers/), Netzer et al. 2011.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy as np
 from keras_lc.data.dataset import Dataset
 from keras_lc.data.optional import require
 
-# With the sizes of the originals, in bytes.
-_FILES = {"train_32x32.mat": 182_040_794, "test_32x32.mat": 64_275_384}
+# With the sizes of the originals, in bytes and in images.
+_FILES = {"train_32x32.mat": (182_040_794, 73_257), "test_32x32.mat": (64_275_384, 26_032)}
 
 ARCHIVES = {
     "svhn_cropped": f"{', '.join(_FILES)} (from http://ufldl.stanford.edu/housenumbers/)",
@@ -47,14 +48,24 @@ def read(name: str, path: Path) -> Dataset | None:
 
 def _decode(path: Path) -> tuple[np.ndarray, np.ndarray]:
     scipy_io = require("scipy.io")
+    original_bytes, most = _FILES[path.name]
     try:
-        content = scipy_io.loadmat(path, variable_names=["X", "y"])
+        # By its headers first, before anything takes memory.
+        sizes = {name: shape for name, shape, _ in scipy_io.whosmat(path)}
+        fits = math.prod(sizes.get("X", ())) <= most * 32 * 32 * 3
+        fits = fits and math.prod(sizes.get("y", ())) <= most
+        content = scipy_io.loadmat(path, variable_names=["X", "y"]) if fits else {}
     # SciPy has no exception of its own for a damaged file: whatever parsing stumbles on, it raises.
     except Exception as error:
         raise ValueError(
             f"{path} is truncated, damaged or no MATLAB file: it has {path.stat().st_size:,} "
-            f"bytes, the original has {_FILES[path.name]:,} ({error})"
+            f"bytes, the original has {original_bytes:,} ({error})"
         ) from error
+    if not fits:
+        raise ValueError(
+            f"{path} must hold at most {most:,} images of 32 x 32 pixels, in three channels. "
+            f"Received: `X` of shape {sizes.get('X')}, `y` of shape {sizes.get('y')}"
+        )
     if missing := {"X", "y"} - set(content):
         raise ValueError(f"{path} lacks the variable(s) {', '.join(sorted(missing))}")
     x, y = content["X"], content["y"].ravel()

@@ -48,8 +48,9 @@ def write_folder(folder, files):
     return folder
 
 
-def write_tar(path, files):
-    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+def write_tar(path, files, compression="gz"):
+    level = {"preset": 0} if compression == "xz" else {"compresslevel": 1}
+    with tarfile.open(path, f"w:{compression}", **level) as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
@@ -172,6 +173,47 @@ def test_truncated_archive_is_named_with_its_size(kept, few_records, tmp_path):
     message = rf"cifar-10-binary.tar.gz is truncated.*{archive.stat().st_size:,} bytes.*170,052,171"
     with pytest.raises(ValueError, match=message):
         load("cifar10", archive)
+
+
+@pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
+def test_a_flipped_bit_of_an_archive_is_found(compression, few_records, tmp_path):
+    x, y, files = cifar10_files()
+    archive = write_tar(tmp_path / f"a.tar.{compression}", in_archive(files), compression)
+    data = archive.read_bytes()
+    found = 0
+    for place in range(20, len(data), len(data) // 40):
+        archive.write_bytes(data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :])
+        try:
+            assert_is_cifar10(load("cifar10", archive), x, y)
+        except (ValueError, FileNotFoundError):
+            found += 1
+    assert found > 35
+
+
+@pytest.mark.parametrize("compression", ["gz", "xz"])
+def test_an_archive_without_its_checksum_is_refused(compression, few_records, tmp_path):
+    _, _, files = cifar10_files()
+    archive = write_tar(tmp_path / f"a.tar.{compression}", in_archive(files), compression)
+    archive.write_bytes(archive.read_bytes()[:-4])
+    with pytest.raises(ValueError, match=rf"a.tar.{compression} is truncated, damaged or not a"):
+        load("cifar10", archive)
+
+
+def test_a_member_that_is_too_large_is_not_read(few_records, tmp_path, monkeypatch):
+    _, _, files = cifar10_files()
+    files["data_batch_1.bin"] += bytes(2**20)
+    archive = write_tar(tmp_path / "cifar.tar.gz", in_archive(files))
+    monkeypatch.delattr(tarfile.TarFile, "extractfile")
+    with pytest.raises(ValueError, match=r"data_batch_1.bin must have 12,292 bytes .* 1,060,868"):
+        load("cifar10", archive)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    for name in CIFAR10_FILES:
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(2**40)
+    with pytest.raises(ValueError, match=r"data_batch_1.bin must have 30,730,000 bytes"):
+        load("cifar10", tmp_path)
 
 
 def test_a_file_that_is_no_archive_is_named(tmp_path):

@@ -84,6 +84,50 @@ def test_truncated_gzip_file_is_named_with_its_size(files, tmp_path):
         load("fashion_mnist", tmp_path)
 
 
+def test_a_flipped_bit_of_a_gzip_file_is_found(files, tmp_path):
+    good = load("fashion_mnist", write(tmp_path, files, compressed=True))
+    path = tmp_path / f"{TRAIN_IMAGES}.gz"
+    data = path.read_bytes()
+    found = 0
+    for place in range(10, len(data), len(data) // 40):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :])
+        try:
+            np.testing.assert_array_equal(load("fashion_mnist", tmp_path).x_train, good.x_train)
+        except ValueError:
+            found += 1
+    assert found > 35
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8])
+def test_a_gzip_file_without_its_checksum_is_refused(cut, files, tmp_path):
+    write(tmp_path, files, compressed=True)
+    path = tmp_path / f"{TRAIN_LABELS}.gz"
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(ValueError, match=rf"{TRAIN_LABELS}.gz is truncated .* checksum is missing"):
+        load("fashion_mnist", tmp_path)
+
+
+def test_what_follows_a_gzip_file_is_not_overlooked(files, tmp_path):
+    write(tmp_path, files, compressed=True)
+    path = tmp_path / f"{TRAIN_LABELS}.gz"
+    path.write_bytes(path.read_bytes() + gzip.compress(b"more"))
+    with pytest.raises(ValueError, match=rf"{TRAIN_LABELS}.gz is truncated or damaged"):
+        load("fashion_mnist", tmp_path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_file_that_is_too_large_is_not_read_to_its_end(compressed, files, tmp_path):
+    write(tmp_path, files)
+    content = struct.pack(">4i", 0x00000803, 60_001, 28, 28) + bytes(60_001 * 28 * 28)
+    if compressed:
+        (tmp_path / f"{TEST_IMAGES}.gz").write_bytes(gzip.compress(content, 1))
+        (tmp_path / TEST_IMAGES).unlink()
+    else:
+        (tmp_path / TEST_IMAGES).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{TEST_IMAGES}.* must hold at most 47,040,016 bytes"):
+        load("fashion_mnist", tmp_path)
+
+
 def test_a_file_that_is_no_gzip_file_is_named(files, tmp_path):
     write(tmp_path, files, compressed=True)
     (tmp_path / f"{TRAIN_LABELS}.gz").write_bytes(b"<html>404</html>")

@@ -52,6 +52,36 @@ def test_truncated_file_is_named_with_its_size(kept, folder):
         load("svhn_cropped", folder)
 
 
+def test_a_flipped_bit_is_found(folder):
+    good = load("svhn_cropped", folder).x_train
+    path = folder / "train_32x32.mat"
+    data = path.read_bytes()
+    found = 0
+    for place in range(200, len(data), len(data) // 40):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :])
+        try:
+            np.testing.assert_array_equal(load("svhn_cropped", folder).x_train, good)
+        except ValueError:
+            found += 1
+    assert found > 35
+
+
+@pytest.mark.parametrize("name", ["X", "y"])
+def test_a_variable_that_is_too_large_is_not_read(name, folder, monkeypatch):
+    content = {"X": np.zeros((32, 32, 3, 1), np.uint8), "y": np.ones((1, 1), np.uint8)}
+    content[name] = np.zeros((32, 32, 3, 26_033), np.uint8)
+    scipy.io.savemat(folder / "test_32x32.mat", content, do_compression=True)
+    load_mat = scipy.io.loadmat
+
+    def load_small(path, **options):
+        assert path.name != "test_32x32.mat"
+        return load_mat(path, **options)
+
+    monkeypatch.setattr(scipy.io, "loadmat", load_small)
+    with pytest.raises(ValueError, match=r"test_32x32.mat must hold at most 26,032 images"):
+        load("svhn_cropped", folder)
+
+
 def test_a_missing_file_is_named(folder):
     (folder / "test_32x32.mat").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks test_32x32.mat"):
