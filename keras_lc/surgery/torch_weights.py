@@ -1,15 +1,21 @@
 """Weights of PyTorch's published networks, for those of `keras_lc.models`."""
 
+import collections
+import json
+import math
+import os
+import pathlib
+import pickle
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 
 from keras_lc.layers import GramLimitConv2D, LCBlock, LCConv2D
+from keras_lc.listed import listed
 from keras_lc.surgery.torch_names import NAMINGS
 
-# What a file of weights may be wrapped in, and what wrappers of models put before all names.
-_KEYS = ("state_dict", "model_state_dict", "model")
+# What wrappers of models put before all names.
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 # From PyTorch's layout to Keras'.
@@ -19,7 +25,14 @@ _MATRIX = (1, 0)
 _VECTOR = (0,)
 
 
-def load_torch_weights(model: keras.Model, state_dict: Mapping) -> None:
+def load_torch_weights(
+    model: keras.Model,
+    state_dict: Mapping | str | os.PathLike,
+    *,
+    key: str | None = None,
+    prefix: str | None = None,
+    head: bool = True,
+) -> None:
     """Gives a network the weights of its PyTorch original.
 
     For `keras_lc.ResNet` (torchvision's names; timm's for the variant "d"; those of
@@ -35,13 +48,25 @@ def load_torch_weights(model: keras.Model, state_dict: Mapping) -> None:
         model: A network of `keras_lc.models`. It is changed, or, if an error is raised, not at
             all.
         state_dict: Mapping from names to PyTorch tensors or NumPy arrays, as of
-            `torch.load(path)`; also within `"state_dict"`, `"model_state_dict"` or `"model"`, and
-            with `module.`, `_orig_mod.` or `model.` before all names.
+            `torch.load(path)`; also within other mappings, as checkpoints hold it, and with
+            `module.`, `_orig_mod.` or `model.` before all names. Or the path of a file: of
+            safetensors, if it ends in `.safetensors`, and else of PyTorch, which is then needed;
+            only tensors are read from it, no code is run.
+        key: String, the state dict to take of a checkpoint that holds several, such as
+            `"model_ema"`; of nested ones with dots between, such as `"ema.state_dict"`.
+        prefix: String that begins the names of the network's weights, such as `"backbone."`. All
+            other names are left out.
+        head: Boolean, whether to load the dense layers after the global pooling, too. With
+            `False` they stay as they are, for weights of other classes, or without a head: all
+            names of modules that the rest of the network doesn't have are left out.
 
     Raises:
-        TypeError: If `state_dict` is no mapping of names to arrays.
-        ValueError: If a name is missing or unexpected, or a shape is another: all are listed. If
-            the model has LC layers, or layers that are not of `keras_lc.models`.
+        TypeError: If `state_dict` is neither a path nor a mapping of names to arrays.
+        ValueError: If a name is missing or unexpected, or a shape is another. If there are
+            several state dicts, and `key` names none of them. If the file is damaged, or holds
+            other objects than tensors. If the model has LC layers, or layers that are not of
+            `keras_lc.models`.
+        ImportError: If the file needs PyTorch, and it is not installed.
 
     Example:
 
@@ -53,34 +78,21 @@ def load_torch_weights(model: keras.Model, state_dict: Mapping) -> None:
     These weights are not those of torchvision's ResNet of mod
     """
     _refuse_lc(model)
-    given = _unwrap(state_dict)
-    naming, wanted = _closest_naming(model, given)
-    missing = [name for name in wanted if name not in given]
-    unexpected = [name for name in given if name not in wanted]
-    reshaped = [
-        f"{name} {tuple(given[name].shape)} where {shape} is needed"
-        for name, (_, _, shape) in wanted.items()
-        if name in given and tuple(given[name].shape) != shape
-    ]
-    problems = [
-        f"{title}: {', '.join(names)}."
-        for title, names in (
-            ("Missing", missing),
-            ("Unexpected", unexpected),
-            ("Of another shape", reshaped),
-        )
-        if names
-    ]
-    if problems:
-        raise ValueError(
-            f"These weights are not those of {naming} of model '{model.name}', which stays as it "
-            f"was. {' '.join(problems)}"
-        )
+    if isinstance(state_dict, str | os.PathLike):
+        state_dict = _read(pathlib.Path(state_dict).expanduser())
+    given = _without_wrappers(_choose(state_dict, key))
+    if prefix is not None:
+        given = _with_prefix(given, f"{prefix.rstrip('.')}.")
+    naming, wanted = _closest_naming(model, given, head)
+    if not head:
+        modules = {_module(name) for name in wanted}
+        given = {name: value for name, value in given.items() if _module(name) in modules}
+    _check_fit(given, naming, wanted, model)
     # All are read before the first is assigned.
     values = {
-        name: np.transpose(_to_numpy(given[name]), axes) for name, (_, axes, _) in wanted.items()
+        name: np.transpose(_to_numpy(given[name]), axes) for name, (_, _, axes, _) in wanted.items()
     }
-    for name, (variable, _, _) in wanted.items():
+    for name, (_, variable, _, _) in wanted.items():
         variable.assign(values[name])
 
 
@@ -91,25 +103,161 @@ def _refuse_lc(model):
     lc = [layer.name for layer in model.layers if isinstance(layer, _PRODUCTS)]
     if lc:
         raise ValueError(
-            f"Model '{model.name}' has layers whose kernels are products: {', '.join(lc)}. "
+            f"Model '{model.name}' has layers whose kernels are products: {listed(lc)}. "
             "Load the weights into the network with `spatial='learned'`, and convert it with "
             "`keras_lc.to_lc(model, expansion, keep_kernels=True)`."
         )
 
 
-def _unwrap(state_dict):
-    while isinstance(state_dict, Mapping):
-        inner = [key for key in _KEYS if isinstance(state_dict.get(key), Mapping)]
-        if not inner:
-            break
-        state_dict = state_dict[inner[0]]
-    if not isinstance(state_dict, Mapping) or not all(
-        isinstance(name, str) and hasattr(value, "shape") for name, value in state_dict.items()
-    ):
-        raise TypeError(
-            "`state_dict` must map names to PyTorch tensors or NumPy arrays, as of "
-            f"`module.state_dict()`. Received: {_describe(state_dict)}"
+def _check_fit(given, naming, wanted, model):
+    missing = [name for name in wanted if name not in given]
+    unexpected = [name for name in given if name not in wanted]
+    reshaped = [
+        name
+        for name, (*_, shape) in wanted.items()
+        if name in given and tuple(given[name].shape) != shape
+    ]
+    if not (missing or unexpected or reshaped):
+        return
+    described = [
+        f"{name} {tuple(given[name].shape)} where {wanted[name][-1]} is needed" for name in reshaped
+    ]
+    problems = [
+        f"{title}: {listed(names)}."
+        for title, names in (
+            ("Missing", missing),
+            ("Unexpected", unexpected),
+            ("Of another shape", described),
         )
+        if names
+    ]
+    raise ValueError(
+        f"These weights are not those of {naming} of model '{model.name}', which stays as it "
+        f"was. {' '.join(problems)}{_advice(given, wanted, {*missing, *unexpected, *reshaped})}"
+    )
+
+
+def _advice(given, wanted, problems):
+    """Names the argument that helps, if one does."""
+    heads = {name for name, (layer, *_) in wanted.items() if _is_head(layer)}
+    bodies = {_module(name) for name in wanted.keys() - heads}
+    if all(_module(name) not in bodies for name in problems):
+        return " Pass `head=False` to load all but the head."
+    found = collections.Counter(
+        name.removesuffix(own) for own in wanted for name in given if name.endswith(f".{own}")
+    )
+    # A name such as bn1.weight also ends the names within blocks.
+    prefixes = [prefix for prefix, count in found.items() if 2 * count > len(wanted)]
+    if not prefixes:
+        return ""
+    return (
+        f" Pass `prefix={listed(map(repr, prefixes), ' or prefix=')}` to take the names after it."
+    )
+
+
+def _read(path):
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(f"To read {path}, install PyTorch: pip install torch") from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is damaged, or holds other objects than tensors, which could run any code "
+            "when they are read. If you trust it, pass what "
+            "`torch.load(path, weights_only=False)` returns, or its `state_dict()`."
+        ) from error
+    # PyTorch raises what reading a damaged file stumbles on: RuntimeError, EOFError, KeyError, …
+    except Exception as error:
+        raise ValueError(f"{path} is damaged or no file of PyTorch: {error}") from error
+
+
+# By safetensors' names, whose numbers are little-endian. NumPy has no BF16: see below.
+_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
+    "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+
+
+def _read_safetensors(path):
+    """Reads the format itself, which is a length, a header as JSON, and bytes."""
+    content = path.read_bytes()
+    try:
+        begin = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:begin])
+        header.pop("__metadata__", None)
+        data, tensors, end = memoryview(content)[begin:], {}, 0
+        for name, entry in header.items():
+            dtype, (first, last) = np.dtype(_DTYPES[entry["dtype"]]), entry["data_offsets"]
+            if first < 0 or last - first != dtype.itemsize * math.prod(entry["shape"]):
+                raise ValueError(f"the bytes of {name} are not as many as its shape says")
+            values = np.frombuffer(data[first:last], dtype).reshape(entry["shape"])
+            if entry["dtype"] == "BF16":
+                # The upper half of a float32.
+                values = (values.astype("uint32") << 16).view("float32")
+            tensors[name], end = values, max(end, last)
+        if len(data) != end:
+            raise ValueError(f"{end:,} bytes of weights expected, {len(data):,} found")
+    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged or no file of safetensors: {error}") from error
+    return tensors
+
+
+def _choose(given, key):
+    """Returns the state dict in what was given; `key` chooses among several."""
+    if not isinstance(given, Mapping):
+        raise _not_a_state_dict(given)
+    found = {} if _holds_arrays(given) else dict(_state_dicts(given))
+    if key is not None:
+        if key not in found:
+            there = listed(map(repr, found)) or "names of weights alone"
+            raise ValueError(f"`key` must name a state dict. There are {there}. Received: {key!r}")
+        return found[key]
+    if len(found) > 1:
+        raise ValueError(
+            f"There are several state dicts: {listed(map(repr, found))}. Pass one of them as `key`."
+        )
+    if not found and not _holds_arrays(given):
+        raise _not_a_state_dict(given)
+    return next(iter(found.values()), given)
+
+
+def _state_dicts(given, above=""):
+    """Yields the names and values of all state dicts within a mapping."""
+    for name, value in given.items():
+        if not isinstance(name, str) or not isinstance(value, Mapping):
+            continue
+        # An optimizer's moments have no dots in their names.
+        if _holds_arrays(value) and any("." in inner for inner in value):
+            yield above + name, value
+        else:
+            yield from _state_dicts(value, f"{above}{name}.")
+
+
+def _holds_arrays(given):
+    return all(isinstance(name, str) and hasattr(v, "shape") for name, v in given.items())
+
+
+def _not_a_state_dict(given):
+    return TypeError(
+        "`state_dict` must map names to PyTorch tensors or NumPy arrays, as of "
+        f"`module.state_dict()`, or be a path. Received: {_describe(given)}"
+    )
+
+
+def _describe(given):
+    if not isinstance(given, Mapping):
+        return type(given).__name__
+    others = [name for name, value in given.items() if not hasattr(value, "shape")]
+    return f"a mapping that holds {listed(map(repr, others))} beside arrays"
+
+
+def _without_wrappers(state_dict):
     weights = {
         name: value
         for name, value in state_dict.items()
@@ -123,20 +271,27 @@ def _unwrap(state_dict):
     return weights
 
 
-def _describe(state_dict):
-    if not isinstance(state_dict, Mapping):
-        return type(state_dict).__name__
-    others = [name for name, value in state_dict.items() if not hasattr(value, "shape")]
-    return f"a mapping that holds {others} beside arrays"
+def _with_prefix(given, prefix):
+    kept = {n.removeprefix(prefix): value for n, value in given.items() if n.startswith(prefix)}
+    # One that all names have was taken off already.
+    if not kept and prefix not in _PREFIXES:
+        raise ValueError(f"No name begins with prefix={prefix!r}. There are {listed(given)}.")
+    return _without_wrappers(kept) if kept else given
 
 
-def _closest_naming(model, given):
+def _module(name):
+    return name.partition(".")[0]
+
+
+def _closest_naming(model, given, head):
     """Returns the naming that leaves the fewest names over, and what it says.
 
-    Of the networks that have all layers of the model, that is: `{name: (variable, axes, shape)}`,
-    with the shape and the order of the axes in PyTorch.
+    Of the networks that have all layers of the model, that is:
+    `{name: (layer, variable, axes, shape)}`, with the shape and the order of the axes in PyTorch.
     """
-    layers = [layer for layer in model.layers if _holds_weights(layer)]
+    layers = [
+        layer for layer in model.layers if _holds_weights(layer) and (head or not _is_head(layer))
+    ]
     names = {layer.name for layer in model.layers}
     candidates, unnamed = {}, {}
     for title, naming in NAMINGS.items():
@@ -146,7 +301,7 @@ def _closest_naming(model, given):
             unnamed[title] = nameless
             continue
         candidates[title] = {
-            f"{module}.{part}": (variable, axes, _shape_in_torch(variable, axes))
+            f"{module}.{part}": (layer, variable, axes, _shape_in_torch(variable, axes))
             for layer, module in modules.items()
             for part, variable, axes in _parts(layer)
         }
@@ -154,7 +309,7 @@ def _closest_naming(model, given):
         title = min(unnamed, key=lambda title: len(unnamed[title]))
         raise ValueError(
             "Only the networks of `keras_lc.models` have counterparts in PyTorch. These layers of "
-            f"model '{model.name}' have none in {title}: {', '.join(unnamed[title])}."
+            f"model '{model.name}' have none in {title}: {listed(unnamed[title])}."
         )
     title = min(candidates, key=lambda title: len(candidates[title].keys() ^ given.keys()))
     return title, candidates[title]
@@ -163,6 +318,10 @@ def _closest_naming(model, given):
 def _holds_weights(layer):
     # The statistics of images are not weights.
     return bool(layer.weights) and not isinstance(layer, keras.layers.Normalization)
+
+
+def _is_head(layer):
+    return isinstance(layer, keras.layers.Dense)
 
 
 def _parts(layer):

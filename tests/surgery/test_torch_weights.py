@@ -1,5 +1,7 @@
 """Weights of PyTorch's networks, by name; the logits are compared with the builders' tests."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -144,8 +146,8 @@ def without(*names):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("fc.bias"), r"torchvision's ResNet of model 'mine'.* Missing: fc\.bias\.$"),
-        (lambda s: s | {"fc2.bias": s["fc.bias"]}, r"Unexpected: fc2\.bias\.$"),
+        (without("bn1.bias"), r"torchvision's ResNet of model 'mine'.* Missing: bn1\.bias\.$"),
+        (lambda s: s | {"bn1.x": s["fc.bias"]}, r"Unexpected: bn1\.x\.$"),
         (
             lambda s: s | {"fc.weight": torch.zeros(1000, 32), "fc.bias": torch.zeros(1000)},
             r"Of another shape: fc\.weight \(1000, 32\) where \(10, 32\) is needed, fc\.bias",
@@ -154,7 +156,7 @@ def without(*names):
             lambda s: without("bn1.weight", "bn1.bias")(s) | {"x": s["fc.bias"]},
             r"Missing: bn1\.weight, bn1\.bias\. Unexpected: x\.$",
         ),
-        (lambda s: {}, r"Missing: conv1\.weight, .*fc\.bias\.$"),
+        (lambda s: {}, r"Missing: conv1\.weight, .*, and 97 more\.$"),
     ],
 )
 def test_a_model_is_left_as_it_was_where_anything_does_not_fit(change, message, state):
@@ -163,6 +165,168 @@ def test_a_model_is_left_as_it_was_where_anything_does_not_fit(change, message, 
     with pytest.raises(ValueError, match=message):
         keras_lc.load_torch_weights(model, change(state))
     assert_equal(model, before)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "keys"),
+    [
+        (lambda s, o: {"model": o, "model_ema": s}, ("'model', 'model_ema'", "model_ema")),
+        (lambda s, o: {"state_dict": s, "state_dict_ema": o}, ("'state_dict', ", "state_dict")),
+        (lambda s, o: {"net": o, "ema": {"state_dict": s}}, ("'ema.state_dict'", "ema.state_dict")),
+    ],
+    ids=["torchvision", "timm", "nested"],
+)
+def test_of_several_state_dicts_one_is_chosen(wrap, keys, state):
+    listed, key = keys
+    expected, model = small(), small(seed=2)
+    keras_lc.load_torch_weights(expected, state)
+    before = numbers(model)
+    checkpoint = wrap(state, {name: value + 1 for name, value in state.items()})
+    with pytest.raises(ValueError, match=rf"several state dicts: .*{listed}.* as `key`"):
+        keras_lc.load_torch_weights(model, checkpoint)
+    with pytest.raises(ValueError, match=rf"`key` must name.*{listed}.*Received: 'mine'"):
+        keras_lc.load_torch_weights(model, checkpoint, key="mine")
+    assert_equal(model, before)
+    keras_lc.load_torch_weights(model, checkpoint, key=key)
+    assert_equal(model, numbers(expected))
+
+
+def test_an_optimizer_is_no_second_state_dict(state):
+    module = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(module.parameters())
+    module(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    by_name = {"state": {"fc.weight": {"exp_avg": torch.ones(2)}}}
+    checkpoint = {"model": state, "optimizer": optimizer.state_dict(), "sharded": by_name}
+    expected, model = small(), small(seed=2)
+    keras_lc.load_torch_weights(expected, state)
+    keras_lc.load_torch_weights(model, {**checkpoint, "epoch": 3, "criterion": {}})
+    assert_equal(model, numbers(expected))
+
+
+@pytest.mark.parametrize("prefix", ["net.", "backbone.", "model.", "a.b."])
+@pytest.mark.parametrize("strays", [False, True])
+def test_a_prefix_is_named_with_the_argument_that_removes_it(prefix, strays, state):
+    expected, model = small(), small(seed=2)
+    keras_lc.load_torch_weights(expected, state)
+    given = {prefix + name: value for name, value in state.items()}
+    if strays:
+        given["criterion.weight"] = torch.ones(3)
+    if prefix != "model." or strays:
+        with pytest.raises(ValueError, match=rf" Pass `prefix='{prefix}'` to take the names"):
+            keras_lc.load_torch_weights(model, given)
+    keras_lc.load_torch_weights(model, {"state_dict": given}, prefix=prefix.rstrip("."))
+    assert_equal(model, numbers(expected))
+
+
+def test_a_prefix_that_no_name_has_is_refused(state):
+    with pytest.raises(ValueError, match=r"No name begins with prefix='net\.'\. There are conv1\."):
+        keras_lc.load_torch_weights(small(), state, prefix="net.")
+
+
+def no_head(state):
+    return {name: value for name, value in state.items() if not name.startswith("fc.")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        no_head,
+        lambda s: s | {"fc.weight": torch.zeros(1000, 32), "fc.bias": torch.zeros(1000)},
+        lambda s: no_head(s) | {"head.0.weight": torch.zeros(7, 32)},
+        lambda s: no_head(s) | {"fc.1.weight": torch.zeros(7, 32), "fc.3.bias": torch.zeros(7)},
+    ],
+    ids=["none", "other classes", "other name", "deeper"],
+)
+def test_weights_without_or_with_another_head_load_without_it(change, state):
+    expected, model = small(), small(seed=2)
+    keras_lc.load_torch_weights(expected, state)
+    with pytest.raises(ValueError, match=r"Pass `head=False` to load all but the head\.$"):
+        keras_lc.load_torch_weights(model, change(state))
+    head = [oracles.numpy(weight) for weight in model.get_layer("classifier").weights]
+    keras_lc.load_torch_weights(model, change(state), head=False)
+    assert_equal(model, [*numbers(expected)[: -len(head)], *head])
+
+
+def test_without_its_head_all_else_must_fit(state):
+    for change in (without("bn1.bias"), lambda s: s | {"bn1.x": s["fc.bias"]}):
+        with pytest.raises(ValueError, match=r"(Missing: bn1.bias|Unexpected: bn1.x)\.$"):
+            keras_lc.load_torch_weights(small(), change(state), head=False)
+
+
+def safetensors(state):
+    """The format as https://github.com/huggingface/safetensors describes it."""
+    names = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64"}
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name, value in state.items():
+        raw = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        offsets = [len(data), len(data) + len(raw)]
+        entry = {"dtype": names[value.dtype], "shape": list(value.shape), "data_offsets": offsets}
+        header[name], data = entry, data + raw
+    header = json.dumps(header).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_files_of_safetensors_load(dtype, state, tmp_path):
+    path = tmp_path / "model.safetensors"
+    cast = {n: v.to(dtype) if v.is_floating_point() else v for n, v in state.items()}
+    path.write_bytes(safetensors(cast))
+    expected, model = small(), small(seed=2)
+    keras_lc.load_torch_weights(expected, cast)
+    keras_lc.load_torch_weights(model, str(path))
+    assert_equal(model, numbers(expected))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[:-1], lambda b: b[:100], lambda b: b"", lambda b: b + b"x",
+        lambda b: b"\xff" * 9,
+        lambda b: b.replace(b'"shape": [10]', b'"shape": [11]'), lambda b: b[:8] + b"[]" + b[10:],
+        lambda b: b.replace(b'"F32"', b'"F8 "', 1),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_of_safetensors_is_refused(damage, state, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(damage(safetensors(state)))
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged or no file of safetensors"):
+        keras_lc.load_torch_weights(small(), path)
+
+
+def test_files_of_pytorch_load(state, tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save({"model": state, "epoch": 3}, path)
+    expected, model = small(), small(seed=2)
+    keras_lc.load_torch_weights(expected, state)
+    keras_lc.load_torch_weights(model, path)
+    assert_equal(model, numbers(expected))
+
+
+class Bomb:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('unpickled')",)
+
+
+def test_no_code_of_a_file_is_run(tmp_path):
+    torch.save({"model": Bomb()}, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=r"model.pth is damaged, or holds other objects than tens"):
+        keras_lc.load_torch_weights(small(), tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize("kept", [0, 100, -10])
+def test_a_damaged_file_of_pytorch_is_refused(kept, state, tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save(state, path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"model.pth is damaged"):
+        keras_lc.load_torch_weights(small(), path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    for name in ("model.pth", "model.safetensors"):
+        with pytest.raises(FileNotFoundError, match=name):
+            keras_lc.load_torch_weights(small(), tmp_path / name)
 
 
 def test_a_deep_stem_is_missed_by_its_names(state):
