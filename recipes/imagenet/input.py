@@ -9,14 +9,15 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
 
 from keras_lc.layers.random_basis import derive_seed
+from keras_lc.listed import shown
 from recipes.imagenet import pictures
-from recipes.imagenet.sources import Source
+from recipes.imagenet.sources import Source, try_or
 
 _CORES = os.cpu_count()
 _PREFETCHED = 2
@@ -66,23 +67,38 @@ class Corrupt:
             raise ValueError(f"`limit` must be at least 0. Received: limit={limit}")
         self.limit = limit
         self.names: list[str] = []
+        self._whole_source_is_damaged = False
 
-    def report(self, name: bytes) -> bool:
-        """Takes note of an image. Raises `ValueError` beyond the limit."""
-        name = name.decode()
-        if name not in self.names:
-            self.names.append(name)
-            warnings.warn(f"Skipped a damaged image: {name}", stacklevel=2)
-        self.check()
-        return False
+    def counting(self, images: int) -> Callable[[bytes], bool]:
+        """Returns what takes note of a damaged image of a source of so many images.
+
+        It raises `ValueError` beyond the limit, and where no image of the source is left, for
+        which one would wait for ever.
+        """
+        own = set()
+
+        def report(name):
+            own.add(name)
+            # As Python's functions for files write what is not text.
+            name = os.fsdecode(name)
+            if name not in self.names:
+                self.names.append(name)
+                warnings.warn(f"Skipped a damaged image: {shown(name)}", stacklevel=2)
+            self._whole_source_is_damaged |= len(own) == images
+            self.check()
+            return False
+
+        return report
 
     def check(self) -> None:
-        """Raises `ValueError` beyond the limit, with all names."""
+        """Raises `ValueError` beyond the limit, or where all images are damaged, with all names."""
         if len(self.names) > self.limit:
-            raise ValueError(
-                f"{len(self.names)} images are damaged, more than --max-corrupt {self.limit}:\n  "
-                + "\n  ".join(self.names)
-            )
+            fault = f"{len(self.names)} images are damaged, more than --max-corrupt {self.limit}"
+        elif self._whole_source_is_damaged:
+            fault = "All images of a split are damaged"
+        else:
+            return
+        raise ValueError("\n  ".join([f"{fault}:", *map(shown, self.names)]))
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
@@ -157,7 +173,9 @@ class Batches:
             samples = self._own_part(samples.enumerate()).map(
                 lambda place, one: (*one, tf.random.fold_in(own, place))
             )
-            samples = self._decoded(samples, self._crop if augmentation.crop else self._view)
+            samples = self._decoded(
+                samples, self._crop if augmentation.crop else self._view, source
+            )
             samples = samples.filter(lambda whole, *_: whole)
             samples = samples.map(augment, num_parallel_calls=_CORES, deterministic=True)
             return samples.take(steps * self._own_size)
@@ -184,7 +202,7 @@ class Batches:
         """
         samples = self._own_part(source.in_order().enumerate())
         samples = samples.map(lambda _, one: (*one, _seed(0, 0)))
-        samples = self._decoded(samples, self._view).map(
+        samples = self._decoded(samples, self._view, source).map(
             lambda whole, image, shares, _: (image, shares, tf.cast(whole, tf.float32))
         )
         number = math.ceil(len(source) / self.batch_size)
@@ -202,21 +220,18 @@ class Batches:
     def _view(self, encoded, seed):
         return pictures.central_crop(encoded, self.image_size, self.crop_ratio)
 
-    def _decoded(self, samples, load):
+    def _decoded(self, samples, load, source):
         shape = [self.image_size, self.image_size, 3]
+        damaged = self.corrupt.counting(len(source))
 
         def decode(name, encoded, label, seed):
             crop, rest = tf.unstack(tf.random.split(seed))
-            # A graph has no `try`: this data set of one image loses it where decoding fails, and
-            # then what comes next, a black image, is its first.
-            image = tf.data.Dataset.from_tensors(encoded)
-            image = image.map(lambda e: (True, tf.ensure_shape(load(e, crop), shape)))
-            black = tf.data.Dataset.from_tensors((False, tf.zeros(shape, tf.uint8)))
-            whole, image = image.ignore_errors().concatenate(black).take(1).get_single_element()
+            black = (False, tf.zeros(shape, tf.uint8))
+            whole, image = try_or(
+                lambda: (True, tf.ensure_shape(load(encoded, crop), shape)), black
+            )
             whole = tf.cond(
-                whole,
-                lambda: True,
-                lambda: tf.numpy_function(self.corrupt.report, [name], tf.bool),
+                whole, lambda: True, lambda: tf.numpy_function(damaged, [name], tf.bool)
             )
             return tf.ensure_shape(whole, []), image, tf.one_hot(label, self.classes), rest
 

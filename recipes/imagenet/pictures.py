@@ -1,8 +1,12 @@
 """Decoding, cropping and mixing: functions of tensors and of a seed, without any state."""
 
+import io
 import math
 
+import numpy as np
 import tensorflow as tf
+
+from keras_lc.data import picture
 
 # Of the picture's area, and width by height: Inception's crop, as everybody takes it.
 _CROP_AREA = (0.08, 1.0)
@@ -13,7 +17,8 @@ def random_resized_crop(encoded: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Te
     """Decodes a random part of a picture, of random size and shape, at `size` × `size` pixels.
 
     Args:
-        encoded: Scalar string: JPEG (of which only the part is decoded), PNG, GIF or BMP.
+        encoded: Scalar string, a picture of any format of `keras_lc.data.picture`. Of JPEG, only
+            the part is decoded.
         size: Integer, in pixels.
         seed: Tensor of two integers.
 
@@ -42,7 +47,7 @@ def random_resized_crop(encoded: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Te
         top, left, height, width = window(tf.shape(image))
         return image[top : top + height, left : left + width]
 
-    return _resize(tf.cond(tf.image.is_jpeg(encoded), from_jpeg, from_others), (size, size))
+    return _resize(tf.cond(_is_plain_jpeg(encoded), from_jpeg, from_others), (size, size))
 
 
 def central_crop(encoded: tf.Tensor, size: int, ratio: float) -> tf.Tensor:
@@ -66,8 +71,39 @@ def central_crop(encoded: tf.Tensor, size: int, ratio: float) -> tf.Tensor:
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a picture to uint8 `(height, width, 3)`."""
-    return tf.image.decode_image(encoded, channels=3, expand_animations=False)
+    """Decodes a picture to uint8 `(height, width, 3)`, as `keras_lc.data.picture.decode` does."""
+    return tf.cond(
+        _is_plain_jpeg(encoded),
+        lambda: tf.image.decode_jpeg(encoded, channels=3),
+        lambda: _decode_with_pillow(encoded),
+    )
+
+
+def _is_plain_jpeg(encoded):
+    """Whether TensorFlow, which needs no Python, decodes it to what a viewer shows."""
+
+    def is_plain():
+        pixels = tf.reduce_prod(tf.image.extract_jpeg_shape(encoded, tf.int64)[:2])
+        return (pixels <= picture.MAX_PIXELS) & ~_in_python(_is_turned, encoded, tf.bool)
+
+    return tf.cond(tf.image.is_jpeg(encoded), is_plain, lambda: False)
+
+
+def _is_turned(encoded):
+    return picture.is_turned(io.BytesIO(encoded))
+
+
+def _decode_with_pillow(encoded):
+    def decode(content):
+        pixels = picture.decode(io.BytesIO(content), "The picture")
+        return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+
+    return tf.ensure_shape(_in_python(decode, encoded, tf.uint8), [None, None, 3])
+
+
+def _in_python(function, encoded, dtype):
+    # Inside of a graph it is given bytes, outside an array.
+    return tf.numpy_function(lambda e: function(np.asarray(e, object).item()), [encoded], dtype)
 
 
 def _resize(image, shape):

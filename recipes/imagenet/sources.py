@@ -5,8 +5,9 @@ A source is streamed: one pass gives every picture once, still encoded, and hold
 
 import dataclasses
 import hashlib
+import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -27,24 +28,27 @@ class Folder:
     """The files of one split of an image folder.
 
     Args:
-        files: Paths.
+        files: Paths as bytes, since names need not be text.
         labels: The class of each.
         seed: Integer that, with the number of a pass, determines its order.
     """
 
-    files: list[str]
+    files: list[bytes]
     labels: list[int]
     seed: int
 
     def __len__(self):
         return len(self.files)
 
-    def names(self) -> Iterable[str]:
+    def names(self) -> Iterable[bytes]:
         """What tells these pictures from others: `class/file` of each."""
-        return ("/".join(pathlib.PurePath(file).parts[-2:]) for file in self.files)
+        return (b"/".join(file.split(os.fsencode(os.sep))[-2:]) for file in self.files)
 
     def in_order(self) -> tf.data.Dataset:
-        """Returns `(name, encoded picture, label)` of all pictures, in their order."""
+        """Returns `(name, encoded picture, label)` of all pictures, in their order.
+
+        A file that cannot be read is an empty string.
+        """
         return self._read(tf.data.Dataset.range(len(self)))
 
     def shuffled(self, number: tf.Tensor) -> tf.data.Dataset:
@@ -57,7 +61,7 @@ class Folder:
     def _read(self, order):
         files, labels = tf.constant(self.files), tf.constant(self.labels, tf.int32)
         return order.map(
-            lambda i: (files[i], tf.io.read_file(files[i]), labels[i]),
+            lambda i: (files[i], _read_file(files[i]), labels[i]),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
@@ -90,9 +94,9 @@ class TFRecords:
     def __len__(self):
         return self.builder.info.splits[self.split].num_examples
 
-    def names(self) -> Iterable[str]:
+    def names(self) -> Iterable[bytes]:
         """As `Folder.names`: the version of the data set, and the numbers of its pictures."""
-        yield f"{self.builder.info.full_name}, {self.split}: {len(self)}"
+        yield f"{self.builder.info.full_name}, {self.split}: {len(self)}".encode()
 
     def in_order(self) -> tf.data.Dataset:
         """As `Folder.in_order`."""
@@ -137,6 +141,21 @@ class TFRecords:
 
 
 Source = Folder | TFRecords
+
+
+def try_or(compute: Callable[[], tf.Tensor], default: tf.Tensor) -> tf.Tensor:
+    """Returns what `compute` returns, or the default where it fails, also inside of a graph.
+
+    A graph has no `try`, but a data set of one element loses it where computing it fails, and
+    then the default is its first.
+    """
+    computed = tf.data.Dataset.from_tensors(0).map(lambda _: compute()).ignore_errors()
+    default = tf.data.Dataset.from_tensors(default)
+    return computed.concatenate(default).take(1).get_single_element()
+
+
+def _read_file(path):
+    return try_or(lambda: tf.io.read_file(path), tf.constant(b""))
 
 
 def shuffled_order(count: int, seed: int, number: int) -> np.ndarray:
@@ -186,7 +205,7 @@ def describe(train: Source, test: Source, class_names: tuple[str, ...]) -> dict:
     digest = hashlib.sha256()
     for split in (train, test):
         for name in split.names():
-            digest.update(f"{name}\n".encode())
+            digest.update(name + b"\n")
         digest.update(b"\n")
     return {
         "fingerprint": digest.hexdigest()[:12],
@@ -198,5 +217,9 @@ def describe(train: Source, test: Source, class_names: tuple[str, ...]) -> dict:
 
 
 def _folder(listing, seed):
-    files = [(file.path, label) for label, name in enumerate(listing) for file in listing[name]]
+    files = [
+        (os.fsencode(file.path), label)
+        for label, name in enumerate(listing)
+        for file in listing[name]
+    ]
     return Folder(*map(list, zip(*files, strict=True)), seed)

@@ -1,5 +1,6 @@
 """The stream of batches: a function of seed and epoch, whatever the backend and the threads."""
 
+import os
 import shutil
 
 import numpy as np
@@ -208,6 +209,56 @@ def test_a_damaged_test_image_weighs_nothing(damaged):
     ((images, _, weights),) = batches(batch_size=12, corrupt=1).evaluation(test).as_numpy_iterator()
     np.testing.assert_array_equal(weights, [*[1] * 5, 0, *[1] * 6])
     assert (images[5] == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:Skipped a damaged image")
+@pytest.mark.parametrize("augmentation", [LIGHT, MIXED], ids=["light", "mixed"])
+def test_a_split_of_damaged_images_alone_ends(augmentation, tmp_path):
+    root = write_folder(tmp_path)
+    for path in root.rglob("*.JPEG"):
+        path.write_bytes(b"<html>404</html>")
+    train, test, _ = sources.find(root, 0)
+    for run in (
+        lambda made: made.training(train, augmentation, 2, 0, 1),
+        lambda made: made.evaluation(test),
+    ):
+        made = batches(corrupt=100)
+        with pytest.raises(ValueError, match=r"All images of a split are damaged:\n  .*/0.JPEG"):
+            with made.corrupt.explained():
+                list(run(made))
+
+
+@pytest.mark.filterwarnings("ignore:Skipped a damaged image")
+def test_a_file_that_vanishes_counts_as_damaged(tmp_path):
+    root = write_folder(tmp_path)
+    train, test, _ = sources.find(root, 0)
+    gone = [root / split / "class04" / "0.JPEG" for split in ("train", "val")]
+    for path in gone:
+        path.unlink()
+    made = batches(corrupt=2, batch_size=12)
+    ((images, shares),) = made.training(train, LIGHT, 1, 0, 1)
+    # Another one comes twice in its place.
+    assert images.shape[0] == 12 and 4 not in np.argmax(shares, axis=-1)
+    ((_, _, weights),) = made.evaluation(test)
+    np.testing.assert_array_equal(weights, [*[1] * 4, 0, *[1] * 7])
+    assert sorted(made.corrupt.names) == sorted(map(str, gone))
+
+
+@pytest.mark.filterwarnings("ignore:Skipped a damaged image")
+def test_names_that_are_not_utf_8_are_read_described_and_reported(tmp_path):
+    root = write_folder(tmp_path)
+    before = sources.describe(*sources.find(root, 0))
+    folder = os.fsencode(root / "val" / "class02")
+    os.rename(folder + b"/0.JPEG", folder + b"/\xe9.JPEG")
+    assert sources.describe(*sources.find(root, 0))["fingerprint"] != before["fingerprint"]
+    _, test, _ = sources.find(root, 0)
+    ((_, _, weights),) = batches(batch_size=12).evaluation(test)
+    assert all(weights == 1)
+    with open(folder + b"/\xe9.JPEG", "wb"):
+        pass
+    made = batches(batch_size=12, corrupt=1)
+    list(made.evaluation(test))
+    assert made.corrupt.names == [os.fsdecode(folder + b"/\xe9.JPEG")]
 
 
 def test_the_limit_of_damaged_images_is_at_least_0():

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_lc.data import picture
 from recipes.imagenet import pictures
 
 pytestmark = pytest.mark.once
@@ -32,8 +33,8 @@ def seeds(count):
 def crops(request):
     """Height and width of 100 crops, in pixels of the picture."""
     options = {"quality": 100, "subsampling": 0} if request.param == "JPEG" else {}
-    picture = encoded(PLACES, request.param, **options)
-    crop = tf.function(lambda seed: pictures.random_resized_crop(picture, 64, seed))
+    content = encoded(PLACES, request.param, **options)
+    crop = tf.function(lambda seed: pictures.random_resized_crop(content, 64, seed))
     images = np.stack([crop(seed) for seed in seeds(100)]).astype(float)
     # The first and last pixels see the middle of what they cover.
     extent = np.ptp(images, axis=(1, 2)) * 64 / 63
@@ -57,9 +58,9 @@ def test_random_crops_lie_anywhere(crops):
 
 
 def test_a_crop_is_a_function_of_its_seed():
-    picture = encoded(PLACES, "JPEG")
+    content = encoded(PLACES, "JPEG")
     first, again, other = (
-        pictures.random_resized_crop(picture, 32, tf.constant(seed, tf.int64)).numpy()
+        pictures.random_resized_crop(content, 32, tf.constant(seed, tf.int64)).numpy()
         for seed in ([1, 2], [1, 2], [1, 3])
     )
     np.testing.assert_array_equal(first, again)
@@ -90,16 +91,77 @@ def test_the_view_of_the_test_is_pillows(height, width):
 
 @pytest.mark.parametrize(
     ("format", "mode"),
-    [("PNG", "RGB"), ("PNG", "L"), ("JPEG", "L"), ("JPEG", "CMYK"), ("BMP", "RGB"), ("GIF", "L")],
+    [
+        *(("PNG", "RGB"), ("PNG", "L"), ("PNG", "1"), ("JPEG", "L"), ("JPEG", "CMYK")),
+        *(("BMP", "RGB"), ("GIF", "L"), ("WEBP", "RGB"), ("TIFF", "RGB"), ("TIFF", "CMYK")),
+    ],
 )
 def test_decodes_what_imagenet_and_others_hold(format, mode):
-    picture = encoded(np.full((40, 50, 3), 200, "uint8"), format, mode)
+    gray = 255 if mode == "1" else 200
+    content = encoded(np.full((40, 50, 3), gray, "uint8"), format, mode)
     for image in (
-        pictures.central_crop(picture, 16, 1.0),
-        pictures.random_resized_crop(picture, 16, tf.constant([0, 0], tf.int64)),
+        pictures.central_crop(content, 16, 1.0),
+        pictures.random_resized_crop(content, 16, tf.constant([0, 0], tf.int64)),
     ):
         assert image.shape == (16, 16, 3) and image.dtype == tf.uint8
-        assert np.abs(image.numpy().astype(int) - 200).max() <= 3
+        assert np.abs(image.numpy().astype(int) - gray).max() <= 3
+
+
+def largest_crop(content, size):
+    """Of 30 random crops, that which sees most of the picture."""
+    crops = [pictures.random_resized_crop(tf.constant(content), size, seed) for seed in seeds(30)]
+    return max((crop.numpy() for crop in crops), key=np.ptp)
+
+
+ALPHA = Image.new("L", (60, 60), 0)
+ALPHA.paste(255, (0, 0, 60, 30))
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
+def test_what_is_transparent_is_white(format):
+    image = Image.new("RGB", (60, 60), (10, 20, 30))
+    image.putalpha(ALPHA)
+    file = io.BytesIO()
+    image.save(file, format, **({"lossless": True} if format == "WEBP" else {}))
+    view = pictures.central_crop(tf.constant(file.getvalue()), 60, 1.0).numpy()
+    np.testing.assert_array_equal(view[:30], np.broadcast_to([10, 20, 30], (30, 60, 3)))
+    assert (view[30:] == 255).all()
+    # Colours of both halves, and what a cubic makes of their border.
+    assert largest_crop(file.getvalue(), 60).max() == 255
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_their_exif_data_say(format, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(PLACES[:64, :64]).save(file, format, exif=exif, quality=100)
+    shown = picture.decode(io.BytesIO(file.getvalue()), "it")
+    view = pictures.central_crop(tf.constant(file.getvalue()), 64, 1.0).numpy()
+    assert np.abs(view.astype(int) - shown).max() <= 4
+    # The place of each pixel rises in the same direction.
+    crop = largest_crop(file.getvalue(), 64)
+    for axis in (0, 1):
+        for channel in (0, 1):
+            slope, expected = (
+                np.diff(x[..., channel].astype(int), axis=axis).mean() for x in (crop, shown)
+            )
+            assert np.sign(round(2 * slope)) == np.sign(round(2 * expected))
+
+
+BOMB = (ValueError, Image.DecompressionBombError)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded():
+    content = bytearray(encoded(PLACES, "JPEG").numpy())
+    start = content.index(b"\xff\xc0")
+    content[start + 5 : start + 9] = (65_000).to_bytes(2) * 2
+    content = tf.constant(bytes(content))
+    with pytest.raises(BOMB, match="pixels"):
+        pictures.random_resized_crop(content, 8, seeds(1)[0])
+    with pytest.raises(BOMB, match="pixels"):
+        pictures.central_crop(content, 8, 1.0)
 
 
 BATCH = 8
