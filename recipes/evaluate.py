@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from recipes import checks
 from recipes.files import read_json
 from recipes.sweeping.grid import Evaluation
 
@@ -50,6 +51,10 @@ def main() -> None:
             todo.append(run)
     if not todo:
         return
+    with checks.in_one_line():
+        checks.check_backend(arguments.backend)
+        if arguments.data_dir is not None and not arguments.data_dir.expanduser().exists():
+            raise ValueError(f"--data-dir: {arguments.data_dir} does not exist.")
     # Before the first import of keras: a process has one backend.
     if arguments.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.backend

@@ -15,6 +15,7 @@ from typing import Literal
 
 import tyro
 
+from recipes import checks
 from recipes.files import write_text
 
 
@@ -34,6 +35,11 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
+    with checks.in_one_line():
+        if not arguments.folder.is_dir():
+            raise ValueError(f"{arguments.folder} is no folder of a run or a sweep.")
+        checks.check_backend(arguments.backend)
+        checks.check_packages(["jinja2", "matplotlib"], "A report")
     if arguments.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.backend
     print(write_report(arguments.folder, arguments.x, arguments.group))

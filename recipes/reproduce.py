@@ -22,7 +22,7 @@ from recipes.command_line import this_command
 from recipes.files import write_json, write_text
 from recipes.imagenet.presets import PRESETS, preset_operator
 from recipes.paper.experiments import EXPERIMENTS, cells_of, differences, scale
-from recipes.sweep import check_data, share_cores, sweep
+from recipes.sweep import check_machine, share_cores, sweep
 from recipes.sweeping.grid import Evaluation, Machine, Operator
 from recipes.sweeping.imagenet_grid import ImageNetGrid
 from recipes.sweeping.jobs import training_job
@@ -86,7 +86,7 @@ def main() -> None:
         cells = dict.fromkeys(
             cell for parts in grids.values() for part in cells_of(parts).values() for cell in part
         )
-        check_data(cells, machine)
+        check_machine(cells, machine, arguments.output)
         # The first seed of all that is asked for first.
         jobs = [
             training_job(cell, arguments.output, arguments.evaluation, machine)

@@ -18,6 +18,7 @@ import sys
 
 import tyro
 
+from recipes import checks
 from recipes.command_line import this_command
 from recipes.files import read_json, write_json
 from recipes.sweeping.grid import Evaluation, Grid, Machine
@@ -47,7 +48,7 @@ def main() -> None:
         cells = arguments.grid.cells()
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    check_data(cells, machine)
+    check_machine(cells, machine, arguments.output)
     jobs = [training_job(cell, arguments.output, arguments.evaluation, machine) for cell in cells]
     outcomes = sweep(jobs, arguments.output, machine)
     sys.exit(1 if any(outcome.state == "failed" for outcome in outcomes) else 0)
@@ -142,6 +143,29 @@ def check_data(cells, machine: Machine) -> None:
         # The machines of a cluster may see what this one does not.
         if machine.ray is None and not folder.expanduser().is_dir():
             raise SystemExit(f"--data-dirs: {folder} is no folder ({name}).")
+
+
+def check_machine(cells, machine: Machine, output: pathlib.Path) -> None:
+    """Ends the program where all runs, or those on one data set, would fail.
+
+    Args:
+        cells: As in `check_data`, which is called too.
+        machine: The `Machine`.
+        output: Path of the folder of the runs.
+    """
+    check_data(cells, machine)
+    with checks.in_one_line():
+        checks.check_writable(output)
+        if machine.gpus < 0:
+            raise ValueError(f"--gpus must be at least 0. Received: {machine.gpus}")
+        if machine.ray is not None:
+            return
+        checks.check_backend(machine.backend)
+        for cell in {cell.dataset: cell for cell in cells}.values():
+            download = machine.download and cell.downloads
+            checks.check_data(cell.dataset, machine.data_dirs.get(cell.dataset), download)
+        if any(cell.module == "recipes.imagenet" for cell in cells):
+            checks.check_packages(["tensorflow", "PIL", "keras_cv"], "recipes.imagenet")
 
 
 def share_cores(machine: Machine) -> Machine:

@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from recipes import checks
+
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
@@ -81,8 +83,40 @@ class Arguments:
     export_format: Literal["tf_saved_model", "onnx", "litert", "torch"] = "tf_saved_model"
 
 
+def check(arguments: Arguments) -> None:
+    """Raises `ValueError` for settings that do not fit, without Keras and before anything is made.
+
+    Sweeps and reproductions call it for all of their runs before the first starts.
+    """
+    numbers = ("epochs", "batch_size", "subset", "width", "expansion")
+    checks.check_range(arguments, numbers)
+    checks.check_range(arguments, ["seed"], 0, 2**63)
+    checks.check_positive(arguments, ["width_multiplier"])
+    if arguments.network == "cifar_resnet":
+        if arguments.depth < 8 or arguments.depth % 6 != 2:
+            raise ValueError(f"--depth must be 6n + 2: 8, 14, 20, … Received: {arguments.depth}")
+        if arguments.kernel_size < 1 or arguments.kernel_size % 2 == 0:
+            raise ValueError(
+                f"--kernel-size: a kernel size must be odd. Received: {arguments.kernel_size}"
+            )
+    for name in ("compact", "shared_basis"):
+        alone = arguments.frozen and arguments.between == "none"
+        if getattr(arguments, name) and arguments.spatial == "lc" and not alone:
+            raise ValueError(
+                f"{checks.option(name)} needs --frozen and --between none. Received: --between "
+                f"{arguments.between}, {'--frozen' if arguments.frozen else '--no-frozen'}"
+            )
+
+
 def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
+    with checks.in_one_line():
+        check(arguments)
+        checks.check_backend(arguments.backend)
+        checks.check_data(arguments.dataset, arguments.data_dir, arguments.download)
+        checks.check_writable(arguments.output or pathlib.Path("runs"))
+        if arguments.export:
+            checks.check_export(arguments.export_format)
     # Before the first import of keras: a process has one backend.
     if arguments.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.backend

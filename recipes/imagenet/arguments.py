@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from recipes import checks
 from recipes.imagenet.presets import PRESETS
 
 Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
@@ -102,6 +103,51 @@ def parse(description: str, words: Sequence[str] | None = None) -> Arguments:
         description=description,
         default=defaults,
     )
+
+
+def check(arguments: Arguments) -> None:
+    """As `recipes.train.check`."""
+    numbers = ("epochs", "batch_size", "image_size", "steps", "expansion")
+    checks.check_range(arguments, numbers)
+    checks.check_range(arguments, ["seed"], 0, 2**63)
+    checks.check_range(arguments, ["max_corrupt", "weight_decay"], 0)
+    checks.check_range(arguments, ["stochastic_depth"], 0, 1)
+    checks.check_positive(arguments, ["learning_rate", "width_multiplier", "crop_ratio"])
+    if arguments.crop_ratio > 1:
+        raise ValueError(
+            f"--crop-ratio must be above 0 and at most 1. Received: {arguments.crop_ratio}"
+        )
+    if not 0 <= arguments.warmup_epochs < arguments.epochs:
+        raise ValueError(
+            "--warmup-epochs must be at least 0 and below --epochs. Received: --warmup-epochs "
+            f"{arguments.warmup_epochs:g} --epochs {arguments.epochs}"
+        )
+    _check_network(arguments)
+
+
+def _check_network(arguments):
+    if arguments.network == "resnet":
+        if arguments.depth not in (18, 34, 50, 101):
+            raise ValueError(f"--depth must be 18, 34, 50 or 101. Received: {arguments.depth}")
+        multiple = 64 if arguments.variant == "next" else 2
+        if round(64 * arguments.width_multiplier) % multiple:
+            raise ValueError(
+                f"64 times --width-multiplier must be a multiple of {multiple} (--variant "
+                f"{arguments.variant}). Received: {arguments.width_multiplier}"
+            )
+    bottlenecks = arguments.network == "resnet" and arguments.depth >= 50
+    if arguments.variant in ("next", "wide") and arguments.network == "resnet" and not bottlenecks:
+        raise ValueError(
+            f"--variant {arguments.variant} needs --depth 50 or 101. Received: {arguments.depth}"
+        )
+    if arguments.spatial in ("max", "hybrid") and not (
+        bottlenecks or arguments.network != "resnet"
+    ):
+        raise ValueError(
+            f"--spatial {arguments.spatial} needs --depth 50 or 101. Received: {arguments.depth}"
+        )
+    if arguments.compact and arguments.spatial == "lc" and not arguments.frozen:
+        raise ValueError("--compact needs --frozen. Received: --no-frozen")
 
 
 def of_preset(name: str) -> Arguments:

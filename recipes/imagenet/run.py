@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 import keras_lc
+from recipes.checks import in_one_line
 from recipes.imagenet import sources
 from recipes.imagenet.input import AUGMENTATIONS, Batches, Corrupt, keep_from_gpus
 from recipes.imagenet.network import build
@@ -27,7 +28,8 @@ def run(arguments) -> dict | None:
     keep_from_gpus()
     session = Session(arguments, "recipes.imagenet", arguments.preset or "imagenet")
     devices, checkpoints = session.devices, session.checkpoints
-    train, test, class_names = sources.find(arguments.data_dir, arguments.seed)
+    with in_one_line():
+        train, test, class_names = sources.find(arguments.data_dir, arguments.seed)
     steps = _steps(arguments, len(train))
     corrupt = Corrupt(arguments.max_corrupt)
     batches = Batches(
@@ -97,14 +99,6 @@ def run(arguments) -> dict | None:
 
 
 def _steps(arguments, images):
-    for name in ("batch_size", "epochs", "image_size", "steps"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise SystemExit(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
-    if not 0 < arguments.crop_ratio <= 1:
-        raise SystemExit(
-            f"--crop-ratio must be above 0 and at most 1. Received: {arguments.crop_ratio}"
-        )
     steps = arguments.steps or images // arguments.batch_size
     if not steps:
         raise SystemExit(

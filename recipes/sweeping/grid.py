@@ -4,8 +4,10 @@ import dataclasses
 import itertools
 import pathlib
 import re
+import typing
 from typing import ClassVar, Literal
 
+from recipes import train
 from recipes.command_line import command_words
 
 Operator = Literal["learned", "frozen", "lc_frozen", "lc_learnable", "gram_limit"]
@@ -48,11 +50,6 @@ class Cell:
                 "The name of a data set stands in names of folders, and must be letters, digits, "
                 f"_, - and dots. Received: {self.dataset!r}"
             )
-        if self.network == "cifar_resnet":
-            if self.depth < 8 or self.depth % 6 != 2:
-                raise ValueError(f"A depth must be 6n + 2: 8, 14, 20, … Received: {self.depth}")
-            if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-                raise ValueError(f"A kernel size must be odd. Received: {self.kernel_size}")
         apply = object.__setattr__
         if not self.operator.startswith("lc_"):
             apply(self, "between", "none")
@@ -65,6 +62,13 @@ class Cell:
             apply(self, "depth", None)
             apply(self, "width", None)
             apply(self, "kernel_size", None)
+        networks = typing.get_args(typing.get_type_hints(train.Arguments)["network"])
+        if self.network not in networks:
+            raise ValueError(
+                f"A network must be one of {', '.join(networks)}. Received: {self.network}"
+            )
+        given = {name: value for name, value in self._settings().items() if value is not None}
+        train.check(train.Arguments(**given))
 
     @property
     def name(self) -> str:
@@ -87,11 +91,13 @@ class Cell:
 
     def train_arguments(self) -> list[str]:
         """Returns the settings as arguments of `recipes.train`."""
+        return command_words(self._settings())
+
+    def _settings(self):
         spatial = "lc" if self.operator.startswith("lc_") else self.operator
         settings = dataclasses.asdict(self)
         del settings["operator"]
-        settings |= {"spatial": spatial, "frozen": self.operator != "lc_learnable"}
-        return command_words(settings)
+        return settings | {"spatial": spatial, "frozen": self.operator != "lc_learnable"}
 
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Cell)}

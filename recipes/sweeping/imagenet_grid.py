@@ -5,11 +5,14 @@ import itertools
 from typing import ClassVar
 
 from recipes.command_line import command_words
+from recipes.imagenet.arguments import Arguments, check, of_preset
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageNetCell:
     """The settings of one run of `recipes.imagenet`.
+
+    Of other epochs than the paper's, the learning rate rises in the same share.
 
     Args:
         preset: String, the network's name there.
@@ -32,6 +35,10 @@ class ImageNetCell:
     evaluated: ClassVar[bool] = False
     downloads: ClassVar[bool] = False
 
+    def __post_init__(self):
+        given = {name: value for name, value in self._settings().items() if value is not None}
+        check(dataclasses.replace(of_preset(given.pop("preset")), **given))
+
     @property
     def name(self) -> str:
         """The name of the run's folder: all settings that are not the paper's, and seed."""
@@ -46,7 +53,12 @@ class ImageNetCell:
 
     def train_arguments(self) -> list[str]:
         """Returns the settings as arguments of `recipes.imagenet`."""
-        return command_words(dataclasses.asdict(self))
+        return command_words(self._settings())
+
+    def _settings(self):
+        recipe = Arguments()
+        warmup_epochs = recipe.warmup_epochs * self.epochs / recipe.epochs
+        return dataclasses.asdict(self) | {"warmup_epochs": warmup_epochs}
 
 
 @dataclasses.dataclass(frozen=True)

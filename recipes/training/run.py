@@ -4,6 +4,7 @@ import keras
 
 import keras_lc
 from keras_lc.layers.random_basis import derive_seed
+from recipes.checks import in_one_line
 from recipes.training.callbacks import TrainingTime
 from recipes.training.images import describe, take_subset
 from recipes.training.networks import build
@@ -26,12 +27,13 @@ def run(arguments) -> dict:
     keras.config.set_dtype_policy(arguments.precision)
     keras.utils.set_random_seed(arguments.seed % 2**32)
 
-    dataset = keras_lc.data.load(
-        arguments.dataset, data_dir=arguments.data_dir, download=arguments.download
-    )
-    data = describe(dataset, arguments.data_dir)
-    if arguments.subset is not None:
-        dataset = take_subset(dataset, arguments.subset)
+    with in_one_line():
+        dataset = keras_lc.data.load(
+            arguments.dataset, data_dir=arguments.data_dir, download=arguments.download
+        )
+        data = describe(dataset, arguments.data_dir)
+        if arguments.subset is not None:
+            dataset = take_subset(dataset, arguments.subset)
     batch_size = session.batch_size(len(dataset.x_train))
     steps = len(dataset.x_train) // batch_size
     model, first_epoch = session.start(

@@ -112,6 +112,37 @@ def test_operators_without_combinations_are_themselves(operator):
     assert arguments.expansion == (8 if operator == "gram_limit" else 1)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "--epochs must be at least 1. Received: 0"),
+        ({"width": 0}, "--width must be at least 1. Received: 0"),
+        ({"expansion": 0}, "--expansion must be at least 1. Received: 0"),
+        ({"subset": 0}, "--subset must be at least 1. Received: 0"),
+        ({"batch_size": 0}, "--batch-size must be at least 1. Received: 0"),
+        ({"seed": -1}, "--seed must be at least 0 and below 9223372036854775808. Received: -1"),
+        ({"network": "resnet19"}, r"network must be one of cifar_resnet, resnet14, .*: resnet19"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_any_run(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Cell(**settings)
+
+
+def test_imagenet_settings_that_cannot_be_are_refused_before_any_run():
+    for settings in ({"epochs": 0}, {"image_size": 0}, {"steps": 0}, {"seed": -1}):
+        with pytest.raises(ValueError, match=r"must be at least [01].* Received: (0|-1)"):
+            ImageNetCell("r18d", **settings)
+    with pytest.raises(ValueError, match=r"--spatial max needs --depth 50 or 101. Received: 18"):
+        ImageNetCell("r18d", spatial="max")
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 5, 90, 300])
+def test_the_warm_up_of_imagenet_is_squeezed_with_the_epochs(epochs):
+    words = ImageNetCell("r18d", epochs=epochs).train_arguments()
+    assert float(words[words.index("--warmup-epochs") + 1]) == pytest.approx(epochs / 60)
+
+
 def test_imagenet_settings_are_in_names_and_arguments():
     grid = ImageNetGrid(("r18d", "r18-frozen"), spatials=(None, "learned"), epochs=(3,))
     assert [cell.name for cell in grid.cells()] == [
@@ -124,5 +155,5 @@ def test_imagenet_settings_are_in_names_and_arguments():
     options = dict(zip(words[::2], words[1::2], strict=True))
     assert options == {
         "--preset": "r18d", "--epochs": "300", "--batch-size": "8", "--image-size": "32",
-        "--steps": "2", "--seed": "0",
+        "--steps": "2", "--seed": "0", "--warmup-epochs": "5.0",
     }  # fmt: skip

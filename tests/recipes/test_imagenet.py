@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import keras_lc
-from recipes.imagenet.arguments import Arguments, of_preset, parse
+from recipes.imagenet.arguments import Arguments, check, of_preset, parse
 from recipes.imagenet.network import build
 from recipes.imagenet.presets import PRESETS
 from recipes.imagenet.run import run
@@ -218,13 +218,33 @@ def test_trains_on_real_pictures_with_the_whole_recipe(tmp_path):
         ({"batch_size": 0}, "--batch-size must be at least 1.*0"),
         ({"epochs": 0}, "--epochs must be at least 1.*0"),
         ({"steps": 0}, "--steps must be at least 1.*0"),
-        ({"batch_size": 25}, "24 training images fill no batch of 25"),
         ({"crop_ratio": 1.5}, r"--crop-ratio must be above 0 and at most 1.*1\.5"),
+        ({"crop_ratio": 0.0}, "--crop-ratio must be above 0.*0"),
+        ({"seed": -1}, "--seed must be at least 0.*-1"),
+        ({"max_corrupt": -1}, "--max-corrupt must be at least 0.*-1"),
+        ({"learning_rate": float("nan")}, "--learning-rate must be above 0.*nan"),
+        ({"stochastic_depth": 1.0}, "--stochastic-depth must be at least 0 and below 1.*1"),
+        ({"warmup_epochs": 3}, "--warmup-epochs must be .* below --epochs.*3 --epochs 3"),
+        ({"depth": 20}, "--depth must be 18, 34, 50 or 101.*20"),
+        ({"variant": "next"}, "--variant next needs --depth 50 or 101.*18"),
+        ({"spatial": "max"}, "--spatial max needs --depth 50 or 101.*18"),
+        ({"width_multiplier": 0.51}, "a multiple of 2 .*0.51"),
+        ({"compact": True, "frozen": False}, "--compact needs --frozen"),
     ],
 )
-def test_arguments_that_cannot_be_are_named(kwargs, message, folder, tmp_path):
-    with pytest.raises(SystemExit, match=message):
-        run(arguments(folder, tmp_path / "run", **kwargs))
+def test_arguments_that_cannot_be_are_named(kwargs, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        check(arguments(tmp_path, tmp_path / "run", **kwargs))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_pass_the_check(preset):
+    check(of_preset(preset))
+
+
+def test_too_few_images_for_a_batch_are_named(folder, tmp_path):
+    with pytest.raises(SystemExit, match="24 training images fill no batch of 25"):
+        run(arguments(folder, tmp_path / "run", batch_size=25))
 
 
 def test_finished_run_is_not_overwritten(finished, folder):

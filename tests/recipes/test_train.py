@@ -191,5 +191,5 @@ def test_other_spatial_operators_train(spatial, folder, tmp_path):
 
 
 def test_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(SystemExit, match="nowhere"):
         run(Arguments(dataset="mine", data_dir=tmp_path / "nowhere", output=tmp_path / "out"))

@@ -1,0 +1,124 @@
+"""What must hold before a run starts. Without Keras, which takes seconds to import."""
+
+import contextlib
+import importlib.util
+import json
+import math
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterable, Iterator
+
+BACKENDS = ("tensorflow", "jax", "torch")
+#: What `keras_lc.data.load` knows without an image folder.
+DATASETS = ("cifar10", "cifar100", "svhn_cropped", "fashion_mnist", "digits")
+
+
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """Ends the program with the text of an error that the user can mend, without a traceback."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def check_range(arguments, names: Iterable[str], least: float = 1, below: float = math.inf) -> None:
+    """Raises `ValueError` for a setting that is not from `least` to less than `below`."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and not least <= value < below:
+            limit = "" if below == math.inf else f" and below {below}"
+            raise ValueError(f"{option(name)} must be at least {least}{limit}. Received: {value}")
+
+
+def check_positive(arguments, names: Iterable[str]) -> None:
+    """Raises `ValueError` for a setting that is not a finite number above 0."""
+    for name in names:
+        value = getattr(arguments, name)
+        if not 0 < value < math.inf:
+            raise ValueError(f"{option(name)} must be above 0. Received: {value}")
+
+
+def check_backend(backend: str | None) -> None:
+    """Raises `ValueError` for a backend that trains nothing, or is not installed.
+
+    Args:
+        backend: String, or `None` for the one that Keras would take.
+    """
+    source = "--backend"
+    if backend is None:
+        source = "KERAS_BACKEND"
+        backend = os.environ.get(source) or _configured_backend()
+    if backend not in BACKENDS:
+        raise ValueError(f"{source} must be one of {', '.join(BACKENDS)}. Received: {backend}")
+    check_packages([backend], f"{source} {backend}")
+
+
+def _configured_backend():
+    home = os.environ.get("KERAS_HOME") or "~/.keras"
+    try:
+        config = json.loads((pathlib.Path(home).expanduser() / "keras.json").read_text())
+        return config["backend"]
+    # As Keras itself takes a file that it cannot use.
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
+
+
+def check_packages(modules: Iterable[str], what: str) -> None:
+    """Raises `ValueError` for modules that are not installed."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ValueError(f"{what} needs {', '.join(missing)}, not installed here.")
+
+
+# What each format of `keras_lc.export` needs, to be written and verified.
+_EXPORT_PACKAGES = {
+    "tf_saved_model": ("tensorflow",),
+    "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
+    "litert": ("tensorflow", "ai_edge_litert"),
+    "torch": ("torch",),
+}
+
+
+def check_export(format: str) -> None:
+    """Raises `ValueError` where packages are missing that a format of `keras_lc.export` needs."""
+    check_packages(_EXPORT_PACKAGES[format], f"--export-format {format}")
+
+
+def check_data(dataset: str, data_dir: pathlib.Path | None, download: bool = False) -> None:
+    """Raises `ValueError` where there can be no data of a name, without reading any."""
+    if data_dir is not None:
+        data_dir = data_dir.expanduser()
+        if not data_dir.exists():
+            raise ValueError(f"--data-dir: {data_dir} does not exist ({dataset}).")
+        return
+    if dataset == "imagenet":
+        dataset = "imagenet2012"
+    elif dataset not in DATASETS:
+        raise ValueError(
+            f"--dataset must be one of {', '.join(DATASETS)}, or have an image folder in "
+            f"--data-dir. Received: {dataset}"
+        )
+    root = pathlib.Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    places = (root / dataset, root / "downloads" / "manual")
+    if dataset != "digits" and not download and not any(place.is_dir() for place in places):
+        raise ValueError(f"There is no {dataset} in {root}. Pass its folder as --data-dir.")
+
+
+def check_writable(folder: pathlib.Path) -> None:
+    """Raises `ValueError` where a folder is not one, or cannot be written to or made."""
+    place = folder.expanduser().absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        # Asking for permissions tells nothing of a file system that is read-only.
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ValueError(f"--output: {folder} cannot be written to ({error}).") from None
+
+
+def option(name: str) -> str:
+    """Returns the option of a setting."""
+    return f"--{name.replace('_', '-')}"
