@@ -10,12 +10,15 @@ one with the same settings are skipped.
 import dataclasses
 import os
 import pathlib
+import sys
 from typing import Annotated, Literal
 
 import tyro
 
 from recipes import checks
-from recipes.files import read_json
+from recipes.command_line import run_command
+from recipes.files import DamagedFile, check_whole
+from recipes.finished import read_evaluation, read_run
 from recipes.sweeping.grid import Evaluation
 
 
@@ -42,15 +45,40 @@ def main() -> None:
     if unfinished or not arguments.runs:
         raise SystemExit(f"These are no finished runs: {', '.join(unfinished) or 'none given'}")
     settings = dataclasses.asdict(arguments.evaluation)
-    todo = []
+    todo, broken = [], False
     for run in arguments.runs:
-        written = read_json(run / "evaluation.json")
-        if written is not None and written.get("settings") == settings and not arguments.again:
-            print(f"{run} is evaluated.")
-        else:
-            todo.append(run)
-    if not todo:
-        return
+        try:
+            check_whole(run / "model.keras")
+            if is_evaluated(run, settings) and not arguments.again:
+                print(f"{run} is evaluated.")
+            else:
+                todo.append(run)
+        except DamagedFile as error:
+            broken = True
+            print(error, file=sys.stderr)
+    if todo:
+        broken |= _evaluate(todo, arguments)
+    sys.exit(1 if broken else 0)
+
+
+def is_evaluated(run: pathlib.Path, settings: dict) -> bool:
+    """Returns whether the model of a run was evaluated with some settings.
+
+    Raises:
+        DamagedFile: If the run cannot be read.
+    """
+    config = read_run(run)
+    if config is None:
+        raise DamagedFile(f"{run} has a model, and no config.json that says its results.")
+    try:
+        return (read_evaluation(run, config) or {}).get("settings") == settings
+    except DamagedFile:
+        # It is written anew.
+        return False
+
+
+def _evaluate(runs, arguments):
+    """Evaluates runs, and returns whether some could not be."""
     with checks.in_one_line():
         checks.check_backend(arguments.backend)
         if arguments.data_dir is not None and not arguments.data_dir.expanduser().exists():
@@ -60,8 +88,14 @@ def main() -> None:
         os.environ["KERAS_BACKEND"] = arguments.backend
     from recipes.evaluation import evaluate
 
-    for run in todo:
-        results = evaluate(run, arguments.evaluation, arguments.data_dir)
+    broken = False
+    for run in runs:
+        try:
+            results = evaluate(run, arguments.evaluation, arguments.data_dir)
+        except SystemExit as error:
+            broken = True
+            print(f"{run}: {error}", file=sys.stderr)
+            continue
         numbers = ", ".join(
             f"{name.replace('_', ' ')} {results[name]:{form}}"
             for name, form in (
@@ -71,7 +105,8 @@ def main() -> None:
             if results.get(name) is not None
         )  # fmt: skip
         print(f"{run}: {numbers}")
+    return broken
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -9,7 +9,9 @@ import keras
 import numpy as np
 
 import keras_lc
-from recipes.files import read_json, write_json
+from recipes.checks import in_one_line
+from recipes.files import write_checked
+from recipes.finished import read_run
 from recipes.sweeping.grid import Evaluation
 from recipes.training import images
 from recipes.training.environment import environment
@@ -31,15 +33,18 @@ def evaluate(
         The results, as they stand in `evaluation.json`.
 
     Raises:
-        SystemExit: If the images are not those of the run.
+        SystemExit: If the run is not finished or damaged, or the images are not those of the run.
     """
-    config = read_json(run / "config.json")
+    config = read_run(run)
+    if config is None:
+        raise SystemExit(f"{run} is no finished run.")
     if "dataset" not in config["arguments"]:
         raise SystemExit(
             f"{run} is a run of recipes.imagenet, whose pictures are in no memory. From Python: "
             "keras_lc.analysis.robust_accuracy and filter_report."
         )
-    dataset, data = _load(config, data_dir)
+    with in_one_line():
+        dataset, data = _load(config, data_dir)
     model = keras.saving.load_model(run / "model.keras")
     classes = _predict(model, dataset.x_test)
     right = classes == dataset.y_test
@@ -50,9 +55,10 @@ def evaluate(
         **_filters(layers),
         "full_parameters": full_parameters(model),
     }
-    write_json(
+    write_checked(
         run / "evaluation.json",
         {
+            "run": config["run"],
             "settings": dataclasses.asdict(evaluation),
             "results": results,
             "layers": layers,

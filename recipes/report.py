@@ -16,6 +16,7 @@ from typing import Literal
 import tyro
 
 from recipes import checks
+from recipes.command_line import run_command
 from recipes.files import write_text
 
 
@@ -55,7 +56,7 @@ def write_report(
     """
     from recipes.reporting.pages import run_page, sweep_page
 
-    if (folder / "config.json").exists():
+    if (folder / "config.json").exists() and not (folder / "sweep.json").exists():
         page = run_page(folder)
     else:
         page = sweep_page(folder, x, group)
@@ -65,4 +66,4 @@ def write_report(
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

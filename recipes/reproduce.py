@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from recipes.command_line import this_command
+from recipes.command_line import run_command, this_command
 from recipes.files import write_json, write_text
 from recipes.imagenet.presets import PRESETS, preset_operator
 from recipes.paper.experiments import EXPERIMENTS, cells_of, differences, scale
@@ -220,9 +220,10 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
     from recipes.paper.numbers import OPERATORS
     from recipes.paper.render import Runs, check_comparable, conditions, departures, select
 
-    written = [
-        {**row, "kind": OPERATORS.get(row["operator"], row["operator"])} for row in collect(output)
-    ]
+    rows, broken = collect(output)
+    for message in broken:
+        print(f"left out {message}", file=sys.stderr)
+    written = [{**row, "kind": OPERATORS.get(row["operator"], row["operator"])} for row in rows]
     cells = cells_of(grids)
     parts = {part: select(written, wanted) for part, wanted in cells.items()}
     experiment = EXPERIMENTS[name]
@@ -290,4 +291,4 @@ def pictures(output: pathlib.Path, name: str) -> list[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -15,12 +15,13 @@ import pathlib
 import platform
 import signal
 import sys
+from collections.abc import Callable
 
 import tyro
 
 from recipes import checks
-from recipes.command_line import this_command
-from recipes.files import read_json, write_json
+from recipes.command_line import run_command, this_command
+from recipes.files import DamagedFile, read_json, remove_half_written, write_json
 from recipes.sweeping.grid import Evaluation, Grid, Machine
 from recipes.sweeping.jobs import Job, Outcome, training_job
 from recipes.sweeping.pools import make_pool, run_all
@@ -70,9 +71,9 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
     """
     results = output / "results.csv"
     missing = [job for job in jobs if not job.is_done()]
-    write_rows(results, collect(output))
+    remove_half_written(output)
     # Of other sweeps in this folder: what they asked for is not forgotten.
-    before = (read_json(output / "sweep.json") or {}).get("runs", [])
+    before = _asked_before(output / "sweep.json")
     write_json(
         output / "sweep.json",
         {
@@ -81,9 +82,11 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
             "runs": list(dict.fromkeys([*before, *(job.name for job in jobs)])),
         },
     )
+    watch = Watch(missing)
     handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with Watch(missing) as watch:
+        with watch:
+            write_results(results, watch.name_once)
             watch.console.print(
                 f"{len(jobs)} runs in {output}: {len(jobs) - len(missing)} are finished, "
                 f"{len(missing)} to do."
@@ -92,12 +95,12 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
                 return []
 
             def ended(job, outcome):
-                write_rows(results, collect(output))
+                write_results(results, watch.name_once)
                 watch.ended(job, outcome)
 
             outcomes = run_all(missing, make_pool(machine), watch.started, ended, watch.tick)
     except KeyboardInterrupt:
-        write_rows(results, collect(output))
+        write_results(results, watch.name_once)
         print("\nStopped. The same command goes on.")
         sys.exit(130)
     finally:
@@ -116,6 +119,28 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
     if failed:
         watch.console.print("The same command tries again what failed.")
     return outcomes
+
+
+def write_results(path: pathlib.Path, name_broken: Callable[[str], None]) -> None:
+    """Writes the table of all finished runs in the folder of `path`.
+
+    Args:
+        path: Path of the table.
+        name_broken: Called with what cannot be read, and so is left out.
+    """
+    rows, broken = collect(path.parent)
+    write_rows(path, rows)
+    for message in broken:
+        name_broken(f"left out {message}")
+
+
+def _asked_before(path):
+    try:
+        runs = (read_json(path) or {}).get("runs", [])
+    except DamagedFile as error:
+        print(f"{error} It is written anew.")
+        return []
+    return runs if isinstance(runs, list) else []
 
 
 _LOST = "Another sweep in this folder has since evaluated it with other settings."
@@ -170,6 +195,8 @@ def check_machine(cells, machine: Machine, output: pathlib.Path) -> None:
 
 def share_cores(machine: Machine) -> Machine:
     """Returns the settings with the number of threads of each run."""
+    if machine.timeout is not None and not machine.timeout > 0:
+        raise SystemExit(f"--timeout must be above 0. Received: {machine.timeout:g}")
     if machine.workers < 1:
         raise SystemExit(f"--workers must be at least 1. Received: {machine.workers}")
     if machine.threads is not None:
@@ -180,4 +207,4 @@ def share_cores(machine: Machine) -> Machine:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

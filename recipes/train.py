@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import tyro
 
 from recipes import checks
+from recipes.command_line import run_command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

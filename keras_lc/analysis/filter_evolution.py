@@ -9,7 +9,7 @@ import time
 import keras
 import numpy as np
 
-from keras_lc.analysis.plots import filter_mosaic, pyplot
+from keras_lc.analysis.plots import as_plain_text, filter_mosaic, pyplot
 from keras_lc.analysis.report import kernel_of, spatial_layers
 from keras_lc.paths import user_path
 from keras_lc.training.resume import rename
@@ -124,6 +124,7 @@ def _draw(kernel, count, title):
     axis.imshow(mosaic, interpolation="nearest")
     axis.set_axis_off()
     axis.set_title(title, fontsize=9)
+    as_plain_text(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
 

@@ -1,4 +1,7 @@
-"""Pictures of a training run, of sweeps and of what a network learned. Need matplotlib."""
+"""Pictures of a training run, of sweeps and of what a network learned. Need matplotlib.
+
+All text on them is plain: a `$` in a name is a dollar.
+"""
 
 import os
 import pathlib
@@ -460,7 +463,22 @@ def pyplot():
 def _save(figure, path, dpi=120):
     path = user_path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight")
-    pyplot().close(figure)
-    os.replace(temporary, path)
+    as_plain_text(figure)
+    try:
+        figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        pyplot().close(figure)
     return path
+
+
+def as_plain_text(figure) -> None:
+    """Takes names on a figure for text, and no formulas; numbers at its axes may be powers."""
+    from matplotlib.axis import Tick
+    from matplotlib.text import Text
+
+    numbers = {id(text) for tick in figure.findobj(Tick) for text in tick.get_children()}
+    for text in figure.findobj(Text):
+        if id(text) not in numbers:
+            text.set_parse_math(False)

@@ -7,7 +7,7 @@ import warnings
 import keras
 
 from keras_lc.paths import user_path
-from keras_lc.training.resume import rename, take_part_in_saving
+from keras_lc.training.resume import read_state, save_with_state, take_part_in_saving
 
 
 class BestModel(keras.callbacks.Callback):
@@ -22,17 +22,26 @@ class BestModel(keras.callbacks.Callback):
         history: Dict of lists, the history before this part of the run, such as
             `ResumableRun.history`.
         write: Boolean; see `ResumableRun`.
+        run: String, `ResumableRun.id`, which the file carries.
 
     Attributes:
         best: Float, the largest figure so far, or `None`.
+
+    Raises:
+        ValueError: If there is a best epoch in `history`, and the file is damaged, of another run,
+            or not of that epoch.
 
     Example:
 
     ```python
     run = keras_lc.training.ResumableRun("runs/1")
-    best = keras_lc.training.BestModel("runs/1/best.keras", history=run.history)
+    model, epoch = run.restore() or (keras_lc.ResNetLC(depth=20, expansion=8, seed=1), 0)
+    best = keras_lc.training.BestModel("runs/1/best.keras", history=run.history, run=run.id)
     # Before the checkpoint, which marks the epoch as done.
-    model.fit(x, y, validation_data=(x_test, y_test), callbacks=[best, run])
+    model.fit(
+        x, y, epochs=75, initial_epoch=epoch, validation_data=(x_test, y_test),
+        callbacks=[best, run],
+    )
     ```
     """
 
@@ -42,13 +51,17 @@ class BestModel(keras.callbacks.Callback):
         monitor: str = "val_accuracy",
         history: dict | None = None,
         write: bool = True,
+        run: str | None = None,
     ):
         super().__init__()
         self.path = user_path(path)
         self.monitor = monitor
         self.write = write
+        self.run = run
         known = [value for value in (history or {}).get(monitor, []) if not math.isnan(value)]
         self.best = max(known, default=None)
+        if known:
+            self._check_file()
 
     def on_epoch_end(self, epoch, logs=None):
         if self.monitor not in (logs or {}):
@@ -63,10 +76,20 @@ class BestModel(keras.callbacks.Callback):
             take_part_in_saving(self.model)
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Keras goes by the ending.
-        temporary = self.path.with_name(f".{self.path.name}.tmp.keras")
-        self.model.save(temporary)
-        rename(temporary, self.path)
+        state = {"run": self.run, "monitor": self.monitor, "value": value, "epoch": epoch + 1}
+        save_with_state(self.model, self.path, state)
+
+    def _check_file(self):
+        if not self.path.exists():
+            raise ValueError(f"{self.path} is gone, the best model so far: begin anew.")
+        state = read_state(self.path) or {}
+        # Better than the history where a kill came between it and the checkpoint of its epoch,
+        # which will be trained again.
+        if state.get("run") != self.run or state.get("value", -math.inf) < self.best:
+            raise ValueError(
+                f"{self.path} is not the best model of this run, whose {self.monitor} was "
+                f"{self.best:.4g}: put that back, or begin anew."
+            )
 
     def _miss(self, epoch, names):
         """Raises, unless it is an epoch without validation, and others will have one."""

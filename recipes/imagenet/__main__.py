@@ -10,6 +10,7 @@ import os
 import pathlib
 
 from recipes import checks
+from recipes.command_line import run_command
 from recipes.imagenet.arguments import check, parse
 from recipes.imagenet.presets import table
 
@@ -40,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -26,8 +26,13 @@ def run(arguments) -> dict | None:
         The results, as they stand in `config.json`; `None` for a preview.
     """
     keep_from_gpus()
-    session = Session(arguments, "recipes.imagenet", arguments.preset or "imagenet")
-    devices, checkpoints = session.devices, session.checkpoints
+    name = arguments.preset or "imagenet"
+    with Session(arguments, "recipes.imagenet", name, writes=arguments.preview is None) as session:
+        return _run(arguments, session)
+
+
+def _run(arguments, session):
+    devices = session.devices
     with in_one_line():
         train, test, class_names = sources.find(arguments.data_dir, arguments.seed)
     steps = _steps(arguments, len(train))
@@ -65,9 +70,7 @@ def run(arguments) -> dict | None:
         f"{len(class_names)} classes. {session.machine}, {precision}.\nFiles: {session.output}"
     )
 
-    best = keras_lc.training.BestModel(
-        session.output / "best.keras", history=checkpoints.history, write=devices.is_first
-    )
+    best, checkpoints = session.best(), session.checkpoints
     speed = TrainingTime(session.output, first_epoch, write=devices.is_first)
     with session.stoppable() as interrupt, corrupt.explained():
         if first_epoch < arguments.epochs:
@@ -92,7 +95,7 @@ def run(arguments) -> dict | None:
     results |= {
         "best_epoch": 1 + int(np.argmax(checkpoints.history["val_accuracy"])),
         "damaged_images": corrupt.names,
-        "seconds": sum(speed.epochs),
+        "seconds": speed.total,
         "images_per_second": steps * arguments.batch_size / speed.median if speed.seconds else None,
     }
     return session.finish(model, results, _describe(results), model.name)

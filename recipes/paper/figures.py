@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_lc.analysis import gap, plot_kernels, plot_spatial_variance, plot_sweep, spatial_kernels
-from recipes.files import read_json
+from recipes.files import DamagedFile, read_checked
 from recipes.paper import numbers as paper
 from recipes.paper.render import (
     Runs,
@@ -299,6 +299,10 @@ def _heatmaps(runs, expansion):
 
 
 def _heatmap(run: pathlib.Path):
-    written = read_json(run / "evaluation.json") or {}
+    try:
+        written = read_checked(run / "evaluation.json") or {}
+    except DamagedFile:
+        # Named where the runs were collected.
+        written = {}
     heatmaps = written.get("spatial_variance", {})
     return {size: np.array(values) for size, values in heatmaps.items()}

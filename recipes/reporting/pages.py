@@ -4,7 +4,9 @@ import base64
 import datetime
 import functools
 import pathlib
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 
@@ -22,7 +24,8 @@ from keras_lc.analysis import (
     plot_sweep,
     spatial_kernels,
 )
-from recipes.files import read_json
+from recipes.files import DamagedFile, check_whole, read_json, read_state
+from recipes.finished import read_evaluation, read_run
 from recipes.sweeping.results import (
     MEASURED,
     SAME_ATTACK,
@@ -51,14 +54,19 @@ def run_page(folder: pathlib.Path) -> str:
     """Returns the page of a run of `recipes.train` or `recipes.imagenet`.
 
     Raises:
-        SystemExit: If the run is not finished.
+        SystemExit: If the run is not finished, or its model is damaged.
     """
-    config = read_json(folder / "config.json")
-    if not (folder / "model.keras").exists():
+    config = read_run(folder)
+    if config is None:
         raise SystemExit(f"The run in {folder} is not finished: go on with it by --resume.")
+    check_whole(folder / "model.keras")
     model = keras.saving.load_model(folder / "model.keras")
-    history = read_json(folder / "history.json")
-    evaluation = read_json(folder / "evaluation.json")
+    history = read_state(folder / "model.keras")["history"]
+    try:
+        evaluation = read_evaluation(folder, config)
+    except DamagedFile as error:
+        print(f"left out {error}", file=sys.stderr)
+        evaluation = None
     numbers = {**config["results"], **(evaluation or {}).get("results", {})}
     pictures = [
         picture("Training", lambda path: plot_curves(history, path), "wide"),
@@ -68,14 +76,14 @@ def run_page(folder: pathlib.Path) -> str:
         maps = {size: np.array(values) for size, values in heatmaps.items()}
         pictures.append(picture("Spatial variance", lambda path: plot_spatial_variance(maps, path)))
     layers = evaluation["layers"] if evaluation else filter_report(model)
-    row = row_of(folder)
+    row = row_of(folder, broken=[])
     # Pictures of ImageNet are in no memory to be attacked.
     missing = evaluation is None and row["dataset"] != "imagenet"
     hidden = _NO_SETTINGS | not_applicable(row)
     return render(
         title=f"{model.name}, {row['dataset']}",
         subtitle=str(folder),
-        missing=f"python -m recipes.evaluate {folder}" if missing else None,
+        missing=shlex.join(["python", "-m", "recipes.evaluate", str(folder)]) if missing else None,
         facts=named(numbers, _MAIN),
         pictures=pictures,
         tables=[
@@ -112,7 +120,9 @@ def sweep_page(
     Raises:
         SystemExit: If no run is finished, or they cannot be put over `x`.
     """
-    rows = collect(folder)
+    rows, broken = collect(folder)
+    for message in broken:
+        print(f"left out {message}", file=sys.stderr)
     if not rows:
         raise SystemExit(f"{folder} holds no finished run of recipes.train, and no sweep.")
     if any(row["subset"] for row in rows):
@@ -126,7 +136,7 @@ def sweep_page(
     measured = [name for name in _MAIN if any(row[name] is not None for row in rows)]
     best = max(rows, key=lambda row: row["test_accuracy"])
     attacked = any(row["robust_accuracy"] is not None for row in rows)
-    asked = (read_json(folder / "sweep.json") or {}).get("runs", [])
+    asked = _asked(folder / "sweep.json", broken)
     missing = sorted(set(asked) - {row["run"] for row in rows})
     return render(
         title=f"Sweep: {folder.resolve().name}",
@@ -145,6 +155,7 @@ def sweep_page(
                 [{name: row[name] for name in ("run", *varying, *measured)} for row in rows],
             ),
             *([table("Not finished", [{"run": name} for name in missing])] if missing else []),
+            *([table("Cannot be read", [{"file": text} for text in broken])] if broken else []),
             table(
                 "Made with",
                 _counted(rows, (*_MADE_WITH, *(SAME_ATTACK if attacked else ()))),
@@ -152,6 +163,14 @@ def sweep_page(
         ],
         lists=[pairs("Equal in all runs that have it", constant)],
     )
+
+
+def _asked(path, broken):
+    try:
+        return (read_json(path) or {}).get("runs", [])
+    except DamagedFile as error:
+        broken.append(str(error))
+        return []
 
 
 def _sweep_pictures(rows, varying, x, group):

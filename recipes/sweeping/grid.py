@@ -207,3 +207,6 @@ class Machine:
     """Data sets and where they lie: `--data-dirs cifar10 ~/cifar10-jpeg svhn_cropped ~/svhn`."""
     download: bool = False
     """Whether tensorflow-datasets may fetch data sets from the network."""
+    timeout: float | None = None
+    """Minutes that a run may take. One that takes longer is stopped, and has failed; the same
+    command goes on with it."""

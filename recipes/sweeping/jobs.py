@@ -2,17 +2,19 @@
 
 import contextlib
 import dataclasses
-import fcntl
+import math
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
 
-from recipes.files import read_json
+from recipes.files import DamagedFile, read_checked, read_json
+from recipes.locks import Locked, lock
 from recipes.sweeping.grid import Cell, Evaluation, Machine
 from recipes.sweeping.imagenet_grid import ImageNetCell
 
@@ -40,7 +42,10 @@ class Step:
     def is_done(self) -> bool:
         if self.settings is None:
             return self.writes.exists()
-        return (read_json(self.writes) or {}).get("settings") == self.settings
+        try:
+            return (read_checked(self.writes) or {}).get("settings") == self.settings
+        except DamagedFile:
+            return False
 
     def command(self) -> list[str]:
         resume = ["--resume"] if self.started is not None and self.started.exists() else []
@@ -65,6 +70,8 @@ class Job:
     steps: tuple[Step, ...]
     epochs: int
     environment: dict = dataclasses.field(default_factory=dict)
+    timeout: float | None = None
+    """Minutes that one call of `run_job` may take."""
 
     @property
     def log(self) -> pathlib.Path:
@@ -77,13 +84,19 @@ class Job:
         """The epochs that would not be run again."""
         if self.steps[0].is_done():
             return self.epochs
-        history = read_json(self.folder / "history.json") or {}
-        return min(self.epochs, max(map(len, history.values()), default=0))
+        try:
+            history = read_json(self.folder / "history.json") or {}
+            return min(self.epochs, max(map(len, history.values()), default=0))
+        except (DamagedFile, TypeError):
+            return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a job ended: `"done"`, `"failed"`, `"stopped"`, or `"busy"`: another process has it."""
+    """How a job ended: `"done"`, `"failed"`, `"stopped"`, or `"busy"`: another process has it.
+
+    What was last in the log of a job that failed, or who has one that is busy, is `log_tail`.
+    """
 
     name: str
     state: str
@@ -121,7 +134,7 @@ def training_job(
             )
         )
     environment = limit_threads(machine.threads)
-    return Job(cell.name, output, tuple(steps), cell.epochs, environment)
+    return Job(cell.name, output, tuple(steps), cell.epochs, environment, machine.timeout)
 
 
 def limit_threads(threads: int | None) -> dict[str, str]:
@@ -137,37 +150,45 @@ def limit_threads(threads: int | None) -> dict[str, str]:
     return dict.fromkeys(names, str(threads))
 
 
-def run_job(job: Job, stop: threading.Event | None = None) -> Outcome:
+def run_job(
+    job: Job, stop: threading.Event | None = None, kill: threading.Event | None = None
+) -> Outcome:
     """Runs what is missing of a job.
 
     Args:
         job: The `Job`.
         stop: Event that ends the job's process, as Ctrl-C would.
+        kill: Event, after `stop`, that ends it at once.
 
     Returns:
         The `Outcome`. What the processes print goes to the job's log, to which each start adds.
     """
     begin = time.monotonic()
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as held:
-        lock = held.enter_context(open(job.folder.with_name(f".{job.name}.lock"), "w"))
-        if not _take(lock):
-            return Outcome(job.name, "busy")
+    try:
+        held = lock(job.folder.with_name(f".{job.name}.lock"), patience=_ORPHANS_END)
+    except Locked as holder:
+        return Outcome(job.name, "busy", log_tail=str(holder))
+    end = math.inf if job.timeout is None else begin + 60 * job.timeout
+    # Its file stays: the job's process may still hold the lock when this one no longer does.
+    with contextlib.closing(held):
         state = "done"
         for step in job.steps:
             # Not before the lock is there: another process may just have finished it.
             if not step.is_done():
-                state = _run_step(step, job, lock, stop or threading.Event())
+                state = _run_step(
+                    step, job, held, stop or threading.Event(), kill or threading.Event(), end
+                )
             if state != "done":
                 break
     tail = _tail(job.log) if state == "failed" else ""
     return Outcome(job.name, state, time.monotonic() - begin, tail)
 
 
-def _run_step(step, job, lock, stop):
+def _run_step(step, job, held, stop, kill, end):
     with open(job.log, "ab", buffering=0) as log:
         command = step.command()
-        shown = " ".join(["python", "-m", *command[4:]])
+        shown = shlex.join(["python", "-m", *command[4:]])
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {shown}\n".encode())
         process = subprocess.Popen(
             command,
@@ -177,20 +198,22 @@ def _run_step(step, job, lock, stop):
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": _python_path()} | job.environment,
             # The lock is held as long as any of its holders lives.
-            pass_fds=[lock.fileno()],
+            pass_fds=[held.fileno()],
             # Else Ctrl-C in a terminal would reach it twice.
             start_new_session=True,
         )
         try:
             while process.poll() is None:
                 if stop.wait(0.1):
-                    _stop(process)
+                    _stop(process, kill)
                     return "done" if step.is_done() else "stopped"
+                if time.monotonic() > end:
+                    _stop(process, kill)
+                    log.write(f"--- stopped after {job.timeout:g} minutes: --timeout\n".encode())
+                    return "done" if step.is_done() else "failed"
         finally:
             # Where this thread itself is ended.
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _kill(process)
             process.stdin.close()
         if process.returncode == 0 and not step.is_done():
             log.write(f"--- ended without an error, and without {step.writes}\n".encode())
@@ -203,26 +226,19 @@ def _python_path():
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
-def _stop(process):
+def _stop(process, kill):
     process.send_signal(signal.SIGINT)
-    try:
-        process.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    give_up = time.monotonic() + _GRACE
+    while process.poll() is None and time.monotonic() < give_up and not kill.wait(0.1):
+        pass
+    _kill(process)
 
 
-def _take(lock):
-    """Locks a file, or returns False if a process keeps the lock."""
-    give_up = time.monotonic() + _ORPHANS_END
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > give_up:
-                return False
-            time.sleep(0.1)
+def _kill(process):
+    """Ends what is left of a process, and of those that it started: they hold its locks too."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _tail(log):

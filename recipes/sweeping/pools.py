@@ -14,12 +14,12 @@ class LocalPool:
 
     def __init__(self, workers: int):
         self.workers = workers
-        self._stop = threading.Event()
+        self._stop, self._kill = threading.Event(), threading.Event()
         self._threads = concurrent.futures.ThreadPoolExecutor(workers)
         self._running = set()
 
     def submit(self, job: Job) -> None:
-        self._running.add(self._threads.submit(run_job, job, self._stop))
+        self._running.add(self._threads.submit(run_job, job, self._stop, self._kill))
 
     def wait(self, timeout: float) -> list[Outcome]:
         """Returns what ended, waiting for so many seconds at the most."""
@@ -28,9 +28,17 @@ class LocalPool:
         return [future.result() for future in ended]
 
     def stop(self) -> None:
-        """Stops the running jobs as Ctrl-C would, and returns when they have ended."""
+        """Stops the running jobs as Ctrl-C would, and returns when they have ended.
+
+        A second Ctrl-C meanwhile ends them at once.
+        """
         self._stop.set()
-        self._threads.shutdown(wait=True)
+        try:
+            self._threads.shutdown(wait=True)
+        except KeyboardInterrupt:
+            self._kill.set()
+            self._threads.shutdown(wait=True)
+            raise
 
 
 class RayPool:

@@ -5,7 +5,8 @@ import io
 import pathlib
 from collections.abc import Iterable
 
-from recipes.files import read_json, write_text
+from recipes.files import DamagedFile, write_text
+from recipes.finished import read_evaluation, read_run
 
 # In this order; a run has more settings and numbers in its own files.
 SETTINGS = (
@@ -31,21 +32,40 @@ SAME_DATA = ("data", "training_images")
 SAME_ATTACK = ("attack_images", "epsilon", "pgd_steps", "pgd_restarts")
 
 
-def row_of(folder: pathlib.Path) -> dict | None:
+def row_of(folder: pathlib.Path, broken: list[str]) -> dict | None:
     """Returns settings, measurements and conditions of a finished run.
 
     Args:
         folder: Path of the run, which `recipes.train` and `recipes.evaluate`, or
             `recipes.imagenet` wrote.
+        broken: List to which is added what cannot be read.
 
     Returns:
         A dict with the keys `COLUMNS`, `None` for what the run does not have; or `None` if the
-        run is not finished.
+        run is not finished, or cannot be read.
     """
-    config = read_json(folder / "config.json")
-    if config is None or "results" not in config or not (folder / "model.keras").exists():
-        return None
-    evaluation = read_json(folder / "evaluation.json") or {}
+    try:
+        config = read_run(folder)
+        if config is None:
+            return None
+        return _row(folder.name, config, _evaluation(folder, config, broken))
+    except DamagedFile as error:
+        broken.append(str(error))
+    # Written whole, but by something else.
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        broken.append(f"{folder / 'config.json'} is of no run that is known here ({error!r}).")
+    return None
+
+
+def _evaluation(folder, config, broken):
+    try:
+        return read_evaluation(folder, config) or {}
+    except DamagedFile as error:
+        broken.append(str(error))
+        return {}
+
+
+def _row(name, config, evaluation):
     data = config.get("data") or evaluation.get("data", {})
     found = {
         # What runs of recipes.imagenet, and those of before there was a choice, do not name.
@@ -56,7 +76,7 @@ def row_of(folder: pathlib.Path) -> dict | None:
         "top5_accuracy": config["results"].get("test_top5"),
         **evaluation.get("results", {}),
         **evaluation.get("settings", {}),
-        "run": folder.name,
+        "run": name,
         "operator": _operator(config["arguments"]),
         "data": data.get("fingerprint"),
         "data_source": data.get("source"),
@@ -129,10 +149,12 @@ def unlike(rows: list[dict], names: Iterable[str]) -> dict[str, dict]:
     return found
 
 
-def collect(folder: pathlib.Path) -> list[dict]:
-    """Returns the rows of all finished runs in a folder, by name."""
-    runs = (path.parent for path in sorted(folder.glob("*/config.json")))
-    return [row for row in map(row_of, runs) if row is not None]
+def collect(folder: pathlib.Path) -> tuple[list[dict], list[str]]:
+    """Returns the rows of all finished runs in a folder, by name, and what cannot be read."""
+    broken = []
+    runs = [path.parent for path in sorted(folder.glob("*/config.json"))]
+    rows = [row_of(run, broken) for run in runs]
+    return [row for row in rows if row is not None], broken
 
 
 def write_rows(path: pathlib.Path, rows: list[dict]) -> None:
@@ -140,5 +162,12 @@ def write_rows(path: pathlib.Path, rows: list[dict]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     write_text(path, text.getvalue())
+
+
+def _cell(value):
+    """A value as a spreadsheet shows it: text that begins like a formula would be computed."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@"):
+        return f"'{value}"
+    return value

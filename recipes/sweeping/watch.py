@@ -3,7 +3,6 @@
 import time
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
@@ -20,7 +19,7 @@ class Watch:
     """
 
     def __init__(self, jobs: list[Job], console: Console | None = None, clock=time.monotonic):
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, markup=False, soft_wrap=True)
         self._live = self.console.is_terminal
         self._clock, self._begin = clock, clock()
         self._total = sum(job.epochs for job in jobs)
@@ -28,7 +27,7 @@ class Watch:
         self._at_begin = sum(self._done.values())
         self._jobs, self._ended = len(jobs), 0
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TaskProgressColumn("{task.completed:.0f} of {task.total:.0f} epochs"),
             TextColumn("{task.fields[note]}"),
@@ -38,6 +37,7 @@ class Watch:
         )
         self._all = self._progress.add_task("all runs", total=self._total, note="")
         self._tasks = {}
+        self._said = set()
 
     def __enter__(self):
         self._progress.start()
@@ -50,7 +50,7 @@ class Watch:
         done = self._done[job.name]
         if self._live:
             self._tasks[job.name] = self._progress.add_task(
-                escape(job.name), total=job.epochs, completed=done, note="starting"
+                job.name, total=job.epochs, completed=done, note="starting"
             )
         else:
             self.console.print(f"started  {job.name}" + (f", after epoch {done}" if done else ""))
@@ -59,6 +59,7 @@ class Watch:
         if self._live:
             self._progress.remove_task(self._tasks.pop(job.name))
         if outcome.state == "busy":
+            self.name_once(f"waiting  {job.name}: {outcome.log_tail} has it")
             return
         if outcome.state == "failed":
             # It will not be run any more in this call.
@@ -78,6 +79,12 @@ class Watch:
         if outcome.log_tail:
             self.console.print(Text(f"{job.log} ends with:", "red"))
             self.console.print(Text(_indented(outcome.log_tail)))
+
+    def name_once(self, message: str) -> None:
+        """Prints a line that may come again and again, the first time."""
+        if message not in self._said:
+            self._said.add(message)
+            self.console.print(message)
 
     def tick(self, running: list[Job]) -> None:
         for job in running:

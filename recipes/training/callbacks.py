@@ -6,7 +6,7 @@ import time
 
 import keras
 
-from recipes.files import read_json, write_json
+from recipes.files import DamagedFile, read_json, write_json
 
 
 class TrainingTime(keras.callbacks.Callback):
@@ -26,7 +26,7 @@ class TrainingTime(keras.callbacks.Callback):
         self._begin = None
         self._write = write
         self._file = folder / "seconds.json"
-        self.epochs = (read_json(self._file) or [])[:first_epoch]
+        self.epochs = _seconds(self._file, first_epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._begin = self._epoch_begin = time.perf_counter()
@@ -44,9 +44,24 @@ class TrainingTime(keras.callbacks.Callback):
             self._begin = None
 
     @property
+    def total(self):
+        """Seconds of all epochs; `None` if those of some are not known any more."""
+        return None if None in self.epochs else sum(self.epochs)
+
+    @property
     def median(self):
         # The first epoch compiles.
         return statistics.median(self.seconds[1:] or self.seconds)
+
+
+def _seconds(path, epochs):
+    """The seconds of some epochs, `None` for each where the file does not say them all."""
+    try:
+        seconds = (read_json(path, of=list) or [])[:epochs]
+    except DamagedFile:
+        seconds = []
+    known = len(seconds) == epochs and all(isinstance(value, float) for value in seconds)
+    return seconds if known else [None] * epochs
 
 
 class InterruptBetweenBatches(keras.callbacks.Callback):

@@ -22,8 +22,13 @@ def run(arguments) -> dict:
     Returns:
         The results, as they stand in `config.json`.
     """
-    session = Session(arguments, "recipes.train", f"{arguments.dataset}-{arguments.spatial}")
-    devices, checkpoints = session.devices, session.checkpoints
+    name = f"{arguments.dataset}-{arguments.spatial}"
+    with Session(arguments, "recipes.train", name) as session:
+        return _run(arguments, session)
+
+
+def _run(arguments, session):
+    devices = session.devices
     keras.config.set_dtype_policy(arguments.precision)
     keras.utils.set_random_seed(arguments.seed % 2**32)
 
@@ -61,7 +66,7 @@ def run(arguments) -> dict:
             ),
             # Else Keras would shuffle the batches, with a generator of its own.
             shuffle=False,
-            callbacks=[speed, checkpoints, interrupt],
+            callbacks=[speed, session.checkpoints, interrupt],
             verbose=session.verbose,
         )
 
@@ -72,7 +77,7 @@ def run(arguments) -> dict:
         "test_correct": correct,
         "test_images": images,
         "images_per_second": steps * batch_size / speed.median if speed.seconds else None,
-        "seconds": sum(speed.epochs),
+        "seconds": speed.total,
     }
     accuracy = f"{correct / images:.2%} ({correct:,} of {images:,})"
     return session.finish(

@@ -1,6 +1,7 @@
 """All that surrounds the `fit` of a training run: devices, folder, Ctrl-C, files."""
 
 import contextlib
+import pathlib
 import sys
 from collections.abc import Callable, Iterator
 
@@ -8,12 +9,21 @@ import keras
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import keras_lc
-from recipes.files import read_json, write_json
+from recipes.command_line import is_disk_error
+from recipes.files import write_checked
 from recipes.training.callbacks import InterruptBetweenBatches
 from recipes.training.environment import device, environment
-from recipes.training.folder import as_json, output_folder, record, resume_command
+from recipes.training.folder import (
+    as_json,
+    begun_with,
+    claimed_folder,
+    read_checked_or_end,
+    record,
+    resume_command,
+)
 
 _EXPORTED = {
     "tf_saved_model": "saved_model",
@@ -26,27 +36,59 @@ _EXPORTED = {
 class Session:
     """One training run, from its arguments to its files. Ends the program where it cannot be.
 
+    A context in which the folder belongs to this process. It ends with one line that says how to
+    go on, where it was interrupted or the disk is full.
+
     Args:
         arguments: A dataclass with `batch_size`, `distribute`, `export`, `export_format`,
             `output` and `resume`, as of `recipes.train.Arguments`.
         module: String, what the run was started with: `"recipes.train"`.
         name: String for the name of a new folder under `runs/`.
+        writes: Boolean, whether there is to be a folder.
 
     Attributes:
         devices: `keras_lc.distribution.Distribution`, what the run is trained on.
         output: Path of the run's folder.
-        checkpoints: `keras_lc.training.ResumableRun` of the folder.
+        checkpoints: `keras_lc.training.ResumableRun` of the folder, after `start`.
         verbose: Integer for `fit`.
     """
 
-    def __init__(self, arguments, module: str, name: str):
+    def __init__(self, arguments, module: str, name: str, writes: bool = True):
         self.devices = _distribute(arguments)
-        self._console = Console(quiet=not self.devices.is_first)
-        self.output = output_folder(arguments, name, self.devices.processes)
-        self.checkpoints = keras_lc.training.ResumableRun(self.output, write=self.devices.is_first)
         self.verbose = (1 if sys.stdout.isatty() else 2) if self.devices.is_first else 0
+        self.output = None
+        # What it prints is text, in which brackets are brackets.
+        self._console = Console(quiet=not self.devices.is_first, markup=False, highlight=False)
         self._arguments = arguments
         self._module = module
+        self._name = name
+        self._writes = writes
+        self._finished = False
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self):
+        if self._writes:
+            devices = self.devices
+            folder = claimed_folder(
+                self._arguments, self._name, devices.processes, devices.is_first
+            )
+            self.output = self._held.enter_context(folder)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self._held.close()
+        if kind is KeyboardInterrupt:
+            self.say(f"\nStopped. {self._way_on()}")
+            sys.exit(130)
+        if isinstance(error, OSError) and is_disk_error(error):
+            raise SystemExit(f"{error}. Free space, then: {self._way_on()}") from None
+
+    def _way_on(self):
+        if self.output is None:
+            return "Nothing was written."
+        if self._finished:
+            return f"The run is finished: {self.output / 'model.keras'}"
+        return f"Go on with: {resume_command(self._module, self.output)}"
 
     def batch_size(self, images: int) -> int:
         """Returns the images of one step in this process, of `images` at the most."""
@@ -75,20 +117,42 @@ class Session:
             "processes": self.devices.processes,
             **environment(),
         }
-        # A run that is not resumed has no folder yet; see `output_folder`.
-        self._config = record(read_json(self.output / "config.json"), config)
+        # A run that is not resumed has none yet; see `claimed_folder`.
+        before = read_checked_or_end(self.output / "config.json")
+        self._config = record(before, config)
+        self.checkpoints = keras_lc.training.ResumableRun(
+            self.output, write=self.devices.is_first, config=begun_with(config)
+        )
         with self.devices.scope():
-            model, first_epoch = (self._arguments.resume and self.checkpoints.restore()) or (
-                build(),
-                0,
-            )
+            model, first_epoch = self._restore(before) or (build(), 0)
             if not model.compiled:
                 compile(model)
+        self._config["run"] = self.checkpoints.id
         # Before the first file: all processes have now seen whether there is a run in the folder.
         self.devices.prepare(model)
         if self.devices.is_first:
-            write_json(self.output / "config.json", self._config)
+            write_checked(self.output / "config.json", self._config)
         return model, first_epoch
+
+    def _restore(self, before):
+        with in_one_line():
+            restored = self.checkpoints.restore()
+        if restored is not None and before["run"] != self.checkpoints.id:
+            raise SystemExit(
+                f"The checkpoints in {self.output} are of another run than its config.json. Put "
+                "back those of one run, or pass another --output."
+            )
+        return restored
+
+    def best(self) -> keras_lc.training.BestModel:
+        """Returns the callback that keeps the best model as `best.keras`; after `start`."""
+        with in_one_line():
+            return keras_lc.training.BestModel(
+                self.output / "best.keras",
+                history=self.checkpoints.history,
+                write=self.devices.is_first,
+                run=self.checkpoints.id,
+            )
 
     @property
     def machine(self) -> str:
@@ -100,18 +164,15 @@ class Session:
 
     def say(self, text: str) -> None:
         """Prints text as it is, on lines as long as they are; in one process of several."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[InterruptBetweenBatches]:
-        """Ends the program after Ctrl-C with the command that goes on. Yields a callback."""
+        """Has Ctrl-C stop `fit` between two batches. Yields the callback that does it."""
         interrupt = InterruptBetweenBatches()
+        interrupt.arm()
         try:
-            interrupt.arm()
             yield interrupt
-        except KeyboardInterrupt:
-            self.say(f"\nStopped. Go on with: {resume_command(self._module, self.output)}")
-            sys.exit(130)
         finally:
             interrupt.disarm()
 
@@ -131,23 +192,46 @@ class Session:
         results = {**results, "trained_parameters": trained, "frozen_parameters": frozen}
         if not self.devices.is_first:
             return results
-        keras_lc.analysis.plot_curves(self.checkpoints.history, self.output / "curves.png", title)
-        if self._arguments.export:
-            exported = self.output / _EXPORTED[self._arguments.export_format]
-            keras_lc.export(model, exported, format=self._arguments.export_format)
-            self.say(f"Exported and verified: {exported}")
-        write_json(self.output / "config.json", {**self._config, "results": results})
-        # Last, since a run with a model is finished, and cannot be resumed.
+        write_checked(self.output / "config.json", {**self._config, "results": results})
+        # A run with a model is finished, and cannot be resumed. What follows may fail.
         self.checkpoints.finish(self.output / "model.keras")
+        self._finished = True
+        self._try_to_write(
+            self.output / "curves.png",
+            lambda path: keras_lc.analysis.plot_curves(self.checkpoints.history, path, title),
+        )
+        if self._arguments.export:
+            form = self._arguments.export_format
+            exported = self.output / _EXPORTED[form]
+            if self._try_to_write(exported, lambda path: keras_lc.export(model, path, format=form)):
+                self.say(f"Exported and verified: {exported}")
 
         rows = {**rows, "trained parameters": f"{trained:,}", "frozen parameters": f"{frozen:,}"}
         if results["images_per_second"]:
             rows["training"] = f"{results['images_per_second']:,.0f} images/s"
         table = Table(show_header=False, box=None, pad_edge=False)
         for row in rows.items():
-            table.add_row(*row)
-        self._console.print(table, highlight=False)
+            table.add_row(*map(Text, row))
+        self._console.print(table)
         return results
+
+    def _try_to_write(self, path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> bool:
+        """Returns whether it could be written; what fails must not cost the model."""
+        try:
+            write(path)
+        except Exception as error:
+            self.say(f"Warning: {path} was not written: {error}")
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """Ends the program with the message of a `ValueError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
 
 
 def _distribute(arguments):

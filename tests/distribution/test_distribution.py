@@ -106,7 +106,7 @@ def test_resumed_run_goes_on_as_if_it_had_not_stopped(mode, seen):
 @pytest.mark.parametrize("mode", TOGETHER)
 def test_only_the_first_process_writes_checkpoints(mode, seen, folder):
     names = sorted(path.name for path in (folder / mode).iterdir())
-    assert names == ["checkpoint-0001.keras", "checkpoint-0001.seeds.json", "history.json"]
+    assert names == ["checkpoint-0001.keras", "history.json"]
 
 
 def test_batch_statistics_are_those_of_all_images(seen, alone):

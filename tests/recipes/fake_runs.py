@@ -1,9 +1,15 @@
 """Folders as of runs of `recipes.train` and `recipes.evaluate`, made of nothing."""
 
 import dataclasses
+import json
+import zipfile
 
-from recipes.files import write_json
+from recipes.files import read_checked, write_checked
 from recipes.sweeping.grid import Cell, Evaluation
+
+HISTORY = {
+    "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "val_loss": [2.0, 1.5], "val_accuracy": [0.2, 0.6],
+}  # fmt: skip
 
 
 def write_run(
@@ -23,9 +29,10 @@ def write_run(
     arguments |= {name: value for name, value in defaults.items() if arguments[name] is None}
     arguments["width_multiplier"] = 1.0
     del arguments["operator"]
-    write_json(
+    write_checked(
         run / "config.json",
         {
+            "run": cell.name,
             "arguments": arguments,
             "data": {
                 "fingerprint": data, "source": "image folder, JPEG",
@@ -44,9 +51,10 @@ def write_run(
     )  # fmt: skip
     size = cell.kernel_size or 3
     expansion = cell.expansion or 1
-    write_json(
+    write_checked(
         run / "evaluation.json",
         {
+            "run": cell.name,
             "settings": dataclasses.asdict(evaluation or Evaluation(attack_images=100)),
             "results": {
                 "test_accuracy": accuracy, "clean_accuracy": accuracy, "robust_accuracy": robust,
@@ -60,8 +68,19 @@ def write_run(
             "spatial_variance": {f"{size}x{size}": [[1.0] * size] * size},
         },
     )  # fmt: skip
-    if model is None:
-        (run / "model.keras").touch()
-    else:
-        model.save(run / "model.keras")
+    write_model(run / "model.keras", cell.name, model)
     return run
+
+
+def write_model(path, run: str, model=None):
+    """Writes the model of a run, or a file that says whose model it would be."""
+    path.unlink(missing_ok=True)
+    if model is not None:
+        model.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("run.json", json.dumps({"run": run, "history": HISTORY}))
+
+
+def change(path, **changes):
+    """Changes a JSON file of a run as the run itself would."""
+    write_checked(path, read_checked(path) | changes)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -12,12 +14,13 @@ import pytest
 import keras_lc
 from keras_lc.analysis import filter_report, robust_accuracy, spatial_variance
 from recipes.evaluation import evaluate, full_parameters
-from recipes.files import read_json, write_json
-from recipes.sweeping.grid import Evaluation
+from recipes.files import read_json
+from recipes.sweeping.grid import Cell, Evaluation
 from recipes.sweeping.jobs import ROOT
 from recipes.train import Arguments
 from recipes.training.images import balanced
 from recipes.training.run import run
+from tests.recipes.fake_runs import change, write_run
 
 pytestmark = pytest.mark.once
 
@@ -114,12 +117,28 @@ def test_unfinished_runs_are_named(tmp_path):
 
 
 def test_other_images_are_refused(finished, tmp_path):
-    config = read_json(finished[0] / "config.json")
-    config["data"]["fingerprint"] = "0" * 12
-    write_json(tmp_path / "config.json", config)
-    (tmp_path / "model.keras").touch()
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    data = read_json(run / "config.json")["data"]
+    change(run / "config.json", data={**data, "fingerprint": "0" * 12})
     with pytest.raises(SystemExit, match="trained on other images"):
-        evaluate(tmp_path, SETTINGS)
+        evaluate(run, SETTINGS)
+
+
+def test_a_damaged_model_is_named_and_others_are_evaluated(finished, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    whole = (run / "model.keras").read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:2000] + b"x" + whole[2001:], b""):
+        (run / "model.keras").write_bytes(content)
+        done = command(run, finished[0], *SETTINGS.arguments())
+        assert done.returncode == 1 and done.stdout == f"{finished[0]} is evaluated.\n"
+        assert re.fullmatch(rf"{run}/model\.keras is damaged \(.*\)\.\n", done.stderr)
+
+
+def test_another_model_is_not_evaluated(finished, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    keras_lc.CIFARResNet(depth=8, width=4).save(run / "model.keras")
+    done = command(run, *SETTINGS.arguments())
+    assert done.returncode == 1 and "was written by no run" in done.stderr
 
 
 def test_more_images_than_there_are_cannot_be_attacked(finished):
@@ -129,6 +148,7 @@ def test_more_images_than_there_are_cannot_be_attacked(finished):
 
 
 def test_run_on_imagenet_is_refused(tmp_path):
-    write_json(tmp_path / "config.json", {"arguments": {"preset": "r18d"}})
+    run = write_run(tmp_path, Cell(), 0.5)
+    change(run / "config.json", arguments={"preset": "r18d"})
     with pytest.raises(SystemExit, match=r"is a run of recipes\.imagenet"):
-        evaluate(tmp_path, SETTINGS)
+        evaluate(run, SETTINGS)

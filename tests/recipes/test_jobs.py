@@ -12,7 +12,7 @@ import time
 import pytest
 from rich.console import Console
 
-from recipes.files import write_json
+from recipes.files import write_checked, write_json
 from recipes.sweeping.grid import Cell, Evaluation, Machine
 from recipes.sweeping.jobs import ROOT, Job, Outcome, Step, limit_threads, run_job, training_job
 from recipes.sweeping.pools import LocalPool, run_all
@@ -51,9 +51,9 @@ def test_started_job_is_resumed(tmp_path):
 
 def test_result_with_other_settings_is_not_the_result(tmp_path):
     step = Step("m", (), tmp_path / "e.json", settings={"epsilon": 1.0})
-    write_json(tmp_path / "e.json", {"settings": {"epsilon": 2.0}})
+    write_checked(tmp_path / "e.json", {"settings": {"epsilon": 2.0}})
     assert not step.is_done()
-    write_json(tmp_path / "e.json", {"settings": {"epsilon": 1.0}})
+    write_checked(tmp_path / "e.json", {"settings": {"epsilon": 1.0}})
     assert step.is_done()
 
 

@@ -3,22 +3,19 @@
 import base64
 import html.parser
 import io
+import shutil
 
 import pytest
 from PIL import Image
 
 import keras_lc
 from keras_lc.analysis import plot_sweep
-from recipes.files import write_json
+from recipes.files import write_checked, write_json
 from recipes.report import write_report
 from recipes.sweeping.grid import Cell, Evaluation, Grid
-from tests.recipes.fake_runs import write_run
+from tests.recipes.fake_runs import write_model, write_run
 
 pytestmark = pytest.mark.once
-
-HISTORY = {
-    "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "val_loss": [2.0, 1.5], "val_accuracy": [0.2, 0.6],
-}  # fmt: skip
 
 
 class Page(html.parser.HTMLParser):
@@ -58,7 +55,6 @@ def run(tmp_path_factory):
     model = keras_lc.ResNetLC(depth=8, width=4, expansion=2, seed=0)
     cell = Cell(depth=8, width=4, expansion=2)
     folder = write_run(tmp_path_factory.mktemp("runs"), cell, 0.625, 0.25, model=model)
-    write_json(folder / "history.json", HISTORY)
     return folder
 
 
@@ -77,7 +73,7 @@ def test_run_is_on_one_page(run):
 def test_run_that_is_not_evaluated_has_metrics_and_no_attack(run, tmp_path):
     copy = tmp_path / "run"
     copy.mkdir()
-    for name in ("config.json", "history.json", "model.keras"):
+    for name in ("config.json", "model.keras"):
         (copy / name).write_bytes((run / name).read_bytes())
     page = Page(write_report(copy))
     assert f"python -m recipes.evaluate {copy}" in page.text
@@ -128,7 +124,6 @@ def test_axis_and_lines_can_be_chosen(sweep):
 def test_settings_that_a_network_does_not_have_are_not_shown(tmp_path):
     model = keras_lc.CIFARResNet(depth=8, width=4, spatial="learned", seed=0)
     folder = write_run(tmp_path, Cell(depth=8, width=4, operator="learned"), 0.5, model=model)
-    write_json(folder / "history.json", HISTORY)
     page = Page(write_report(folder))
     assert page.value_of("spatial") == "learned" and page.value_of("depth") == "8"
     assert not {"frozen", "expansion", "between", "compact", "width multiplier"} & set(page.text)
@@ -137,9 +132,10 @@ def test_settings_that_a_network_does_not_have_are_not_shown(tmp_path):
 def test_imagenet_run_is_on_one_page(tmp_path):
     model = keras_lc.ResNet(18, width=4, input_shape=(32, 32, 3), classes=4, seed=0)
     arguments = {"preset": "r18d", "network": "resnet", "depth": 18, "spatial": "learned"}
-    write_json(
+    write_checked(
         tmp_path / "config.json",
         {
+            "run": "a",
             "arguments": arguments | {"frozen": True, "expansion": 1, "compact": False},
             "results": {"test_accuracy": 0.5, "test_top5": 0.75, "seconds": 60.0},
             "precision": "float32", "backend": "jax", "device": "2 CPU cores",
@@ -147,8 +143,7 @@ def test_imagenet_run_is_on_one_page(tmp_path):
             "started": "2026-01-01T00:00:00+00:00",
         },
     )  # fmt: skip
-    write_json(tmp_path / "history.json", HISTORY)
-    model.save(tmp_path / "model.keras")
+    write_model(tmp_path / "model.keras", "a", model)
     page = Page(write_report(tmp_path))
     assert f"{model.name}, imagenet" in page.text and page.value_of("test accuracy") == "50.00%"
     assert "evaluate" not in " ".join(page.text)
@@ -195,6 +190,30 @@ def test_runs_on_a_part_of_the_images_are_told_from_runs_on_all(tmp_path):
     page = Page(write_report(tmp_path))
     assert "50,000" in page.text and "200" in page.text
     assert "subset" not in page.text[page.text.index("Equal in all runs that have it") :]
+
+
+def test_a_broken_run_of_a_sweep_is_left_out_and_named(sweep, capsys):
+    (sweep / "stray").mkdir()
+    (sweep / "stray" / "config.json").write_text("[]")
+    (sweep / "config.json").write_text("[]")
+    page = Page(write_report(sweep))
+    assert page.value_of("runs") == "6 of 7" and "Cannot be read" in page.text
+    assert "stray/config.json is damaged" in capsys.readouterr().err
+
+
+def test_a_broken_evaluation_of_a_run_is_left_out_and_named(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "a run")
+    (copy / "evaluation.json").write_text("{")
+    page = Page(write_report(copy))
+    assert f"python -m recipes.evaluate '{copy}'" in page.text and "FGSM" not in page.text
+    assert "evaluation.json is damaged" in capsys.readouterr().err
+
+
+def test_a_damaged_model_is_named(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "model.keras").write_bytes((run / "model.keras").read_bytes()[:5000])
+    with pytest.raises(SystemExit, match=r"model\.keras is damaged"):
+        write_report(copy)
 
 
 def test_folder_without_runs(tmp_path):

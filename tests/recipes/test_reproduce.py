@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 import keras_lc
-from recipes.files import read_json, write_json
+from recipes.files import read_json, write_checked
 from recipes.paper import numbers as paper
 from recipes.paper.experiments import EXPERIMENTS, cells_of, differences, scale
 from recipes.paper.render import break_even
 from recipes.reproduce import Arguments, render, scaled
 from recipes.sweeping.grid import Cell, Evaluation, Grid
 from recipes.sweeping.imagenet_grid import ImageNetGrid
-from tests.recipes.fake_runs import write_run
+from tests.recipes.fake_runs import change, write_model, write_run
 
 pytestmark = pytest.mark.once
 
@@ -285,7 +285,7 @@ def test_other_backends_are_told(tmp_path):
     grids = scaled("table3", arguments("table3", expansions=()))
     write_runs(tmp_path, grids)
     config = tmp_path / cells_of(grids)["LC"][0].name / "config.json"
-    write_json(config, read_json(config) | {"backend": "torch"})
+    change(config, backend="torch")
     assert "Backend: torch (1 runs); jax (15 runs)." in render("table3", grids, tmp_path)
 
 
@@ -348,16 +348,17 @@ def write_imagenet_run(folder, cell, data="0123e4567890", precision="float32"):
     settings = dataclasses.asdict(cell) | {"spatial": spatial, "frozen": frozen}
     settings |= {"expansion": expansion, "network": "resnet"}
     results = {"test_accuracy": 0.5 + expansion / 1000, "test_top5": 0.75}
-    write_json(
+    write_checked(
         folder / cell.name / "config.json",
         {
+            "run": cell.name,
             "arguments": {**settings, "precision": "auto"},
             "precision": precision,
             "data": {"fingerprint": data, "source": "image folder", "training_images": 500},
             "results": {**results, "seconds": 1.0},
         },
     )
-    (folder / cell.name / "model.keras").touch()
+    write_model(folder / cell.name / "model.keras", cell.name)
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -12,7 +12,7 @@ import time
 import keras
 import pytest
 
-from recipes.files import read_json, write_json
+from recipes.files import read_json, write_checked
 from recipes.sweep import check_data, share_cores, sweep
 from recipes.sweeping.grid import Cell, Evaluation, Machine
 from recipes.sweeping.jobs import ROOT, Job, Outcome, Step
@@ -25,7 +25,7 @@ from recipes.sweeping.results import (
     unlike,
     write_rows,
 )
-from tests.recipes.fake_runs import write_run
+from tests.recipes.fake_runs import change, write_model, write_run
 
 pytestmark = pytest.mark.once
 
@@ -40,7 +40,7 @@ CELLS = [
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_row_has_the_settings_of_the_cell_and_what_was_measured(cell, tmp_path):
-    row = row_of(write_run(tmp_path, cell, accuracy=0.75, robust=0.25))
+    row = row_of(write_run(tmp_path, cell, accuracy=0.75, robust=0.25), broken=[])
     no_combination = not cell.operator.startswith("lc_")
     for name in ("dataset", "network", "depth", "expansion", "operator", "kernel_size", "seed"):
         assert row[name] == getattr(cell, name), name
@@ -55,10 +55,9 @@ def test_row_has_the_settings_of_the_cell_and_what_was_measured(cell, tmp_path):
 
 def test_row_of_a_run_that_went_on_elsewhere_says_so(tmp_path):
     run = write_run(tmp_path, Cell(), accuracy=0.5)
-    config = read_json(run / "config.json")
     part = {"backend": "torch", "device": "2 CPU cores", "versions": {"keras": "3.16.0"}}
-    write_json(run / "config.json", {**config, "resumed": [part]})
-    row = row_of(run)
+    change(run / "config.json", resumed=[part])
+    row = row_of(run, broken=[])
     assert (row["backend"], row["device"]) == ("jax, then torch", "2 CPU cores")
     assert row["keras"] == "3.15.1, then 3.16.0"
 
@@ -70,7 +69,7 @@ def test_runs_on_one_data_set_are_told_apart_by_what_they_differ_in(tmp_path):
         write_run(tmp_path, Cell(seed=seed), 0.5, evaluation=evaluation)
     write_run(tmp_path, Cell(dataset="svhn_cropped"), 0.5, data="other")
     names = [Cell(seed=seed).name for seed in range(2)]
-    assert unlike(collect(tmp_path), (*SAME_DATA, *SAME_ATTACK)) == {
+    assert unlike(collect(tmp_path)[0], (*SAME_DATA, *SAME_ATTACK)) == {
         "epsilon": {2.0: names[0], 1.0: names[1]}
     }
 
@@ -78,25 +77,98 @@ def test_runs_on_one_data_set_are_told_apart_by_what_they_differ_in(tmp_path):
 def test_unfinished_run_has_no_row(tmp_path):
     run = write_run(tmp_path, Cell(), accuracy=0.5)
     (run / "model.keras").unlink()
-    assert row_of(run) is None and collect(tmp_path) == []
+    assert row_of(run, broken=[]) is None and collect(tmp_path) == ([], [])
 
 
 def test_run_that_is_not_evaluated_has_a_row(tmp_path):
     run = write_run(tmp_path, Cell(), accuracy=0.5)
     (run / "evaluation.json").unlink()
-    (row,) = collect(tmp_path)
+    (row,), _ = collect(tmp_path)
     assert row["test_accuracy"] == 0.5 and row["robust_accuracy"] is row["epsilon"] is None
 
 
-def test_run_from_before_networks_and_data_were_written_has_a_row(tmp_path):
+# --- what cannot be believed is left out, and named ---
+
+
+def edit_by_hand(run):
+    text = (run / "config.json").read_text()
+    (run / "config.json").write_text(text.replace('"seed": 1', '"seed": 7'))
+
+
+def cut_off(run):
+    (run / "model.keras").write_bytes((run / "model.keras").read_bytes()[:-30])
+
+
+def another_model(run):
+    write_model(run / "model.keras", "another run")
+
+
+def stray_json(run):
+    (run / "config.json").write_text("[1, 2]")
+
+
+def of_something_else(run):
+    write_checked(run / "config.json", {"run": run.name, "results": {}, "arguments": []})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (edit_by_hand, "config.json was changed after it was written"),
+        (cut_off, "model.keras is damaged"),
+        (another_model, "model.keras is of another run than the config.json beside it"),
+        (stray_json, "config.json is damaged (it holds no dict)"),
+        (of_something_else, "config.json is of no run that is known here"),
+    ],
+)
+def test_a_broken_run_is_left_out_and_named(damage, message, tmp_path):
+    good, bad = (write_run(tmp_path, Cell(seed=seed), accuracy=0.5) for seed in (0, 1))
+    damage(bad)
+    rows, broken = collect(tmp_path)
+    assert [row["run"] for row in rows] == [good.name]
+    (named,) = broken
+    assert str(bad) in named and message in named
+
+
+@pytest.mark.parametrize("content", ["{", '{"run": 1}'])
+def test_a_broken_evaluation_is_left_out_and_named(content, tmp_path):
     run = write_run(tmp_path, Cell(), accuracy=0.5)
-    config = read_json(run / "config.json")
-    del config["arguments"]["network"], config["arguments"]["subset"], config["results"]["seconds"]
-    write_json(run / "evaluation.json", {"data": config.pop("data"), "settings": {}, "results": {}})
-    write_json(run / "config.json", config)
-    row = row_of(run)
-    assert (row["network"], row["depth"], row["expansion"]) == ("cifar_resnet", 20, 1)
-    assert row["data"] == "0123e4567890" and row["training_images"] == 50000
+    (run / "evaluation.json").write_text(content)
+    (row,), broken = collect(tmp_path)
+    assert row["test_accuracy"] == 0.5 and row["robust_accuracy"] is None
+    assert "evaluation.json" in broken[0]
+
+
+def test_an_evaluation_of_another_model_is_left_out(tmp_path):
+    run = write_run(tmp_path, Cell(), accuracy=0.5)
+    change(run / "evaluation.json", run="another")
+    (row,), (named,) = collect(tmp_path)
+    assert row["robust_accuracy"] is None and "is of another run" in named
+
+
+def test_a_sweep_names_what_is_broken_once_and_goes_on(tmp_path, capsys):
+    edit_by_hand(write_run(tmp_path, Cell(seed=1), accuracy=0.5))
+    (tmp_path / "sweep.json").write_text("{")
+    step = Step("tests.recipes.fake_step", (str(tmp_path / "a"), "0"), tmp_path / "a")
+    job = Job("a", tmp_path / "a", (step,), epochs=1)
+    (outcome,) = sweep([job], tmp_path, Machine(threads=1))
+    said = capsys.readouterr().out
+    assert outcome.state == "done"
+    assert said.count("was changed after it was written") == 1
+    assert "sweep.json is damaged" in said and read_json(tmp_path / "sweep.json")["runs"] == ["a"]
+
+
+def test_text_that_begins_like_a_formula_is_quoted(tmp_path):
+    row = dict.fromkeys(COLUMNS) | {
+        "run": "=1+1",
+        "device": "@x",
+        "seconds": -1.5,
+        "network": "a-b",
+    }
+    write_rows(tmp_path / "results.csv", [row])
+    (written,) = read_rows(tmp_path / "results.csv")
+    assert (written["run"], written["device"]) == ("'=1+1", "'@x")
+    assert (written["seconds"], written["network"]) == ("-1.5", "a-b")
 
 
 def read_rows(path):
@@ -107,7 +179,7 @@ def read_rows(path):
 def test_table_has_every_value_to_its_last_digit(tmp_path):
     for number, cell in enumerate(CELLS):
         write_run(tmp_path, cell, accuracy=1 / (3 + number))
-    rows = collect(tmp_path)
+    rows, _ = collect(tmp_path)
     write_rows(tmp_path / "results.csv", rows)
     written = read_rows(tmp_path / "results.csv")
     assert len(rows) == len(CELLS) and list(written[0]) == list(COLUMNS)
@@ -145,12 +217,12 @@ def fake_job(folder, name, settings):
 def test_sweep_whose_results_another_one_replaced_has_failed(tmp_path, monkeypatch):
     jobs = [fake_job(tmp_path, name, {"epsilon": 1.0}) for name in "ab"]
     for name in "ab":
-        write_json(tmp_path / f"{name}.json", {"settings": {"epsilon": 1.0}})
+        write_checked(tmp_path / f"{name}.json", {"settings": {"epsilon": 1.0}})
     assert sweep(jobs, tmp_path, Machine(threads=1)) == []
 
     def other(jobs, *_):
-        write_json(tmp_path / "a.json", {"settings": {"epsilon": 4.0}})
-        write_json(tmp_path / "b.json", {"settings": {"epsilon": 1.0}})
+        write_checked(tmp_path / "a.json", {"settings": {"epsilon": 4.0}})
+        write_checked(tmp_path / "b.json", {"settings": {"epsilon": 1.0}})
         return [Outcome("b", "done")]
 
     (tmp_path / "b.json").unlink()
@@ -162,7 +234,7 @@ def test_sweep_whose_results_another_one_replaced_has_failed(tmp_path, monkeypat
 
 def test_what_an_earlier_sweep_asked_for_is_remembered(tmp_path):
     for name in "ab":
-        write_json(tmp_path / f"{name}.json", {"settings": {"epsilon": 1.0}})
+        write_checked(tmp_path / f"{name}.json", {"settings": {"epsilon": 1.0}})
         sweep([fake_job(tmp_path, name, {"epsilon": 1.0})], tmp_path, Machine(threads=1))
     assert read_json(tmp_path / "sweep.json")["runs"] == ["a", "b"]
 

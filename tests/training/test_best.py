@@ -40,6 +40,31 @@ def test_goes_on_from_the_history_of_a_resumed_run(model, tmp_path):
     assert saved_epoch(path) == 3
 
 
+def test_a_file_that_is_not_the_best_model_so_far_is_refused(model, tmp_path):
+    path = tmp_path / "best.keras"
+    history = {"val_accuracy": [0.1, 0.5]}
+    with pytest.raises(ValueError, match=r"best\.keras is gone"):
+        BestModel(path, history=history, run="a")
+    epochs(model, BestModel(path, run="a"), [0.1, 0.3])
+    with pytest.raises(ValueError, match=r"not the best model of this run, .* was 0\.5"):
+        BestModel(path, history=history, run="a")
+    epochs(model, BestModel(path, run="b"), [0.1, 0.5])
+    with pytest.raises(ValueError, match="not the best model of this run"):
+        BestModel(path, history=history, run="a")
+    model.save(path)
+    with pytest.raises(ValueError, match="not the best model of this run"):
+        BestModel(path, history=history, run="a")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"best\.keras is damaged"):
+        BestModel(path, history=history, run="a")
+
+
+def test_a_better_model_of_an_epoch_that_will_be_trained_again_is_no_error(model, tmp_path):
+    path = tmp_path / "best.keras"
+    epochs(model, BestModel(path, run="a"), [0.1, 0.5, 0.6])
+    assert BestModel(path, history={"val_accuracy": [0.1, 0.5]}, run="a").best == 0.5
+
+
 def test_a_figure_that_no_epoch_has_is_named(model, tmp_path):
     with pytest.raises(ValueError, match=r"`monitor` must be one of \['val_accuracy'\].*'top9'"):
         epochs(model, BestModel(tmp_path / "best.keras", monitor="top9"), [0.1])

@@ -1,4 +1,8 @@
+import errno
 import json
+import os
+import shutil
+import zipfile
 
 import keras
 import numpy as np
@@ -108,9 +112,7 @@ def test_the_last_two_checkpoints_are_kept(uninterrupted):
     names = sorted(path.name for path in uninterrupted[1].folder.iterdir())
     assert names == [
         "checkpoint-0003.keras",
-        "checkpoint-0003.seeds.json",
         "checkpoint-0004.keras",
-        "checkpoint-0004.seeds.json",
         "history.json",
     ]
 
@@ -143,6 +145,200 @@ def test_nothing_to_restore_in_a_new_folder(tmp_path):
 def test_half_written_files_are_not_taken_for_checkpoints(tmp_path):
     (tmp_path / ".checkpoint-0009.keras.tmp.keras").write_bytes(b"half")
     assert ResumableRun(tmp_path).restore() is None
+
+
+# --- a checkpoint belongs to one run ---
+
+X = np.linspace(0, 1, 8, dtype="float32").reshape(4, 2)
+
+
+def small_model():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    return model
+
+
+def fit(run, model, epochs, first=0):
+    model.fit(
+        X, X[:, :1], epochs=epochs, initial_epoch=first, shuffle=False, verbose=0, callbacks=[run]
+    )
+
+
+@pytest.fixture(scope="module")
+def three_epochs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("three")
+    fit(ResumableRun(folder, config={"depth": 8}), small_model(), 3)
+    return folder
+
+
+@pytest.fixture
+def folder(three_epochs, tmp_path):
+    """After three epochs, of which the last two are kept."""
+    return shutil.copytree(three_epochs, tmp_path / "run")
+
+
+def restore(folder, **config):
+    run = ResumableRun(folder, config={"depth": 8, **config})
+    return run, *run.restore()
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def zero(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("damage", [cut_off, empty, flip_a_bit, zero])
+def test_a_damaged_newest_checkpoint_is_passed_over_for_the_older_one(damage, folder, three_epochs):
+    damage(folder / "checkpoint-0003.keras")
+    with pytest.warns(UserWarning, match=r"checkpoint-0003\.keras is damaged .* older one"):
+        run, model, epoch = restore(folder)
+    assert epoch == 2 and len(run.history["loss"]) == 2
+    fit(run, model, 3, first=2)
+    whole, again = restore(three_epochs), restore(folder)
+    assert whole[0].history == again[0].history
+    for a, b in zip(whole[1].get_weights(), again[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_damaged_checkpoints_alone_are_an_error(folder):
+    for path in folder.glob("*.keras"):
+        cut_off(path)
+    with pytest.raises(ValueError, match=r"0003\.keras is damaged .* begin anew"):
+        restore(folder)
+
+
+def swap_generations(folder):
+    first, second = folder / "checkpoint-0002.keras", folder / "checkpoint-0003.keras"
+    first.rename(folder / "other")
+    second.rename(first)
+    (folder / "other").rename(second)
+
+
+def another_model(folder):
+    small_model().save(folder / "checkpoint-0003.keras")
+
+
+def stray_copy(folder):
+    shutil.copy(folder / "checkpoint-0003.keras", folder / "checkpoint-0009.keras")
+
+
+def of_another_run(folder):
+    other = ResumableRun(folder.parent / "other", config={"depth": 8})
+    fit(other, small_model(), 3)
+    shutil.copy(other.folder / "checkpoint-0003.keras", folder)
+
+
+def more_steps(folder):
+    rewrite_state(folder / "checkpoint-0003.keras", iterations=9)
+
+
+def rewrite_state(path, **changes):
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["run.json"] = json.dumps(json.loads(members["run.json"]) | changes)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (swap_generations, "0003.keras was written after epoch 2, as its name does not say"),
+        (stray_copy, "0009.keras was written after epoch 3, as its name does not say"),
+        (another_model, "0003.keras is no checkpoint, but another model's file"),
+        (of_another_run, "0002.keras and checkpoint-0003.keras are of different runs"),
+        (more_steps, "was written after 9 steps, and its optimizer has taken 3"),
+    ],
+)
+def test_a_checkpoint_that_is_not_of_this_run_and_epoch_is_refused(change, message, folder):
+    change(folder)
+    with pytest.raises(ValueError, match=message):
+        restore(folder)
+
+
+def test_a_run_with_other_settings_is_refused(folder):
+    with pytest.raises(ValueError, match="other settings: depth: 8 then, 14 now; width: None then"):
+        restore(folder, depth=14, width=4)
+
+
+def test_the_history_is_that_of_the_checkpoint(folder):
+    whole = json.loads((folder / "history.json").read_text())
+    (folder / "history.json").write_text('{"loss": [0.0]}')
+    run, _, _ = restore(folder)
+    assert run.history == whole
+    run.finish(folder / "model.keras")
+    assert json.loads((folder / "history.json").read_text()) == whole
+
+
+def test_a_run_that_begins_refuses_a_folder_with_checkpoints(folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ValueError, match=r"holds checkpoints of another run\. Call `restore\(\)`"):
+        fit(ResumableRun(folder), small_model(), 3)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_one_run_is_of_one_model(tmp_path, folder):
+    run = ResumableRun(tmp_path / "new")
+    fit(run, small_model(), 1)
+    with pytest.raises(ValueError, match="belongs to the model that it restored, or that was"):
+        fit(run, small_model(), 1)
+    run, _, _ = restore(folder)
+    with pytest.raises(ValueError, match="belongs to the model that it restored"):
+        fit(run, small_model(), 4, first=3)
+
+
+def test_fit_goes_on_where_the_run_has_ended(folder):
+    run, model, _ = restore(folder)
+    with pytest.raises(ValueError, match=r"ended 3 epochs, .* `initial_epoch=3`.*initial_epoch=0"):
+        fit(run, model, 4)
+    fit(run, model, 4, first=3)
+    fit(run, model, 5, first=4)
+    assert len(run.history["loss"]) == 5
+
+
+def test_what_a_killed_process_left_half_written_is_removed(folder):
+    (folder / ".checkpoint-0009.keras.tmp.keras").write_bytes(b"half")
+    run, model, _ = restore(folder)
+    fit(run, model, 4, first=3)
+    assert not list(folder.glob(".*"))
+
+
+def test_where_the_disk_is_full_nothing_half_written_stays(folder, monkeypatch):
+    run, model, _ = restore(folder)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(os, "fsync", full)
+        fit(run, model, 4, first=3)
+    assert not list(folder.glob(".*"))
+    assert restore(folder)[2] == 3
+
+
+def test_the_finished_model_is_the_one_that_was_trained(folder):
+    run, model, _ = restore(folder)
+    fit(run, model, 4, first=3)
+    another_model_appears = folder / "checkpoint-0009.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]).save(another_model_appears)
+    run.finish(folder / "model.keras")
+    loaded = keras.saving.load_model(folder / "model.keras")
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_finish_leaves_the_model_alone(arrays, tmp_path):
