@@ -24,19 +24,23 @@ def convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_format)
     geometry = dict(strides=strides, padding=padding, dilation_rate=dilation_rate)
     channels_last = data_format == "channels_last"
     if keras.backend.backend() == "torch":
-        return in_native_order(
-            _torch_convolve, inputs, kernel, bias, data_format=data_format, **geometry
+        # In half precision Keras rounds before it adds the bias, and so does this.
+        at_once = bias if kernel.dtype.itemsize >= 4 else None
+        outputs = in_native_order(
+            _torch_convolve, inputs, kernel, at_once, data_format=data_format, **geometry
         )
-
-    channels = inputs.shape[-1 if channels_last else 1]
-    operation = ops.conv
-    if kernel.shape[2] == 1 < channels and strides[0] == strides[1]:
-        # Equal, and many times faster than a convolution with groups under TensorFlow.
-        operation = ops.depthwise_conv
-        kernel = ops.reshape(kernel, (*kernel.shape[:2], channels, -1))
-    outputs = in_native_order(operation, inputs, kernel, data_format=data_format, **geometry)
-    if bias is None:
-        return outputs
+        if at_once is bias:
+            return outputs
+    else:
+        channels = inputs.shape[-1 if channels_last else 1]
+        operation = ops.conv
+        if kernel.shape[2] == 1 < channels and strides[0] == strides[1]:
+            # Equal, and many times faster than a convolution with groups under TensorFlow.
+            operation = ops.depthwise_conv
+            kernel = ops.reshape(kernel, (*kernel.shape[:2], channels, -1))
+        outputs = in_native_order(operation, inputs, kernel, data_format=data_format, **geometry)
+        if bias is None:
+            return outputs
     return outputs + ops.reshape(bias, (1, 1, 1, -1) if channels_last else (1, -1, 1, 1))
 
 
