@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import pathlib
+from typing import Literal
 
 # Several frameworks share one device here.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -51,6 +52,8 @@ class Arguments:
     width: int = 16
     expansion: int = 128
     rounds: int = 9
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """With mixed_bfloat16, of the raw scripts only PyTorch's (autocast) take part."""
     raw: tuple[str, ...] = tuple(_RAW)
     """Names of the rows in the frameworks' own code."""
     output: pathlib.Path = RESULTS
@@ -59,9 +62,13 @@ class Arguments:
 def main(arguments):
     images, labels = images_and_labels((arguments.batch_size, 32, 32, 3))
     train, infer = {}, {}
+    keras.config.set_dtype_policy(arguments.precision)
+    mixed = arguments.precision != "float32"
     for name in arguments.raw:
         module, package, options = _RAW[name]
-        if importlib.util.find_spec(package):
+        if mixed:
+            options = {**options, "mixed": True}
+        if importlib.util.find_spec(package) and (package == "torch" or not mixed):
             raw = importlib.import_module(f"benchmarks.raw.{module}")
             train[name], infer[name] = raw.steps(
                 arguments.depth, arguments.width, images, labels, **options
@@ -86,6 +93,7 @@ def main(arguments):
             name: {
                 "seconds": ratios["plain"][name]["seconds"],
                 "seconds_min": min(times[name]),
+                "images_per_second": arguments.batch_size / ratios["plain"][name]["seconds"],
                 **{f"ratio to {base}": ratios[base][name]["ratio"] for base in ratios},
             }
             for name in times

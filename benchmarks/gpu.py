@@ -1,10 +1,12 @@
-"""The GPU suite: every benchmark, the tests and whole training runs, under every backend.
+"""The GPU suite: whole training runs, every benchmark and the tests, under every backend.
 
     python -m benchmarks.gpu --data-dir cifar10-jpeg --output results
 
-Each part is a process of its own; one that fails is reported, and the others go on. With the same
---output, parts that are finished are not run again, and training goes on from its checkpoint:
-so the suite can be cut into calls of --seconds. Writes JSON to --output, gpu.json among it.
+What is worth most comes first: training of each form, then the steps beside the frameworks' own
+code, then the rest. Each part is a process of its own; one that fails or takes too long is
+reported with the reason, and the others go on. With the same --output, parts that are finished are
+not run again, and training goes on from its checkpoint: so the suite can be cut into calls of
+--seconds. Writes JSON to --output, gpu.json among it.
 """
 
 import dataclasses
@@ -37,16 +39,27 @@ class Arguments:
     output: pathlib.Path
     backends: tuple[str, ...] = ("jax", "torch", "tensorflow")
     """Those that are not installed are left out."""
-    parts: tuple[str, ...] = ("benchmarks", "tests", "training")
+    parts: tuple[str, ...] = ("training", "frameworks", "benchmarks", "tests")
+    """What to run, in this order."""
     epochs: int = 75
+    subset: int | None = None
+    """Train on so many images. Defaults to all."""
     forms: tuple[str, ...] = tuple(_FORMS)
     """What to train: plain, compact, full, learnable."""
     seeds: tuple[int, ...] = (0,)
+    batch_sizes: tuple[int, ...] = (256, 1024)
+    """Images of a step, of the parts that time steps."""
+    rounds: int = 21
+    """How often each step is timed."""
+    part_seconds: float = 300.0
+    """The longest that a part runs, but for training, which goes on in the next call."""
     seconds: float = float("inf")
     """No part begins later than this, and none runs on for longer."""
 
 
 def main(arguments):
+    if not arguments.data_dir.exists():
+        sys.exit(f"--data-dir: {arguments.data_dir} does not exist.")
     arguments.output.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + arguments.seconds
     report_path = arguments.output / "gpu.json"
@@ -56,13 +69,14 @@ def main(arguments):
             continue
         left = deadline - time.monotonic()
         if left <= 0:
-            report.setdefault(name, {"returncode": None})
+            report.setdefault(name, {"returncode": None, "reason": "Its turn did not come."})
             continue
-        report[name] = run(name, backend, command, arguments.output, left)
+        if command[0] != "recipes.train":
+            left = min(left, arguments.part_seconds)
+        row = report[name] = run(name, backend, command, arguments.output, left)
         write_json(report_path, report)
-        print(
-            f"{name:40} {report[name]['returncode']}  {report[name]['seconds']:7.1f} s", flush=True
-        )
+        why = f"  {row['reason']}" if row["returncode"] != 0 else ""
+        print(f"{name:40} {row['returncode']}  {row['seconds']:7.1f} s{why}", flush=True)
     write_json(report_path, report)
     unfinished = [name for name, row in report.items() if row["returncode"] != 0]
     if unfinished:
@@ -70,39 +84,72 @@ def main(arguments):
 
 
 def commands(arguments):
-    """Yields `(name, backend, command)` of every part, the shortest first."""
+    """Yields `(name, backend, command)` of every part."""
     backends = [name for name in arguments.backends if importlib.util.find_spec(name)]
-    output = ["--output", str(arguments.output.resolve())]
-    data = ["--data-dir", str(arguments.data_dir.resolve())]
-    benchmarks = {
-        "train_step": ["--batch-sizes", "128", "256", "1024", "--rounds", "21", "--two-layer", "8"],
-        "inference": ["--batch-size", "1024", "--rounds", "51"],
-        "memory": ["--names", "plain", "compact-x128", "full-x128", "two-layer-x8"],
-        "input_pipeline": data,
-        "files": [],
+    parts = {
+        "training": _training,
+        "frameworks": _frameworks,
+        "benchmarks": _benchmarks,
+        "tests": _tests,
     }
-    if "benchmarks" in arguments.parts:
+    for part in arguments.parts:
         for backend in backends:
-            for module, options in benchmarks.items():
-                yield f"{module}-{backend}", backend, [f"benchmarks.{module}", *options, *output]
-            layers = ["layer-compact-x128", "layer-full-x128", "layer-learnable-x128"]
-            layer = [*output[:1], str(arguments.output.resolve() / "layer"), "--names", *layers]
-            yield f"memory-layer-{backend}", backend, ["benchmarks.memory", *layer]
-    if "tests" in arguments.parts:
-        for backend in backends:
-            tests = ["tests/layers", "tests/training", "tests/models"]
-            yield f"tests-{backend}", backend, ["pytest", "-q", *tests]
-    if "training" in arguments.parts:
-        for seed in arguments.seeds:
-            for backend in backends:
-                for form in arguments.forms:
-                    name = f"{form}-{backend}-{seed}"
-                    options = ["--epochs", str(arguments.epochs), "--seed", str(seed)]
-                    folder = ["--output", str(arguments.output.resolve() / name)]
-                    yield name, backend, [
-                        "recipes.train", "--dataset", "cifar10", *data, *options, *_FORMS[form],
-                        *folder,
-                    ]  # fmt: skip
+            for name, command in parts[part](arguments, backend):
+                yield name, backend, command
+
+
+def _training(arguments, backend):
+    for seed in arguments.seeds:
+        for form in arguments.forms:
+            name = f"{form}-{backend}-{seed}"
+            options = ["--epochs", str(arguments.epochs), "--seed", str(seed), *_FORMS[form]]
+            if arguments.subset is not None:
+                options += ["--subset", str(arguments.subset)]
+            yield name, [
+                "recipes.train", "--dataset", "cifar10", *_data(arguments), *options,
+                *_output(arguments, name),
+            ]  # fmt: skip
+
+
+def _frameworks(arguments, backend):
+    rounds = ["--rounds", str(arguments.rounds)]
+    for precision in ("float32", "mixed_bfloat16"):
+        for batch_size in arguments.batch_sizes:
+            name = f"frameworks-{precision}-{batch_size}-{backend}"
+            options = ["--batch-size", str(batch_size), "--precision", precision, *rounds]
+            yield name, ["benchmarks.frameworks", *options, *_output(arguments, f"{name}.d")]
+
+
+def _benchmarks(arguments, backend):
+    sizes = [str(size) for size in arguments.batch_sizes]
+    rounds = ["--rounds", str(arguments.rounds)]
+    largest = ["--batch-size", str(max(arguments.batch_sizes))]
+    networks = ["plain", "compact-x128", "full-x128", "two-layer-x8"]
+    layers = ["layer-compact-x128", "layer-full-x128", "layer-learnable-x128"]
+    images = [] if arguments.subset is None else ["--images", str(arguments.subset)]
+    for name, command in {
+        "input_pipeline": ["benchmarks.input_pipeline", *_data(arguments), *images],
+        "inference": ["benchmarks.inference", *largest, *rounds],
+        "train_step": ["benchmarks.train_step", "--batch-sizes", *sizes, *rounds],
+        "memory": ["benchmarks.memory", *largest, "--names", *networks],
+        "files": ["benchmarks.files"],
+    }.items():
+        yield f"{name}-{backend}", [*command, *_output(arguments)]
+    name = f"memory-layer-{backend}"
+    yield name, ["benchmarks.memory", *_output(arguments, "layer"), "--names", *layers]
+
+
+def _tests(arguments, backend):
+    tests = ["tests/layers", "tests/training", "tests/models"]
+    yield f"tests-{backend}", ["pytest", "-q", *tests]
+
+
+def _data(arguments):
+    return ["--data-dir", str(arguments.data_dir.resolve())]
+
+
+def _output(arguments, folder="."):
+    return ["--output", str(arguments.output.resolve() / folder)]
 
 
 def run(name, backend, command, output, seconds):
@@ -119,17 +166,24 @@ def run(name, backend, command, output, seconds):
                 stderr=log,
                 timeout=None if seconds == float("inf") else seconds,
             ).returncode
+            reason = _last_line(log.name) if returncode else None
         except subprocess.TimeoutExpired:
-            returncode = None
+            returncode, reason = None, f"Stopped after {seconds:.0f} s."
     row = {
         "command": f"KERAS_BACKEND={backend} python -m {' '.join(command)}",
         "returncode": returncode,
+        "reason": reason,
         "seconds": time.monotonic() - begin,
     }
     config = output / name / "config.json"
     if returncode == 0 and config.exists():
         row["results"] = read_json(config)["results"]
     return row
+
+
+def _last_line(path):
+    lines = pathlib.Path(path).read_text(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "It printed nothing.")
 
 
 if __name__ == "__main__":

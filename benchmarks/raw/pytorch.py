@@ -61,7 +61,7 @@ def crop_and_flip(images):
     return padded[every, rows[:, :, None], columns[:, None, :]]
 
 
-def steps(depth, width, images, labels, compiled=False):
+def steps(depth, width, images, labels, compiled=False, mixed=False):
     """Returns a training step and an inference step as functions without arguments."""
     model = ResNet(depth, width).to(DEVICE, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
@@ -73,11 +73,15 @@ def steps(depth, width, images, labels, compiled=False):
     )
     forward = torch.compile(model) if compiled else model
 
+    def autocast():
+        return torch.autocast(DEVICE, torch.bfloat16, enabled=mixed)
+
     def train():
         model.train()
         x = crop_and_flip(torch.from_numpy(images).to(DEVICE))
         y = torch.from_numpy(labels.astype(np.int64)).to(DEVICE)
-        loss = F.cross_entropy(forward(x), y, label_smoothing=network.SMOOTHING)
+        with autocast():
+            loss = F.cross_entropy(forward(x), y, label_smoothing=network.SMOOTHING)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -86,6 +90,7 @@ def steps(depth, width, images, labels, compiled=False):
     @torch.inference_mode()
     def infer():
         model.eval()
-        return forward(torch.from_numpy(images).to(DEVICE)).cpu().numpy()
+        with autocast():
+            return forward(torch.from_numpy(images).to(DEVICE)).float().cpu().numpy()
 
     return train, infer

@@ -97,6 +97,7 @@ def _run(arguments, session):
         "damaged_images": corrupt.names,
         "seconds": speed.total,
         "images_per_second": steps * arguments.batch_size / speed.median if speed.seconds else None,
+        "compile_seconds": speed.compiling,
     }
     return session.finish(model, results, _describe(results), model.name)
 

@@ -53,6 +53,13 @@ class TrainingTime(keras.callbacks.Callback):
         # The first epoch compiles.
         return statistics.median(self.seconds[1:] or self.seconds)
 
+    @property
+    def compiling(self):
+        """Seconds by which the first epoch of this process took longer than the others."""
+        if len(self.seconds) < 2:
+            return None
+        return max(0.0, self.seconds[0] - self.median)
+
 
 def _seconds(path, epochs):
     """The seconds of some epochs, `None` for each where the file does not say them all."""

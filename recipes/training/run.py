@@ -77,6 +77,7 @@ def _run(arguments, session):
         "test_correct": correct,
         "test_images": images,
         "images_per_second": steps * batch_size / speed.median if speed.seconds else None,
+        "compile_seconds": speed.compiling,
         "seconds": speed.total,
     }
     accuracy = f"{correct / images:.2%} ({correct:,} of {images:,})"

@@ -209,6 +209,8 @@ class Session:
         rows = {**rows, "trained parameters": f"{trained:,}", "frozen parameters": f"{frozen:,}"}
         if results["images_per_second"]:
             rows["training"] = f"{results['images_per_second']:,.0f} images/s"
+        if results["compile_seconds"] is not None:
+            rows["compiling"] = f"{results['compile_seconds']:.1f} s, in the first epoch"
         table = Table(show_header=False, box=None, pad_edge=False)
         for row in rows.items():
             table.add_row(*map(Text, row))

@@ -4,6 +4,8 @@ import dataclasses
 import importlib
 import json
 import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -97,11 +99,18 @@ def test_every_part_of_the_gpu_suite_is_a_command_that_exists(tmp_path):
     for backend in gpu.Arguments.backends:
         assert {f"{form}-{backend}-0" for form in gpu.Arguments.forms} <= names
         assert {f"train_step-{backend}", f"memory-{backend}", f"tests-{backend}"} <= names
+        assert f"frameworks-mixed_bfloat16-1024-{backend}" in names
+    # What is worth most comes first.
+    first = [name for name, *_ in gpu.commands(gpu_arguments(tmp_path))][:4]
+    assert first == [f"{form}-jax-0" for form in gpu.Arguments.forms]
 
 
 def test_gpu_suite_reports_what_failed_and_does_not_repeat_what_is_done(tmp_path, monkeypatch):
     marks = tmp_path / "marks"
-    parts = {"good": f"open({str(marks)!r}, 'a').write('x')", "bad": "raise SystemExit(3)"}
+    parts = {
+        "good": f"open({str(marks)!r}, 'a').write('x')",
+        "bad": "raise SystemExit('this is why')",
+    }
     for name, code in parts.items():
         (tmp_path / f"{name}.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -110,7 +119,8 @@ def test_gpu_suite_reports_what_failed_and_does_not_repeat_what_is_done(tmp_path
         with pytest.raises(SystemExit, match=r"Not finished: bad\."):
             gpu.main(gpu_arguments(tmp_path))
     report = json.loads((tmp_path / "out" / "gpu.json").read_text())
-    assert {name: row["returncode"] for name, row in report.items()} == {"good": 0, "bad": 3}
+    assert {name: row["returncode"] for name, row in report.items()} == {"good": 0, "bad": 1}
+    assert report["bad"]["reason"] == "this is why"
     assert marks.read_text() == "x"
 
 
@@ -118,3 +128,50 @@ def test_gpu_suite_begins_nothing_after_its_time(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "commands", lambda _: [("late", "jax", ["late"])])
     with pytest.raises(SystemExit, match="Not finished: late"):
         gpu.main(gpu_arguments(tmp_path, seconds=0))
+
+
+def test_gpu_suite_ends_before_it_begins_without_its_data(tmp_path):
+    arguments = gpu.Arguments(data_dir=tmp_path / "nowhere", output=tmp_path / "out")
+    with pytest.raises(SystemExit, match="nowhere does not exist"):
+        gpu.main(arguments)
+    assert not arguments.output.exists()
+
+
+def test_gpu_suite_stops_a_part_that_takes_too_long(tmp_path, monkeypatch):
+    (tmp_path / "slow.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(gpu, "commands", lambda _: [("slow", "jax", ["slow"])])
+    with pytest.raises(SystemExit, match="Not finished: slow"):
+        gpu.main(gpu_arguments(tmp_path, part_seconds=0.2))
+    report = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    assert report["slow"]["reason"] == "Stopped after 0 s."
+
+
+def test_raw_scripts_are_of_the_same_network():
+    from benchmarks.raw import network
+
+    ours = networks.make("plain", depth=8, width=4)
+    trained = sum(variable.shape.num_elements() for variable in ours.trainable_variables)
+    kernels, channels = [27 * 4], [4]
+    for block in network.blocks(8, 4):
+        kernels += [9 * block.inputs * block.outputs, 9 * block.outputs**2]
+        channels += [block.outputs] * (2 + block.has_convolution_in_shortcut)
+        kernels += [block.inputs * block.outputs] * block.has_convolution_in_shortcut
+    assert trained == sum(kernels) + 2 * sum(channels) + 16 * 10 + 10
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_frameworks_take_turns_with_this_library(precision, tmp_path):
+    # Wide enough for raw PyTorch, whose narrow strided 1x1 convolutions crash on some processors.
+    options = "--depth 8 --width 8 --rounds 1 --batch-size 8 --expansion 2".split()
+    options += ["--precision", precision, "--output", str(tmp_path)]
+    options += ["--raw", "raw torch", "raw jax", "raw tensorflow"]
+    command = [sys.executable, "-m", "benchmarks.frameworks", *options]
+    done = subprocess.run(command, cwd=gpu._ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (path,) = tmp_path.glob("frameworks-*.json")
+    rows = json.loads(path.read_text())["rows"]
+    raw = {"raw torch"} if precision != "float32" else {"raw torch", "raw jax", "raw tensorflow"}
+    assert rows["training"].keys() == raw | {"plain", "compact-x2", "full-x2"}
+    assert rows["inference"].keys() == raw | {"plain", "folded-x2", "folded+bn-x2"}
+    assert rows["training"]["raw torch"]["ratio to raw torch"] == 1
