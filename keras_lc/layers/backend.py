@@ -41,6 +41,11 @@ def convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_format)
         outputs = in_native_order(operation, inputs, kernel, data_format=data_format, **geometry)
         if bias is None:
             return outputs
+        if keras.backend.backend() == "tensorflow" and channels_last:
+            import tensorflow as tf
+
+            # TensorFlow computes this one, and a ReLU behind it, within the convolution.
+            return tf.nn.bias_add(outputs, bias)
     return outputs + ops.reshape(bias, (1, 1, 1, -1) if channels_last else (1, -1, 1, 1))
 
 
