@@ -1,9 +1,10 @@
-"""Images per second of the input pipeline alone, and of training with it.
+"""Images per second of the input pipeline alone, of `fit`, and of its steps alone.
 
     KERAS_BACKEND=jax python -m benchmarks.input_pipeline --data-dir cifar10-jpeg
 
-Input is no bottleneck where the first number is several times the second. Writes JSON to
-benchmarks/results/.
+Epochs of `fit` take turns with as many steps on one batch. Input is no bottleneck where the first
+number is several times the others; what `fit` does beside its steps is the rest of the ratio to 1.
+Writes JSON to benchmarks/results/.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ class Arguments:
     name: str = "compact-x128"
     batch_size: int = 256
     epochs: int = 3
-    """Epochs of training; the first compiles, and is not counted."""
+    """Epochs of training, after one that compiles."""
     images: int | None = None
     """Train on that many images only."""
     output: pathlib.Path = RESULTS
@@ -45,40 +46,51 @@ def main(arguments):
         batches[i]
     alone = images / (time.perf_counter() - begin)
 
-    model = networks.make(arguments.name)
-    clock = _Epochs()
-    model.fit(
-        x, y, batch_size=arguments.batch_size, epochs=arguments.epochs, callbacks=[clock], verbose=0
-    )
-    training = images * (arguments.epochs - 1) / sum(clock.seconds[1:])
-
     step = training_step(networks.make(arguments.name), arguments.batch_size)
-    for _ in range(3):
-        step()
-    begin = time.perf_counter()
-    for _ in range(10):
-        step()
-    one_batch = 10 * arguments.batch_size / (time.perf_counter() - begin)
-    rows = {"input alone": alone, "training": training, "steps on one batch": one_batch}
+    turns = _Turns(step, batches.num_batches)
+    networks.make(arguments.name).fit(
+        x,
+        y,
+        batch_size=arguments.batch_size,
+        epochs=arguments.epochs + 1,
+        callbacks=[turns],
+        verbose=0,
+    )
+    # The first of each compiles.
+    epochs, steps = turns.epochs[1:], turns.steps[1:]
+    rows = {
+        "input alone": alone,
+        "training": images / statistics.median(epochs),
+        "steps on one batch": images / statistics.median(steps),
+    }
     for name, value in rows.items():
         print(f"{name:20} {value:12,.0f} images/s")
-    rows["training / steps"] = training / one_batch
-    rows["compile seconds"] = clock.seconds[0] - statistics.median(clock.seconds[1:])
+    ratios = [of_steps / of_epoch for of_epoch, of_steps in zip(epochs, steps, strict=True)]
+    rows["training / steps"] = statistics.median(ratios)
+    rows["ratios"] = ratios
+    rows["compile seconds"] = turns.epochs[0] - statistics.median(epochs)
     print(f"{'training / steps':20} {rows['training / steps']:12.2f}")
     print(f"{'compiling':20} {rows['compile seconds']:12.1f} s")
     print(write("benchmarks.input_pipeline", arguments, rows, arguments.output))
 
 
-class _Epochs(keras.callbacks.Callback):
-    def __init__(self):
+class _Turns(keras.callbacks.Callback):
+    """Times each epoch, and after it as many steps alone."""
+
+    def __init__(self, step, number):
         super().__init__()
-        self.seconds = []
+        self.epochs, self.steps = [], []
+        self._step, self._number = step, number
 
     def on_epoch_begin(self, epoch, logs=None):
         self._begin = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.perf_counter() - self._begin)
+        self.epochs.append(time.perf_counter() - self._begin)
+        begin = time.perf_counter()
+        for _ in range(self._number):
+            self._step()
+        self.steps.append(time.perf_counter() - begin)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def made(devices, optimizer, batch_norm=False, seed=1):
         x = keras.layers.Rescaling(1 / 64, offset=-2.0)(x)
         x = keras_lc.LCConv2D(4, 3, expansion=2, seed=seed, name="conv1")(x)
         if batch_norm:
-            x = keras.layers.BatchNormalization(name="bn")(x)
+            x = keras_lc.layers.BatchNormalization(name="bn")(x)
         x = keras.layers.ReLU()(x)
         x = keras_lc.LCConv2D(4, 3, expansion=2, frozen=False, seed=seed + 1, name="conv2")(x)
         x = keras.layers.GlobalAveragePooling2D()(x)
