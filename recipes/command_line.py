@@ -5,7 +5,17 @@ import shlex
 import sys
 from collections.abc import Callable
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+_FREE_SPACE = "Free space"
+# What one does where a file cannot be written.
+_REMEDIES = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EFBIG: _FREE_SPACE,
+    errno.EROFS: "Make it writable",
+    errno.EACCES: "Give access to it",
+    errno.EPERM: "Give access to it",
+    errno.EIO: "Mend the disk",
+}
 
 
 def command_words(settings: dict) -> list[str]:
@@ -33,11 +43,11 @@ def run_command(main: Callable[[], None]) -> None:
         print("\nStopped.")
         sys.exit(130)
     except OSError as error:
-        if not is_disk_error(error):
+        if (remedy := remedy_of(error)) is None:
             raise
-        raise SystemExit(f"{error}. Free space, then call again: {this_command()}") from None
+        raise SystemExit(f"{error}. {remedy}, then call again: {this_command()}") from None
 
 
-def is_disk_error(error: OSError) -> bool:
-    """Returns whether a file could not be written for want of space, or of a disk in order."""
-    return error.errno in _DISK_ERRORS
+def remedy_of(error: BaseException | None) -> str | None:
+    """Returns what one does where a file could not be written; `None` for other errors."""
+    return _REMEDIES.get(error.errno) if isinstance(error, OSError) else None

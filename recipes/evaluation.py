@@ -77,8 +77,7 @@ def _load(config, data_dir):
         arguments["dataset"], data_dir=data_dir, download=arguments["download"]
     )
     found = images.describe(dataset, data_dir)
-    # Runs from before fingerprints were written have none.
-    then = config.get("data", found)
+    then = config["data"]
     if found["fingerprint"] != then["fingerprint"]:
         raise SystemExit(
             f"The run was trained on other images: {then} then, {found} now. Pass the --data-dir "

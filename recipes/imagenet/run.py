@@ -28,7 +28,7 @@ def run(arguments) -> dict | None:
     keep_from_gpus()
     name = arguments.preset or "imagenet"
     with Session(arguments, "recipes.imagenet", name, writes=arguments.preview is None) as session:
-        return _run(arguments, session)
+        return session.make_up() if session.finished else _run(arguments, session)
 
 
 def _run(arguments, session):
@@ -99,7 +99,7 @@ def _run(arguments, session):
         "images_per_second": steps * arguments.batch_size / speed.median if speed.seconds else None,
         "compile_seconds": speed.compiling,
     }
-    return session.finish(model, results, _describe(results), model.name)
+    return session.finish(model, results, _describe(results))
 
 
 def _steps(arguments, images):

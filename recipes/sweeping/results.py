@@ -66,11 +66,10 @@ def _evaluation(folder, config, broken):
 
 
 def _row(name, config, evaluation):
-    data = config.get("data") or evaluation.get("data", {})
+    data = config["data"]
     found = {
-        # What runs of recipes.imagenet, and those of before there was a choice, do not name.
+        # Which runs of recipes.imagenet do not name.
         "dataset": "imagenet",
-        "network": "cifar_resnet",
         **config["arguments"],
         **config["results"],
         "top5_accuracy": config["results"].get("test_top5"),

@@ -103,8 +103,6 @@ def _check(arguments):
         raise SystemExit(
             f"{output} holds a run already. Pass --resume to go on with it, or another --output."
         )
-    if (output / "model.keras").exists():
-        raise SystemExit(f"The run in {output} is finished: see its config.json.")
     then, now = before["arguments"], as_json(arguments)
     changed = [
         f"--{name.replace('_', '-')}: {then.get(name)} then, {value} now"
@@ -142,8 +140,7 @@ def record(before: dict | None, now: dict) -> dict:
     if before is None:
         return now
     then, found = before.get("data", {}), now.get("data", {})
-    # Runs from before fingerprints were written have none.
-    if then.get("fingerprint", found.get("fingerprint")) != found.get("fingerprint"):
+    if then.get("fingerprint") != found.get("fingerprint"):
         raise SystemExit(f"The run was started with other images: {then} then, {found} now.")
     first = {name: before.get(name) for name in ENVIRONMENT}
     part = {name: now[name] for name in ENVIRONMENT}

@@ -24,7 +24,7 @@ def run(arguments) -> dict:
     """
     name = f"{arguments.dataset}-{arguments.spatial}"
     with Session(arguments, "recipes.train", name) as session:
-        return _run(arguments, session)
+        return session.make_up() if session.finished else _run(arguments, session)
 
 
 def _run(arguments, session):
@@ -81,9 +81,7 @@ def _run(arguments, session):
         "seconds": speed.total,
     }
     accuracy = f"{correct / images:.2%} ({correct:,} of {images:,})"
-    return session.finish(
-        model, results, {"test accuracy": accuracy}, f"{model.name}, {dataset.name}"
-    )
+    return session.finish(model, results, {"test accuracy": accuracy})
 
 
 def _batches(model, dataset, batch_size, first_epoch):

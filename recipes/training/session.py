@@ -1,6 +1,7 @@
 """All that surrounds the `fit` of a training run: devices, folder, Ctrl-C, files."""
 
 import contextlib
+import functools
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -12,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 import keras_lc
-from recipes.command_line import is_disk_error
-from recipes.files import write_checked
+from recipes.command_line import remedy_of
+from recipes.files import check_whole, read_state, write_checked
+from recipes.finished import read_run
 from recipes.training.callbacks import InterruptBetweenBatches
 from recipes.training.environment import device, environment
 from recipes.training.folder import (
@@ -78,17 +80,18 @@ class Session:
     def __exit__(self, kind, error, traceback):
         self._held.close()
         if kind is KeyboardInterrupt:
-            self.say(f"\nStopped. {self._way_on()}")
+            self.say(f"\nStopped. {self._way_on('Go on with')}")
             sys.exit(130)
-        if isinstance(error, OSError) and is_disk_error(error):
-            raise SystemExit(f"{error}. Free space, then: {self._way_on()}") from None
+        if (remedy := remedy_of(error)) is not None:
+            way_on = self._way_on(f"{remedy}, then go on with")
+            raise SystemExit(f"{error}. {way_on}") from None
 
-    def _way_on(self):
+    def _way_on(self, what):
         if self.output is None:
             return "Nothing was written."
         if self._finished:
             return f"The run is finished: {self.output / 'model.keras'}"
-        return f"Go on with: {resume_command(self._module, self.output)}"
+        return f"{what}: {resume_command(self._module, self.output)}"
 
     def batch_size(self, images: int) -> int:
         """Returns the images of one step in this process, of `images` at the most."""
@@ -176,14 +179,40 @@ class Session:
         finally:
             interrupt.disarm()
 
-    def finish(self, model, results: dict, rows: dict[str, str], title: str) -> dict:
+    @property
+    def finished(self) -> bool:
+        """Whether the run that is to go on is finished already; see `make_up`."""
+        return self._writes and (self.output / "model.keras").exists()
+
+    def make_up(self) -> dict:
+        """Writes what a finished run lacks, since it was killed then or is asked for more.
+
+        Returns:
+            The results of the run.
+        """
+        file = self.output / "model.keras"
+        config = read_run(self.output)
+        if config is None:
+            raise SystemExit(
+                f"{file} is there, and no results in the config.json beside it. Put that back, or "
+                "pass another --output."
+            )
+        check_whole(file)
+        self._finished = True
+        self.say(f"The run in {self.output} is finished: see its config.json.")
+        missing = [path for path in self._decoration() if not path.exists()]
+        if missing and self.devices.is_first:
+            model = keras.saving.load_model(file)
+            self._decorate(model, read_state(file)["history"], missing)
+        return config["results"]
+
+    def finish(self, model, results: dict, rows: dict[str, str]) -> dict:
         """Writes the files of a finished run and prints its results.
 
         Args:
             model: The trained `keras.Model`.
             results: Dict for `config.json`.
             rows: Dict of strings, names of results and what is printed of them.
-            title: String, the heading of `curves.png`.
 
         Returns:
             The results, with the numbers of the model's parameters.
@@ -196,15 +225,7 @@ class Session:
         # A run with a model is finished, and cannot be resumed. What follows may fail.
         self.checkpoints.finish(self.output / "model.keras")
         self._finished = True
-        self._try_to_write(
-            self.output / "curves.png",
-            lambda path: keras_lc.analysis.plot_curves(self.checkpoints.history, path, title),
-        )
-        if self._arguments.export:
-            form = self._arguments.export_format
-            exported = self.output / _EXPORTED[form]
-            if self._try_to_write(exported, lambda path: keras_lc.export(model, path, format=form)):
-                self.say(f"Exported and verified: {exported}")
+        self._decorate(model, self.checkpoints.history, self._decoration())
 
         rows = {**rows, "trained parameters": f"{trained:,}", "frozen parameters": f"{frozen:,}"}
         if results["images_per_second"]:
@@ -216,6 +237,25 @@ class Session:
             table.add_row(*map(Text, row))
         self._console.print(table)
         return results
+
+    def _decoration(self):
+        """The paths of what is written after the model, and may fail."""
+        names = ["curves.png"]
+        if self._arguments.export:
+            names.append(_EXPORTED[self._arguments.export_format])
+        return [self.output / name for name in names]
+
+    def _decorate(self, model, history, paths):
+        for path in paths:
+            if path.name == "curves.png":
+                dataset = getattr(self._arguments, "dataset", None)
+                title = ", ".join(filter(None, [model.name, dataset]))
+                plot = functools.partial(keras_lc.analysis.plot_curves, history, title=title)
+                self._try_to_write(path, plot)
+                continue
+            export = functools.partial(keras_lc.export, model, format=self._arguments.export_format)
+            if self._try_to_write(path, export):
+                self.say(f"Exported and verified: {path}")
 
     def _try_to_write(self, path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> bool:
         """Returns whether it could be written; what fails must not cost the model."""

@@ -115,11 +115,13 @@ def test_equal_arguments_give_equal_runs(finished, folder, tmp_path):
     assert first == second
 
 
-def test_finished_run_is_not_overwritten(finished, folder):
+def test_finished_run_is_not_overwritten(finished, folder, capsys):
+    before = {path.name: path.read_bytes() for path in finished[0].iterdir()}
     with pytest.raises(SystemExit, match="holds a run already"):
         run(arguments(folder, finished[0]))
-    with pytest.raises(SystemExit, match="is finished"):
-        run(arguments(folder, finished[0], resume=True))
+    assert run(arguments(folder, finished[0], resume=True)) == finished[1]
+    assert "is finished" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in finished[0].iterdir()} == before
 
 
 def command(folder, output, *more):
