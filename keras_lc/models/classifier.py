@@ -253,17 +253,7 @@ def image_input(
     `low_resolution` says whose statistics stand for a `mean` and `std` of `None`: CIFAR-10's, or
     else ImageNet's.
     """
-    if not isinstance(input_shape, tuple | list) or len(input_shape) != 3:
-        raise ValueError(
-            "`input_shape` must have 3 axes, without the batch. "
-            f"Received: input_shape={input_shape!r}"
-        )
-    if data_format == "channels_first" and input_shape[0] not in (1, 3) and input_shape[2] == 3:
-        # Else the network would take the rows for channels, and say nothing.
-        raise ValueError(
-            "`input_shape` must be (channels, height, width) with "
-            f"data_format='channels_first'. Received: input_shape={tuple(input_shape)}"
-        )
+    _check_input_shape(input_shape, data_format)
     inputs = keras.Input(shape=input_shape, name="images")
     x = inputs
     # Never in half precision: a pixel value has more digits than bfloat16.
@@ -292,6 +282,40 @@ def image_input(
             name="normalization",
         )(x)
     return inputs, x
+
+
+def _check_input_shape(input_shape, data_format):
+    if not isinstance(input_shape, tuple | list) or len(input_shape) != 3:
+        raise ValueError(
+            "`input_shape` must have 3 axes, without the batch. "
+            f"Received: input_shape={input_shape!r}"
+        )
+    if data_format not in ("channels_last", "channels_first"):
+        raise ValueError(
+            "`data_format` must be 'channels_last' or 'channels_first'. "
+            f"Received: data_format={data_format!r}"
+        )
+    is_last = data_format == "channels_last"
+    opposite, middle, channels = input_shape if is_last else reversed(input_shape)
+    if channels is None or _are_reversed(opposite, middle, channels):
+        # Else the network would take the rows for channels, and say nothing.
+        axes = "height, width, channels" if is_last else "channels, height, width"
+        raise ValueError(
+            f"`input_shape` must be ({axes}) with data_format={data_format!r}, and the number of "
+            f"channels must be known. Received: input_shape={tuple(input_shape)}"
+        )
+
+
+def _are_reversed(opposite, middle, channels):
+    """Returns whether the axis of channels is rather a side of a picture.
+
+    Then the opposite one is like channels, and the two others are like the sides of a picture.
+    Few rows with many channels are legal: a signal, a small board.
+    """
+    of_colours = (1, 2, 3, 4)
+    if opposite not in of_colours or middle is None or channels in of_colours:
+        return False
+    return max(middle, channels) <= 2 * min(middle, channels)
 
 
 def classifier_head(x, classes, activation, seed, data_format, hidden=None):

@@ -34,7 +34,10 @@ def _run(arguments, session):
 
     with in_one_line():
         dataset = keras_lc.data.load(
-            arguments.dataset, data_dir=arguments.data_dir, download=arguments.download
+            arguments.dataset,
+            data_dir=arguments.data_dir,
+            download=arguments.download,
+            data_format="channels_last",
         )
         data = describe(dataset, arguments.data_dir)
         if arguments.subset is not None:

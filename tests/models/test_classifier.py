@@ -1,6 +1,7 @@
 """`fit` without `compile`, on every kind of data."""
 
 import dataclasses
+import re
 import warnings
 
 import keras
@@ -649,3 +650,52 @@ def test_a_file_that_cannot_be_loaded_is_not_written(name, tmp_path):
         model.save(tmp_path / name)
     assert (tmp_path / name).read_text() == "old"
     model.save_weights(tmp_path / "model.weights.h5")
+
+
+def inputs_of(shape, data_format, include_preprocessing=True):
+    return image_input(shape, include_preprocessing, None, None, None, 1, data_format)[0]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 32, 32), (1, 28, 28), (4, 64, 64), (2, 8, 8), (3, 480, 640), (3, 64, 32), (32, 32, None)],
+)
+@pytest.mark.parametrize("include_preprocessing", [True, False])
+def test_rows_are_not_taken_for_channels(shape, include_preprocessing):
+    reversed_shape = shape[::-1]
+    for given, data_format, axes in (
+        (shape, "channels_last", "height, width, channels"),
+        (reversed_shape, "channels_first", "channels, height, width"),
+    ):
+        message = rf"\({axes}\) with data_format='{data_format}'.*{re.escape(str(given))}"
+        with pytest.raises(ValueError, match=message):
+            inputs_of(given, data_format, include_preprocessing)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (32, 32, 16), (None, None, 3), (None, None, 16), (32, 32, 3), (28, 28, 1), (3, 3, 3),
+        (1, 128, 16), (1, None, 40), (3, 32, 3), (2, 64, 2), (3, 3, 8), (5, 32, 32),
+    ],
+)  # fmt: skip
+def test_shapes_that_may_be_meant_are_taken(shape):
+    assert inputs_of(shape, "channels_last").shape == (None, *shape)
+    assert inputs_of(shape[::-1], "channels_first").shape == (None, *shape[::-1])
+
+
+@pytest.mark.once
+def test_an_unknown_data_format_is_refused():
+    with pytest.raises(ValueError, match=r"`data_format` must be .*'channels-last'"):
+        inputs_of((32, 32, 3), "channels-last")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("build", [keras_lc.CIFARResNet, keras_lc.ResNet, keras_lc.MobileNetV2])
+def test_every_builder_refuses_shapes_of_other_axes(build):
+    with pytest.raises(ValueError, match=r"\(height, width, channels\).*\(3, 32, 32\)"):
+        build(input_shape=(3, 32, 32), data_format="channels_last")
+    with pytest.raises(ValueError, match=r"\(channels, height, width\).*\(32, 32, 1\)"):
+        build(input_shape=(32, 32, 1), data_format="channels_first")
