@@ -74,7 +74,10 @@ def _load(config, data_dir):
     arguments = config["arguments"]
     data_dir = data_dir or arguments["data_dir"]
     dataset = keras_lc.data.load(
-        arguments["dataset"], data_dir=data_dir, download=arguments["download"]
+        arguments["dataset"],
+        data_dir=data_dir,
+        download=arguments["download"],
+        data_format="channels_last",
     )
     found = images.describe(dataset, data_dir)
     then = config["data"]

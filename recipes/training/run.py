@@ -34,12 +34,21 @@ def _run(arguments, session):
 
     with in_one_line():
         dataset = keras_lc.data.load(
-            arguments.dataset, data_dir=arguments.data_dir, download=arguments.download
+            arguments.dataset,
+            data_dir=arguments.data_dir,
+            download=arguments.download,
+            data_format="channels_last",
         )
         data = describe(dataset, arguments.data_dir)
         if arguments.subset is not None:
             dataset = take_subset(dataset, arguments.subset)
-    batch_size = session.batch_size(len(dataset.x_train))
+    images = len(dataset.x_train)
+    if arguments.batch_size > images:
+        raise SystemExit(
+            f"--batch-size must be from 1 to the number of training images, {images}. "
+            f"Received: {arguments.batch_size}"
+        )
+    batch_size = session.batch_size(images)
     steps = len(dataset.x_train) // batch_size
     model, first_epoch = session.start(
         lambda: build(arguments, dataset),

@@ -195,3 +195,9 @@ def test_other_spatial_operators_train(spatial, folder, tmp_path):
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(SystemExit, match="nowhere"):
         run(Arguments(dataset="mine", data_dir=tmp_path / "nowhere", output=tmp_path / "out"))
+
+
+@pytest.mark.once
+def test_a_batch_of_more_images_than_there_are_is_refused(folder, tmp_path):
+    with pytest.raises(SystemExit, match=r"--batch-size must be .* images, 72\. Received: 5000"):
+        run(arguments(folder, tmp_path / "run", batch_size=5000))
