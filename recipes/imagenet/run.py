@@ -4,13 +4,14 @@ import keras
 import numpy as np
 
 import keras_lc
-from recipes.checks import in_one_line
-from recipes.imagenet import sources
-from recipes.imagenet.input import AUGMENTATIONS, Batches, Corrupt, keep_from_gpus
-from recipes.imagenet.network import build
-from recipes.training.callbacks import TrainingTime
-from recipes.training.environment import on_gpu
-from recipes.training.session import Session
+
+from ..common.callbacks import TrainingTime
+from ..common.checks import in_one_line
+from ..common.environment import on_gpu
+from ..common.session import Session
+from . import sources
+from .input import AUGMENTATIONS, Batches, Corrupt, keep_from_gpus
+from .network import build
 
 _COLUMNS = 8
 _TOP = 5

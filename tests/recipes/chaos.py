@@ -35,10 +35,11 @@ import tensorflow  # noqa: F401
 import tyro
 
 # And TensorFlow: before processes are forked, which need not import it again.
-import recipes.evaluation
-import recipes.training.run  # noqa: F401
-from recipes import evaluate, train
-from recipes.command_line import run_command
+import recipes.evaluate.run
+import recipes.train.run  # noqa: F401
+from recipes.common.command_line import run_command
+from recipes.evaluate import command as evaluate
+from recipes.train import command as train
 
 EPOCHS = 4
 # What TensorFlow prints while it starts, and Keras' `fit` and the command when all is well.
