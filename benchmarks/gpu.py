@@ -19,7 +19,7 @@ import time
 
 import tyro
 
-from recipes.files import read_json, write_json
+from recipes.common.files import read_json, write_json
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _FORMS = {

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 import keras_lc
-from recipes.files import write_json
-from recipes.training.environment import environment
+from recipes.common.environment import environment
+from recipes.common.files import write_json
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 

@@ -18,8 +18,8 @@ import keras_lc
 from benchmarks import networks
 from benchmarks.allocations import peak_of
 from benchmarks.measure import RESULTS, images_and_labels, in_child, write
-from recipes.command_line import command_words
-from recipes.training.environment import on_gpu
+from recipes.common.command_line import command_words
+from recipes.common.environment import on_gpu
 
 # The first steps compile, and make the optimizer's variables.
 _WARM_UP = 2

@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks import networks
 from benchmarks.liveness import peak_of_step
 from benchmarks.measure import RESULTS, in_child, write
-from recipes.command_line import command_words
+from recipes.common.command_line import command_words
 
 FORMS = ("plain", "full", "compact", "learnable", "two-layer", "two-layer-learnable")
 _SLOTS = {"sgd": 1, "lamb": 2}

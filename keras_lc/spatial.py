@@ -6,6 +6,7 @@ and takes any of these.
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 
 import keras
@@ -31,12 +32,42 @@ class SpatialOperator:
     """Base class: a description of a layer, to be put at each spatial place of a topology.
 
     Subclasses are frozen dataclasses whose fields are their configuration, and build the layer in
-    `layer(filters, seed, **geometry)`.
+    `layer(filters, seed, **geometry)`. Two operators that make different networks must have
+    different names.
     """
 
     #: Whether the operator leaves each channel to itself, so that it can stand only between the
     #: 1×1 convolutions of a bottleneck.
     only_in_bottlenecks = False
+
+    @property
+    def name(self) -> str:
+        """The operator's name in those of networks, tables and curves: `"frozen"`, `"lc_x8"`.
+
+        By default it is the class' name with all fields that differ from their defaults, but for
+        the seed, which is no property of a network. `""` for the plain operator.
+        """
+        return _joined(*self._words())
+
+    def _words(self, *told_otherwise):
+        """The class' word, and the fields but for some."""
+        # Of this very class: another name tells a subclass apart.
+        words = [vars(type(self)).get("_word", _snake_case(type(self).__name__))]
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("seed", *told_otherwise) and value != _default(field):
+                words.append(_snake_case(f"{field.name}_{_text(value)}"))
+        return words
+
+    def network_name(self, family: str, size: str = "", width: str = "") -> str:
+        """Returns the name of a network with this operator, after the papers.
+
+        Args:
+            family: String: `"resnet"`.
+            size: String: `"20"`, `"18d"`; the depth and what else the topology is known by.
+            width: String: `"16"`, where the papers write it.
+        """
+        return _joined(family, size, width, self.name)
 
     def __call__(self, x, filters, kernel_size, strides, seed, data_format, name, groups=1):
         """Applies the operator with PyTorch's padding, `kernel_size // 2` on every side.
@@ -109,6 +140,8 @@ Topology = Callable[[keras.KerasTensor, SpatialOperator], keras.KerasTensor]
 class Learned(SpatialOperator):
     """A plain convolution, trained as usual: the papers' baseline."""
 
+    _word = ""
+
     def layer(self, filters, seed, **geometry):
         return Conv2D(filters, use_bias=False, kernel_initializer=FanInUniform(seed), **geometry)
 
@@ -175,6 +208,20 @@ class LC(SpatialOperator):
                     f"Received: frozen={self.frozen}, between={self.between!r}"
                 )
 
+    @property
+    def name(self):
+        return _joined(self._kind, f"x{self.expansion}")
+
+    @property
+    def _kind(self):
+        """The name without the expansion. A compact network is the same one, and so called."""
+        word, *others = self._words("expansion", "frozen", "compact", "between", "shared")
+        learnable = None if self.frozen else "learnable"
+        return _joined(word, learnable, self.between, "shared" if self.shared else None, *others)
+
+    def network_name(self, family, size="", width=""):
+        return _joined(family, self._kind, size, f"{width}x{self.expansion}")
+
     def layer(self, filters, seed, **geometry):
         options = dict(expansion=self.expansion, frozen=self.frozen, seed=seed, **geometry)
         if self.between is not None:
@@ -219,6 +266,10 @@ class GramLimit(SpatialOperator):
     def __post_init__(self):
         check_expansion(self.expansion)
 
+    @property
+    def name(self):
+        return _joined(*self._words("expansion"), f"x{self.expansion}")
+
     def layer(self, filters, seed, **geometry):
         return GramLimitConv2D(
             filters, use_bias=False, expansion=self.expansion, seed=seed, **geometry
@@ -257,6 +308,7 @@ class MaxPool(SpatialOperator):
     """
 
     only_in_bottlenecks = True
+    _word = "max"
 
     def __call__(self, x, filters, kernel_size, strides, seed, data_format, name, groups=1):
         if _channels(x, data_format) != filters:
@@ -305,6 +357,28 @@ class Hybrid(SpatialOperator):
 
     def is_normalized(self, strides):
         return strides > 1
+
+
+def _joined(*words):
+    return "_".join(filter(None, words))
+
+
+def _snake_case(text):
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).replace("-", "minus")
+    return re.sub(r"\W+", "_", words).strip("_").lower()
+
+
+def _text(value):
+    if isinstance(value, bool | int | float | str | tuple | None):
+        return str(value)
+    # Which may hold an address in memory.
+    return getattr(value, "__name__", type(value).__name__)
+
+
+def _default(field):
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def _channels(x, data_format):

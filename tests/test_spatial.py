@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import pytest
 import keras_lc
 from keras_lc import spatial
 from keras_lc.layers.accelerated import keras_class
+from keras_lc.layers.shared_basis import SharedBasis
 from tests import oracles
 
 
@@ -29,6 +32,72 @@ def test_operators_have_names_and_layers(name, operator, layer):
     assert spatial.get(operator) is operator
     found = layer_of(operator, strides=2).get_layer("conv")
     assert keras_class(found) is layer and not found.use_bias
+
+
+@dataclasses.dataclass(frozen=True)
+class MyBlur(spatial.SpatialOperator):
+    radius: float = 1.0
+    kind: str | None = None
+    seed: int | None = None
+
+    def layer(self, filters, seed, **geometry):
+        return keras.layers.Conv2D(filters, use_bias=False, **geometry)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaledLC(spatial.LC):
+    scale: float = 1.0
+
+
+class Plain(spatial.Learned):
+    pass
+
+
+NAMES = {
+    "": spatial.Learned(),
+    "plain": Plain(),
+    "frozen": spatial.Frozen(),
+    "lc_x1": spatial.LC(),
+    "lc_x8": spatial.LC(8),
+    "lc_learnable_x8": spatial.LC(8, frozen=False),
+    "lc_relu_x8": spatial.LC(8, between="relu"),
+    "lc_learnable_bn_relu_x8": spatial.LC(8, frozen=False, between="bn_relu"),
+    "lc_shared_x8": spatial.LC(8, shared=True),
+    "scaled_lc_x8": ScaledLC(8),
+    "scaled_lc_scale_minus0_5_x8": ScaledLC(8, scale=-0.5),
+    "scaled_lc_scale_0_5_x8": ScaledLC(8, scale=0.5),
+    "gram_limit_x8": spatial.GramLimit(8),
+    "max": spatial.MaxPool(),
+    "hybrid": spatial.Hybrid(),
+    "my_blur": MyBlur(),
+    "my_blur_radius_2_5_kind_box": MyBlur(2.5, "box"),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", NAMES)
+def test_operators_name_themselves(name):
+    assert NAMES[name].name == name
+
+
+@pytest.mark.once
+def test_what_makes_no_other_network_is_in_no_name():
+    assert spatial.LC(8, compact=True, seed=3).name == "lc_x8"
+    assert spatial.Frozen(seed=3).name == "frozen" and MyBlur(seed=3).name == "my_blur"
+
+
+@pytest.mark.once
+def test_names_hold_no_addresses():
+    assert MyBlur(kind=object()).name == "my_blur_kind_object"
+    assert MyBlur(kind=abs).name == "my_blur_kind_abs"
+    assert spatial.LC(8, shared=SharedBasis(size=9, seed=1)).name == "lc_shared_x8"
+
+
+@pytest.mark.once
+def test_names_of_networks_are_told_apart_by_their_operators():
+    for size, width in (("20", "16"), ("18d", ""), ("", "")):
+        names = {operator.network_name("resnet", size, width) for operator in NAMES.values()}
+        assert len(names) == len(NAMES)
 
 
 def test_strided_operators_pad_every_side_as_pytorch_does():

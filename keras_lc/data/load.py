@@ -4,6 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import keras
+
 from keras_lc.data import cifar, digits, idx, image_folder, svhn, tfds_source
 from keras_lc.data.dataset import Dataset
 from keras_lc.data.resize import resize
@@ -19,6 +21,7 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
     progress: bool = True,
+    data_format: str | None = None,
 ) -> Dataset:
     """Loads a dataset into memory.
 
@@ -45,12 +48,15 @@ def load(
             `downloads/manual`.
         download: Whether TensorFlow Datasets may download what is not there, into its own folder.
         progress: Whether to show progress bars.
+        data_format: `"channels_last"`, the one there is. Defaults to Keras' setting, and where
+            that is another, the images would not fit the networks.
 
     Returns:
         The `Dataset`: uint8 images, int32 labels, class names and statistics.
 
     Raises:
-        ValueError: If the name is unknown, or files are damaged or are not what they should be.
+        ValueError: If the name is unknown, files are damaged or are not what they should be, or
+            the data format is not `"channels_last"`.
         FileNotFoundError: If the data is nowhere; the message lists each place and how to get it.
         ImportError: If a package is missing; the message says what to install.
 
@@ -64,6 +70,7 @@ def load(
         - [The Power of Linear Combinations: Learning with Random Convolutions](
           https://arxiv.org/abs/2301.11360), Appendix A, for the size of Fashion-MNIST.
     """
+    _check_data_format(data_format)
     if data_dir is not None and download:
         raise ValueError(
             "`data_dir` is only read, so it cannot be combined with `download=True`, which "
@@ -86,6 +93,16 @@ def load(
             dataset, x_train=resize(dataset.x_train, 32), x_test=resize(dataset.x_test, 32)
         )
     return dataset
+
+
+def _check_data_format(data_format: str | None) -> None:
+    given = data_format or keras.config.image_data_format()
+    if given != "channels_last":
+        whose = "" if data_format else ", Keras' setting"
+        raise ValueError(
+            "Images are (n, height, width, channels): pass data_format='channels_last', here and "
+            f"to the network. Received: data_format={given!r}{whose}"
+        )
 
 
 def _load_from(name: str, path: Path, progress: bool) -> Dataset:

@@ -31,6 +31,15 @@ class PartOfBatches(keras.utils.PyDataset):
     def __getitem__(self, index):
         return _part(self._batches[index], self._parts, self._part)
 
+    @property
+    def epoch(self):
+        """Integer, the epoch whose batches it gives."""
+        return self._batches.epoch
+
+    def start_epoch(self, epoch: int) -> None:
+        """Gives the batches of this epoch from now on."""
+        self._batches.start_epoch(epoch)
+
     def on_epoch_end(self):
         self._batches.on_epoch_end()
 

@@ -53,7 +53,9 @@ def CIFARResNet(
         data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
         seed: Integer that determines all initial weights and frozen filters, the augmentation
             and the order of the images in `fit`: the same under every backend. `None` draws one.
-        name: String.
+        name: String. Defaults to the paper's, or one after it, by which networks of other shape or
+            operator are told apart: `resnet_lc_20_16x128`, `resnet_20_16_frozen`,
+            `resnet_lc_learnable_20_16x8_k5`. A compact network is the same one.
 
     Returns:
         A `Classifier`: a `keras.Model` whose `fit` has a default recipe.
@@ -94,7 +96,7 @@ def CIFARResNet(
 
     def topology(x, spatial):
         build = Builder(spatial, kernel_size, seed, data_format)
-        x = build.spatial_conv(x, width, 1, "stem_conv")
+        x = build.for_stem(kernel_size).spatial_conv(x, width, 1, "stem_conv")
         x = build.batch_norm(x, "stem_bn")
         x = keras.layers.ReLU(name="stem_relu")(x)
         for stage in range(_STAGES):
@@ -106,7 +108,10 @@ def CIFARResNet(
 
     x = topology(x, spatial.for_network(topology, x, seed))
     outputs = classifier_head(x, classes, classifier_activation, seed, data_format)
-    return Classifier(inputs, outputs, seed=seed, name=name or _model_name(depth, width, spatial))
+    if name is None:
+        name = spatial.network_name("resnet", str(depth), str(width))
+        name += "" if kernel_size == 3 else f"_k{kernel_size}"
+    return Classifier(inputs, outputs, seed=seed, name=name)
 
 
 def ResNetLC(
@@ -177,11 +182,3 @@ def _blocks_per_stage(depth):
     if not isinstance(depth, numbers.Integral) or depth < 8 or (depth - 2) % 6:
         raise ValueError(f"`depth` must be 6n + 2: 8, 14, 20, 26, 32, … Received: depth={depth!r}")
     return (depth - 2) // 6
-
-
-def _model_name(depth, width, spatial):
-    if isinstance(spatial, spatial_operators.LC):
-        return f"resnet_lc_{depth}_{width}x{spatial.expansion}"
-    if isinstance(spatial, spatial_operators.Frozen):
-        return f"resnet_frozen_{depth}_{width}"
-    return f"resnet_{depth}_{width}"

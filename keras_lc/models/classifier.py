@@ -1,6 +1,7 @@
 """What all builders share: images in, logits out, and the papers' recipe in `fit`."""
 
 import math
+import numbers
 import warnings
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 
 from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
 from keras_lc.layers.random_crop_flip import RandomCropFlip
-from keras_lc.training.batches import ShuffledBatches
+from keras_lc.training.batches import FollowEpochs, ShuffledBatches
 from keras_lc.training.recipe import CIFAR
 
 # Channel statistics of CIFAR-10's training images, in pixel values.
@@ -74,17 +75,21 @@ class Classifier(keras.Model):
         """Trains as `keras.Model.fit`; a model never compiled follows the paper's recipe.
 
         The recipe is scaled to the number of epochs and steps: the learning rate comes down to 0
-        at the end of this call, and each call starts anew. With arrays, every epoch takes the
-        images in a new order, the same under every backend, and drops the last partial batch.
+        at the end of this call, and each call starts anew; if other steps are taken than it was
+        made for, a warning says so. With arrays, every pass takes the images in a new order, the
+        same under every backend, and drops the last partial batch.
         After `compile()` this is Keras' `fit`.
 
         Args:
             x: Array of images with values in [0, 255], or any data set that Keras takes:
                 `tf.data.Dataset`, `keras.utils.PyDataset`, `torch.utils.data.DataLoader`.
             y: Array of integer labels `(n,)` or one-hot labels `(n, classes)`, with arrays.
-            batch_size: Integer, with arrays. Defaults to the recipe's.
+            batch_size: Integer, with arrays. Defaults to the recipe's, or all images if there are
+                fewer.
             epochs: Integer.
-            steps_per_epoch: Integer, required for data sets of unknown length.
+            steps_per_epoch: Integer, required for data sets of unknown length. Arrays are passed
+                through as often as it takes, each time in a new order, and an epoch may begin or
+                end within a pass; a data set that ends must not end in the middle of an epoch.
             initial_epoch: Integer. Where it is not 0, the run of a model that was saved within
                 its recipe is continued; `epochs` and steps must be those that it was begun with.
             verbose, callbacks, validation_split, validation_data, shuffle, class_weight,
@@ -95,12 +100,17 @@ class Classifier(keras.Model):
 
         Raises:
             ValueError: If images or labels do not fit the model, the number of steps cannot be
-                known, or a run is continued that was begun for another number of steps.
+                known, a run is continued that was begun for another number of steps, or a callback
+                sets the learning rate, which the recipe does.
         """
+        own_callbacks = []
         if not self.compiled or _inner_optimizer(self).name == _RECIPE_OPTIMIZER:
-            if y is None and _is_array(x):
-                raise ValueError("`y` must be given where `x` is an array. Received: y=None")
-            if y is not None:
+            is_continued = bool(self.compiled and initial_epoch)
+            _check_epochs(epochs, initial_epoch, is_continued)
+            _check_callbacks(callbacks)
+            if y is None:
+                _check_is_data_set(x)
+            else:
                 y = keras.ops.convert_to_numpy(y)
                 if sample_weight is not None:
                     sample_weight = keras.ops.convert_to_numpy(sample_weight)
@@ -114,25 +124,37 @@ class Classifier(keras.Model):
                 x = ShuffledBatches(
                     x,
                     y,
-                    batch_size=min(batch_size or self.recipe.batch_size, len(x)),
+                    batch_size=(
+                        min(self.recipe.batch_size, len(x)) if batch_size is None else batch_size
+                    ),
                     sample_weight=sample_weight,
                     seed=derive_seed(self.seed, "batches"),
                     first_epoch=initial_epoch,
                     shuffle=shuffle,
+                    steps_per_epoch=steps_per_epoch,
                 )
                 # As Keras does it, which is not told the size of these batches.
                 kwargs.setdefault("validation_batch_size", x.batch_size)
-                y = sample_weight = batch_size = None
+                y = sample_weight = batch_size = steps_per_epoch = None
                 validation_split = 0.0
                 # Else Keras would shuffle the batches, with a generator of its own.
                 shuffle = False
             # Other data sets shuffle themselves; Keras would warn that it cannot.
             shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
-            steps = steps_per_epoch or _count_steps(x)
-            if self.compiled and initial_epoch:
+            steps = _count_steps(x, steps_per_epoch, epochs - initial_epoch)
+            if is_continued:
                 _check_continued(_inner_optimizer(self), epochs, steps)
             else:
                 self._compile_recipe((epochs - initial_epoch) * steps)
+            first_epoch = 0 if is_continued else initial_epoch
+            own_callbacks.append(_PlannedSteps(steps, first_epoch, epochs))
+            # Keras lets `BackupAndRestore` set it, and keeps it for the next `fit`.
+            self._initial_epoch = None
+        if hasattr(x, "start_epoch"):
+            own_callbacks.append(FollowEpochs(x, initial_epoch))
+        if own_callbacks:
+            # Keras would add none to a `CallbackList`, which is a callback itself.
+            callbacks = [*keras.tree.flatten(callbacks or []), *own_callbacks]
         _warn_of_other_optimizers(self)
         return super().fit(
             x,
@@ -161,6 +183,61 @@ class Classifier(keras.Model):
         )
 
 
+class _PlannedSteps(keras.callbacks.Callback):
+    """Checks that the steps that a recipe's schedule was made for are those that are taken.
+
+    Args:
+        steps: Integer, the steps of an epoch.
+        first_epoch: Integer, the epoch with which the schedule begins.
+        epochs: Integer, the epoch with which it ends.
+    """
+
+    # Keras need not wait for it after each step, and may call it in another order.
+    async_safe = True
+
+    def __init__(self, steps, first_epoch, epochs):
+        super().__init__()
+        self._steps = steps
+        self._first_epoch = first_epoch
+        self._epochs = epochs
+        self._taken = None
+        self._batches = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._taken is None:
+            self._taken = (epoch - self._first_epoch) * self._steps
+            self._check_begin(epoch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        # Not the optimizer's count, which under TensorFlow includes a step without data.
+        self._batches.append(batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._taken += max(self._batches, default=-1) + 1
+        self._batches.clear()
+
+    def on_train_end(self, logs=None):
+        planned = (self._epochs - self._first_epoch) * self._steps
+        if not self.model.stop_training and self._taken not in (None, planned):
+            warnings.warn(
+                f"The recipe was made for {planned} steps, and {self._taken} were taken, so that "
+                "the learning rate is not 0 at the end. The data must give "
+                f"{self._steps} batches in each epoch.",
+                stacklevel=2,
+            )
+
+    def _check_begin(self, epoch):
+        found = int(self.model.optimizer.iterations)
+        scaled = _inner_optimizer(self.model) is not self.model.optimizer
+        # Keras leaves out steps whose gradients are too large for half precision.
+        if found > self._taken or (found < self._taken and not scaled):
+            raise ValueError(
+                f"Epoch {epoch + 1} begins at step {self._taken} of its recipe, and this model has "
+                f"taken {found}. Continue a run from the end of an epoch, with the data, "
+                "`batch_size` and `steps_per_epoch` that it was begun with."
+            )
+
+
 def image_input(
     input_shape,
     include_preprocessing,
@@ -176,17 +253,7 @@ def image_input(
     `low_resolution` says whose statistics stand for a `mean` and `std` of `None`: CIFAR-10's, or
     else ImageNet's.
     """
-    if not isinstance(input_shape, tuple | list) or len(input_shape) != 3:
-        raise ValueError(
-            "`input_shape` must have 3 axes, without the batch. "
-            f"Received: input_shape={input_shape!r}"
-        )
-    if data_format == "channels_first" and input_shape[0] not in (1, 3) and input_shape[2] == 3:
-        # Else the network would take the rows for channels, and say nothing.
-        raise ValueError(
-            "`input_shape` must be (channels, height, width) with "
-            f"data_format='channels_first'. Received: input_shape={tuple(input_shape)}"
-        )
+    _check_input_shape(input_shape, data_format)
     inputs = keras.Input(shape=input_shape, name="images")
     x = inputs
     # Never in half precision: a pixel value has more digits than bfloat16.
@@ -215,6 +282,40 @@ def image_input(
             name="normalization",
         )(x)
     return inputs, x
+
+
+def _check_input_shape(input_shape, data_format):
+    if not isinstance(input_shape, tuple | list) or len(input_shape) != 3:
+        raise ValueError(
+            "`input_shape` must have 3 axes, without the batch. "
+            f"Received: input_shape={input_shape!r}"
+        )
+    if data_format not in ("channels_last", "channels_first"):
+        raise ValueError(
+            "`data_format` must be 'channels_last' or 'channels_first'. "
+            f"Received: data_format={data_format!r}"
+        )
+    is_last = data_format == "channels_last"
+    opposite, middle, channels = input_shape if is_last else reversed(input_shape)
+    if channels is None or _are_reversed(opposite, middle, channels):
+        # Else the network would take the rows for channels, and say nothing.
+        axes = "height, width, channels" if is_last else "channels, height, width"
+        raise ValueError(
+            f"`input_shape` must be ({axes}) with data_format={data_format!r}, and the number of "
+            f"channels must be known. Received: input_shape={tuple(input_shape)}"
+        )
+
+
+def _are_reversed(opposite, middle, channels):
+    """Returns whether the axis of channels is rather a side of a picture.
+
+    Then the opposite one is like channels, and the two others are like the sides of a picture.
+    Few rows with many channels are legal: a signal, a small board.
+    """
+    of_colours = (1, 2, 3, 4)
+    if opposite not in of_colours or middle is None or channels in of_colours:
+        return False
+    return max(middle, channels) <= 2 * min(middle, channels)
 
 
 def classifier_head(x, classes, activation, seed, data_format, hidden=None):
@@ -300,6 +401,69 @@ def _check_continued(optimizer, epochs, steps):
         )
 
 
+def _check_epochs(epochs, initial_epoch, is_continued):
+    """A run that is continued may be finished."""
+    least = {"epochs": 1, "initial_epoch": 0}
+    for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
+        if not _is_integer(value) or value < least[name]:
+            raise ValueError(
+                f"`{name}` must be an integer of at least {least[name]}. Received: {name}={value!r}"
+            )
+    if epochs <= initial_epoch and not is_continued:
+        raise ValueError(
+            "`epochs` is the epoch to train to, and must be more than `initial_epoch`. "
+            f"Received: epochs={epochs}, initial_epoch={initial_epoch}"
+        )
+
+
+def _is_integer(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _check_callbacks(callbacks):
+    for callback in keras.tree.flatten(callbacks or []):
+        if isinstance(callback, keras.callbacks.CallbackList):
+            _check_callbacks(callback.callbacks)
+        elif isinstance(callback, _OF_OTHER_OPTIMIZERS):
+            raise ValueError(
+                f"The recipe of this model sets its own optimizer and learning rate, with which "
+                f"{type(callback).__name__} does not work. Leave it out, or call `compile()` with "
+                "an optimizer of your own first."
+            )
+        elif isinstance(callback, keras.callbacks.BackupAndRestore) and (
+            callback.save_freq != "epoch"
+        ):
+            raise ValueError(
+                "Keras goes on at the beginning of an epoch, and would take the steps before a "
+                "backup again, which the recipe's schedule has no place for. Use "
+                "BackupAndRestore(…, save_freq='epoch'), or call `compile()` first. "
+                f"Received: save_freq={callback.save_freq!r}"
+            )
+
+
+# They change a learning rate that is a number, or need averages of the weights.
+_OF_OTHER_OPTIMIZERS = (
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.SwapEMAWeights,
+)
+
+
+def _check_is_data_set(x):
+    if _is_array(x):
+        raise ValueError("`y` must be given where `x` is an array. Received: y=None")
+    if (
+        isinstance(x, dict | list | tuple | str)
+        or hasattr(x, "shape")
+        or not hasattr(x, "__iter__")
+    ):
+        raise ValueError(
+            "`x` must be an array of images, with labels as `y`, or a data set of batches of both: "
+            "tf.data.Dataset, keras.utils.PyDataset, torch.utils.data.DataLoader, a generator. "
+            f"Received: {type(x).__name__}"
+        )
+
+
 def _is_array(x):
     return hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__getitem__")
 
@@ -381,25 +545,45 @@ def _warn_of_other_optimizers(model):
         )
 
 
-def _count_steps(data):
-    """Returns the number of batches of a data set, in one pass over it."""
-    if isinstance(data, keras.utils.PyDataset):
-        steps = data.num_batches
-    elif hasattr(data, "cardinality"):
-        steps = int(data.cardinality())  # tf.data: negative where infinite or unknown
-    elif hasattr(data, "__len__"):
-        try:
-            steps = len(data)
-        except TypeError:  # a DataLoader over an iterable data set
-            steps = None
-    else:
-        steps = None
-    if steps is None or steps < 0:
+def _count_steps(data, steps_per_epoch, epochs):
+    """Returns the number of batches of an epoch, or refuses what `epochs` of them cannot be."""
+    length = _length(data)
+    kind = type(data).__name__
+    if length == 0:
+        raise ValueError(f"This {kind} has no batches.")
+    if steps_per_epoch is None:
+        if length is None:
+            raise ValueError(
+                "The recipe's learning rate depends on the number of steps, and the length of this "
+                f"{kind} is unknown or infinite. Pass `steps_per_epoch=`, the number of batches of "
+                "one epoch, or call `compile()` first."
+            )
+        return length
+    if not _is_integer(steps_per_epoch) or steps_per_epoch < 1:
         raise ValueError(
-            "The recipe's learning rate depends on the number of steps, and the length of this "
-            f"{type(data).__name__} is unknown or infinite. Pass `steps_per_epoch=`, the number "
-            "of batches of one epoch, or call `compile()` first."
+            "`steps_per_epoch` must be an integer of at least 1, or None. "
+            f"Received: steps_per_epoch={steps_per_epoch!r}"
         )
-    if steps == 0:
-        raise ValueError(f"This {type(data).__name__} has no batches.")
-    return steps
+    # Keras goes on in a data set where an epoch ended in the middle, and ends the epoch early
+    # where the data ends.
+    if length is not None and length % steps_per_epoch and length < epochs * steps_per_epoch:
+        raise ValueError(
+            f"This {kind} ends after {length} batches, in the middle of an epoch of "
+            f"{steps_per_epoch}. Leave `steps_per_epoch` out, or pass one that divides {length}, "
+            "or a data set that does not end, such as tf.data's `.repeat()`. "
+            f"Received: steps_per_epoch={steps_per_epoch}"
+        )
+    return steps_per_epoch
+
+
+def _length(data):
+    """Returns the number of batches of a data set, or `None` where it is unknown or infinite."""
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches
+    if hasattr(data, "cardinality"):
+        length = int(data.cardinality())
+        return length if length >= 0 else None
+    try:
+        return len(data)
+    except TypeError:  # a generator, or a DataLoader over an iterable data set
+        return None

@@ -8,7 +8,7 @@ import keras
 from keras_lc import spatial as spatial_operators
 from keras_lc.layers.random_basis import resolve_seed
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
-from keras_lc.models.residual import Builder, drop_rates, model_name
+from keras_lc.models.residual import Builder, drop_rates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,10 +344,17 @@ def _build(
 
     x = topology(x, spatial.for_network(topology, x, seed))
     outputs = classifier_head(x, classes, classifier_activation, seed, data_format, plan.hidden)
-    size = "" if width_multiplier == 1 else f"{round(100 * width_multiplier):03}"
-    return Classifier(
-        inputs, outputs, seed=seed, name=name or model_name(plan.family, size, spatial)
-    )
+    size = [] if width_multiplier == 1 else [_digits(width_multiplier)]
+    if low_resolution:
+        size.append("low_resolution")
+    name = name or spatial.network_name(plan.family, "_".join(size))
+    return Classifier(inputs, outputs, seed=seed, name=name)
+
+
+def _digits(multiplier):
+    """`"025"` for 0.25, as usual, and as many digits as it takes."""
+    rounded = f"{multiplier:.2f}"
+    return (rounded if float(rounded) == multiplier else str(float(multiplier))).replace(".", "")
 
 
 def _scaling(multiplier):

@@ -4,7 +4,6 @@ import dataclasses
 
 import keras
 
-from keras_lc import spatial as spatial_operators
 from keras_lc.layers.accelerated import AveragePooling2D, BatchNormalization, Conv2D
 from keras_lc.layers.random_basis import FanInUniform, derive_seed
 from keras_lc.layers.stochastic_depth import StochasticDepth
@@ -192,20 +191,3 @@ def drop_rates(last: float, blocks: int) -> list[float]:
             f"Received: stochastic_depth={last!r}"
         )
     return [last * block / max(blocks - 1, 1) for block in range(blocks)]
-
-
-def model_name(family: str, size: str, spatial: SpatialOperator) -> str:
-    """Returns the name of a network, after the papers: `resnet_50_max`, `resnet_lc_18d_x8`."""
-    size = f"_{size}" if size else ""
-    if isinstance(spatial, spatial_operators.LC):
-        return f"{family}_lc{size}_x{spatial.expansion}"
-    kind = type(spatial)
-    suffix = "" if kind is spatial_operators.Learned else f"_{_SUFFIXES.get(kind, kind.__name__)}"
-    return f"{family}{size}{suffix}"
-
-
-_SUFFIXES = {
-    spatial_operators.Frozen: "frozen",
-    spatial_operators.MaxPool: "max",
-    spatial_operators.Hybrid: "hybrid",
-}

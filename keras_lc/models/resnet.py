@@ -9,7 +9,7 @@ from keras_lc import spatial as spatial_operators
 from keras_lc.layers.accelerated import MaxPooling2D
 from keras_lc.layers.random_basis import resolve_seed
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
-from keras_lc.models.residual import Builder, drop_rates, model_name
+from keras_lc.models.residual import Builder, drop_rates
 
 # depth → the blocks of each stage
 _BASIC = {14: (2, 2, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -174,9 +174,10 @@ def ResNet(
     x = topology(x, spatial.for_network(topology, x, seed))
     outputs = classifier_head(x, classes, classifier_activation, seed, data_format)
     size = f"{depth}{kind.suffix}" + ("" if width == 64 else f"_w{width}")
-    return Classifier(
-        inputs, outputs, seed=seed, name=name or model_name(kind.family, size, spatial)
-    )
+    if low_resolution and depth != 14:  # which has no other form
+        size += "_low_resolution"
+    name = name or spatial.network_name(kind.family, size)
+    return Classifier(inputs, outputs, seed=seed, name=name)
 
 
 def _stem(build, x, width, deep, low_resolution):

@@ -1,44 +1,7 @@
-"""Train a network of the papers on ImageNet, or on pictures stored like it.
+"""`python -m recipes.imagenet`; see `command`."""
 
-    python -m recipes.imagenet --preset r18d-lcx8 --data-dir ~/imagenet --output runs/r18d-lcx8
-
-The recipe is the LC paper's (Appendix A): A2 of "ResNet strikes back". Presets, with their
-published top-1 / top-5 accuracy in percent:
-"""
-
-import os
-import pathlib
-
-from recipes import checks
-from recipes.command_line import run_command
-from recipes.imagenet.arguments import check, parse
-from recipes.imagenet.presets import table
-
-
-def main() -> None:
-    arguments = parse(f"{__doc__}\n{table()}")
-    with checks.in_one_line():
-        check(arguments)
-        checks.check_backend(arguments.backend)
-        # The pictures come through TensorFlow, whatever trains.
-        needed = ["tensorflow", "PIL"]
-        if arguments.augmentation == "a2":
-            needed.append("keras_cv")
-        checks.check_packages(needed, f"--augmentation {arguments.augmentation}")
-        checks.check_data("imagenet", arguments.data_dir)
-        if arguments.preview:
-            checks.check_writable(arguments.preview.parent)
-        else:
-            checks.check_writable(arguments.output or pathlib.Path("runs"))
-        if arguments.export:
-            checks.check_export(arguments.export_format)
-    # Before the first import of keras: a process has one backend.
-    if arguments.backend is not None:
-        os.environ["KERAS_BACKEND"] = arguments.backend
-    from recipes.imagenet.run import run
-
-    run(arguments)
-
+from ..common.command_line import run_command
+from .command import main
 
 if __name__ == "__main__":
     run_command(main)

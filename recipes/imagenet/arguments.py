@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from recipes import checks
-from recipes.imagenet.presets import PRESETS
+from ..common import checks
+from .presets import PRESETS
 
 Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
 

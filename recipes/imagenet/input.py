@@ -16,8 +16,9 @@ import tensorflow as tf
 
 from keras_lc.layers.random_basis import derive_seed
 from keras_lc.listed import shown
-from recipes.imagenet import pictures
-from recipes.imagenet.sources import Source, try_or
+
+from . import pictures
+from .sources import Source, try_or
 
 _CORES = os.cpu_count()
 _PREFETCHED = 2
@@ -245,7 +246,7 @@ def _augment(augmentation):
     rand_augment = None
     if augmentation.magnitude is not None:
         # Here, since keras-cv takes seconds to import.
-        from recipes.imagenet.rand_augment import RandAugment
+        from .rand_augment import RandAugment
 
         rand_augment = RandAugment(augmentation.magnitude)
 

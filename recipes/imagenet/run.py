@@ -4,13 +4,14 @@ import keras
 import numpy as np
 
 import keras_lc
-from recipes.checks import in_one_line
-from recipes.imagenet import sources
-from recipes.imagenet.input import AUGMENTATIONS, Batches, Corrupt, keep_from_gpus
-from recipes.imagenet.network import build
-from recipes.training.callbacks import TrainingTime
-from recipes.training.environment import on_gpu
-from recipes.training.session import Session
+
+from ..common.callbacks import TrainingTime
+from ..common.checks import in_one_line
+from ..common.environment import on_gpu
+from ..common.session import Session
+from . import sources
+from .input import AUGMENTATIONS, Batches, Corrupt, keep_from_gpus
+from .network import build
 
 _COLUMNS = 8
 _TOP = 5
@@ -28,7 +29,7 @@ def run(arguments) -> dict | None:
     keep_from_gpus()
     name = arguments.preset or "imagenet"
     with Session(arguments, "recipes.imagenet", name, writes=arguments.preview is None) as session:
-        return _run(arguments, session)
+        return session.make_up() if session.finished else _run(arguments, session)
 
 
 def _run(arguments, session):
@@ -99,7 +100,7 @@ def _run(arguments, session):
         "images_per_second": steps * arguments.batch_size / speed.median if speed.seconds else None,
         "compile_seconds": speed.compiling,
     }
-    return session.finish(model, results, _describe(results), model.name)
+    return session.finish(model, results, _describe(results))
 
 
 def _steps(arguments, images):

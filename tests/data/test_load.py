@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 import keras_lc
@@ -104,3 +105,16 @@ print(*sys.modules)
     imported = set(result.stdout.split())
     assert "keras_lc.data.load" in imported
     assert not heavy & imported
+
+
+def test_images_of_another_data_format_than_keras_is_set_to_are_refused(monkeypatch):
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(ValueError, match=r"height, width, channels.*'channels_first', Keras' set"):
+        keras_lc.data.load("digits")
+    digits = keras_lc.data.load("digits", data_format="channels_last")
+    assert digits.image_shape == (32, 32, 1)
+
+
+def test_no_other_data_format_can_be_asked_for():
+    with pytest.raises(ValueError, match=r"data_format='channels_last'.*='channels_first'$"):
+        keras_lc.data.load("digits", data_format="channels_first")

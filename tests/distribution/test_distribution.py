@@ -134,14 +134,15 @@ def test_each_device_holds_half_of_each_basis_and_of_its_combination(seen):
 def test_part_of_batches_follows_the_epochs():
     batches = keras_lc.training.ShuffledBatches(np.arange(8), np.arange(8), 4, seed=1)
     parts = [PartOfBatches(batches, 2, part) for part in range(2)]
-    for _ in range(2):
-        assert len(parts[0]) == 2
+    for epoch in range(2):
+        parts[0].start_epoch(epoch)
+        assert len(parts[0]) == 2 and parts[0].epoch == epoch
         for i in range(2):
             np.testing.assert_array_equal(
                 np.concatenate([part[i][0] for part in parts]), batches[i][0]
             )
         before = batches[0][0]
-        parts[0].on_epoch_end()
+        parts[0].start_epoch(epoch + 1)
         assert not np.array_equal(batches[0][0], before)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import keras_lc
-from recipes.train import Arguments
-from recipes.training.run import run
+from recipes.train.command import Arguments
+from recipes.train.run import run
 from tests.distribution import launch
 
 pytestmark = pytest.mark.long

@@ -3,8 +3,8 @@
 import os
 
 import tests.distribution.virtual_devices  # noqa: F401  (first)
-from recipes import train
-from recipes.training.callbacks import InterruptBetweenBatches
+from recipes.common.callbacks import InterruptBetweenBatches
+from recipes.train import command as train
 
 if "STOP_AT" in os.environ:
 

@@ -47,11 +47,37 @@ def test_folded_network_has_the_layers_and_the_parameters_of_the_plain_one():
     [
         ({"expansion": 128}, "resnet_lc_20_16x128"),
         ({"depth": 8, "width": 4, "expansion": 2}, "resnet_lc_8_4x2"),
+        ({"depth": 8, "compact": True}, "resnet_lc_8_16x1"),
+        ({"depth": 8, "frozen": False}, "resnet_lc_learnable_8_16x1"),
+        ({"depth": 8, "between": "bn"}, "resnet_lc_bn_8_16x1"),
+        ({"depth": 8, "shared_basis": True}, "resnet_lc_shared_8_16x1"),
+        ({"depth": 8, "kernel_size": 5}, "resnet_lc_8_16x1_k5"),
         ({"depth": 8, "name": "mine"}, "mine"),
     ],
 )
 def test_models_are_named_after_the_paper(arguments, name):
     assert keras_lc.ResNetLC(**arguments).name == name
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"depth": 20}, "resnet_20_16"),
+        ({"spatial": "frozen"}, "resnet_8_16_frozen"),
+        ({"spatial": keras_lc.spatial.GramLimit(8)}, "resnet_8_16_gram_limit_x8"),
+        ({"kernel_size": 7}, "resnet_8_16_k7"),
+    ],
+)
+def test_other_operators_and_kernels_are_in_the_name(arguments, name):
+    assert keras_lc.CIFARResNet(**{"depth": 8, **arguments}).name == name
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("operator", ["max", "hybrid"])
+def test_pools_are_refused_with_what_they_need(operator):
+    with pytest.raises(ValueError, match=r"bottlenecks \(depth 50 or 101\)"):
+        keras_lc.CIFARResNet(depth=8, spatial=operator)
 
 
 def test_layer_names_are_stable():

@@ -1,6 +1,7 @@
 """`fit` without `compile`, on every kind of data."""
 
 import dataclasses
+import re
 import warnings
 
 import keras
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 
 import keras_lc
+from keras_lc.distribution import PartOfBatches
+from keras_lc.layers.random_basis import derive_seed
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
-from keras_lc.training import SGD, ShuffledBatches, SmoothedCrossentropy
+from keras_lc.training import CIFAR, SGD, ShuffledBatches, SmoothedCrossentropy
 
 
 def small_model(classifier_activation=None, augmentation=None, include_preprocessing=True, size=32):
@@ -146,6 +149,281 @@ def test_unknown_length_trains_with_steps_per_epoch(arrays):
     model.fit(endless(*arrays), epochs=2, steps_per_epoch=3, verbose=0)
     assert int(model.optimizer.iterations) == 6
     assert float(model.optimizer.learning_rate) < 1e-9
+
+
+class Batches(ShuffledBatches):
+    """Takes note of the labels of each step that a batch was asked for."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.asked = {}
+
+    def __getitem__(self, index):
+        batch = super().__getitem__(index)
+        self.asked[self.epoch, index] = batch[1].tolist()
+        return batch
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Returns what the last `fit` with arrays asked for: labels by epoch and step."""
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(Batches(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr("keras_lc.models.classifier.ShuffledBatches", make)
+    return lambda: made[-1].asked
+
+
+@pytest.mark.parametrize("steps", [3, 4, 5, 12])
+def test_arrays_are_one_stream_of_passes_for_any_steps_of_an_epoch(steps, arrays, asked):
+    images = arrays[0][:48]
+    numbers = np.arange(48) % 10
+    model = small_model()
+    model.fit(images, numbers, batch_size=10, epochs=3, steps_per_epoch=steps, verbose=0)
+    assert int(model.optimizer.iterations) == 3 * steps
+    assert float(model.optimizer.learning_rate) < 1e-9
+    # 4 batches a pass, without the partial one.
+    stream = ShuffledBatches(images, numbers, 10, seed=derive_seed(1, "batches"))
+    for step in range(3 * steps):
+        stream.start_epoch(step // 4)
+        assert asked()[divmod(step, steps)] == stream[step % 4][1].tolist()
+
+
+@pytest.mark.parametrize("kind", ["PyDataset", "tf.data", "DataLoader"])
+@pytest.mark.parametrize("steps", [3, 4, 6])
+def test_data_that_ends_within_an_epoch_is_refused(kind, steps, arrays):
+    model = small_model()
+    with pytest.raises(ValueError, match=rf"ends after 5 batches.*steps_per_epoch={steps}"):
+        model.fit(data_set(kind, *arrays), epochs=2, steps_per_epoch=steps, verbose=0)
+    assert not model.compiled
+
+
+@pytest.mark.parametrize("kind", ["PyDataset", "tf.data", "DataLoader"])
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 7), (5, 2), (2, 2), (4, 1)])
+def test_data_that_ends_with_an_epoch_or_later_gives_all_steps(kind, steps, epochs, arrays):
+    model = small_model()
+    model.fit(data_set(kind, *arrays), epochs=epochs, steps_per_epoch=steps, verbose=0)
+    assert int(model.optimizer.iterations) == steps * epochs
+
+
+def test_data_that_repeats_gives_all_steps(arrays):
+    model = small_model()
+    model.fit(data_set("tf.data", *arrays).repeat(), epochs=2, steps_per_epoch=7, verbose=0)
+    assert int(model.optimizer.iterations) == 14
+
+
+def short(images, labels):
+    for _ in range(5):
+        yield images[:16], labels[:16]
+
+
+def messages(model, *data, **options):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(*data, verbose=0, **options)
+    return [str(warning.message) for warning in caught]
+
+
+def test_steps_that_were_planned_and_not_taken_are_told(arrays):
+    given = messages(small_model(), short(*arrays), epochs=2, steps_per_epoch=4)
+    assert any("made for 8 steps, and 5 were taken" in message for message in given)
+
+
+def test_who_stops_early_is_not_told_of_steps(arrays):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 1
+
+    model = small_model()
+    given = messages(model, *arrays, batch_size=16, callbacks=[Stop()])
+    assert int(model.optimizer.iterations) == 2
+    assert not any("steps" in message for message in given)
+
+
+def test_whole_runs_say_nothing_of_steps(arrays):
+    assert not any("steps" in m for m in messages(small_model(), *arrays, batch_size=16, epochs=2))
+
+
+class Kill(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+def test_a_run_that_keras_restores_sees_the_batches_of_its_epochs(steps, arrays, asked, tmp_path):
+    options = dict(batch_size=16, epochs=3, steps_per_epoch=steps, verbose=0)
+    whole, killed, resumed = small_model(), small_model(), small_model()
+    whole.fit(*arrays, **options)
+    expected = asked()
+    backup = keras.callbacks.BackupAndRestore(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        killed.fit(*arrays, **options, callbacks=[backup, Kill(2)])
+    resumed.fit(*arrays, **options, callbacks=[keras.callbacks.BackupAndRestore(tmp_path)])
+    last = {place: labels for place, labels in expected.items() if place[0] == 2}
+    assert last.items() <= asked().items()
+    assert not any(epoch == 1 for epoch, _ in asked())
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Keras would begin the next run where it restored this one.
+    resumed.fit(*arrays, **options)
+    assert {epoch for epoch, _ in asked()} == {0, 1, 2}
+
+
+def test_a_backup_of_a_run_of_other_steps_is_refused(arrays, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        small_model().fit(
+            *arrays, batch_size=16, epochs=3, verbose=0,
+            callbacks=[keras.callbacks.BackupAndRestore(tmp_path), Kill(2)],
+        )  # fmt: skip
+    with pytest.raises(ValueError, match=r"Epoch 3 begins at step 4 .*taken 10"):
+        small_model().fit(
+            *arrays, batch_size=40, epochs=3, verbose=0,
+            callbacks=[keras.callbacks.BackupAndRestore(tmp_path)],
+        )  # fmt: skip
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("save_freq", [2, False])
+def test_backups_within_an_epoch_are_refused(save_freq, arrays, tmp_path):
+    backup = keras.callbacks.BackupAndRestore(tmp_path, save_freq=save_freq)
+    with pytest.raises(ValueError, match=rf"save_freq='epoch'.*save_freq={save_freq}"):
+        small_model().fit(*arrays, callbacks=backup, verbose=0)
+
+
+def test_batches_follow_the_epochs_of_a_compiled_model(arrays, tmp_path):
+    def fit(batches, **options):
+        model = small_model()
+        CIFAR.compile(model, 15)
+        model.fit(batches, epochs=3, verbose=0, shuffle=False, **options)
+        return batches.asked
+
+    expected = fit(Batches(*arrays, 16, seed=3))
+    assert {epoch for epoch, _ in expected} == {0, 1, 2}
+    batches = PartOfBatches(Batches(*arrays, 16, seed=3), 1, 0)
+    with pytest.raises(KeyboardInterrupt):
+        model = small_model()
+        CIFAR.compile(model, 15)
+        backup = keras.callbacks.BackupAndRestore(tmp_path)
+        model.fit(batches, epochs=3, verbose=0, shuffle=False, callbacks=[backup, Kill(2)])
+    backup = keras.callbacks.BackupAndRestore(tmp_path)
+    resumed = fit(Batches(*arrays, 16, seed=3), callbacks=[backup])
+    last = {place: labels for place, labels in expected.items() if place[0] == 2}
+    assert last.items() <= resumed.items()
+
+
+@pytest.mark.once
+def test_batches_go_on_in_the_next_fit_of_a_compiled_model(arrays):
+    batches = Batches(*arrays, 16, seed=3)
+    model = small_model()
+    CIFAR.compile(model, 10)
+    for _ in range(2):
+        model.fit(batches, verbose=0, shuffle=False)
+    assert batches.asked[0, 0] != batches.asked[1, 0]
+    assert {epoch for epoch, _ in batches.asked} <= {0, 1, 2}
+
+
+class Warmup(keras.callbacks.LearningRateScheduler):
+    pass
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "packed", [list, lambda c: c[0], lambda c: [c], keras.callbacks.CallbackList]
+)
+@pytest.mark.parametrize(
+    "callback",
+    [
+        keras.callbacks.ReduceLROnPlateau(),
+        keras.callbacks.LearningRateScheduler(lambda epoch: 0.1),
+        Warmup(lambda epoch: 0.1),
+        keras.callbacks.SwapEMAWeights(),
+    ],
+)
+def test_callbacks_that_set_what_the_recipe_sets_are_refused(callback, packed, arrays):
+    model = small_model()
+    name = type(callback).__name__
+    with pytest.raises(ValueError, match=rf"recipe.*{name} does not work.*`compile\(\)`"):
+        model.fit(*arrays, callbacks=packed([callback]), verbose=0)
+    assert not model.compiled
+
+
+@pytest.mark.once
+def test_after_compile_the_learning_rate_may_be_set(arrays):
+    model = small_model()
+    model.compile(SGD(0.1), SmoothedCrossentropy())
+    callback = keras.callbacks.LearningRateScheduler(lambda epoch: 0.25)
+    model.fit(*arrays, callbacks=[callback], verbose=0)
+    assert float(model.optimizer.learning_rate) == 0.25
+
+
+def test_a_list_of_callbacks_of_its_own_is_taken(arrays):
+    losses = []
+
+    class Record(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            losses.append(logs["loss"])
+
+    model = small_model()
+    callbacks = keras.callbacks.CallbackList([Record()], add_history=True, model=model, epochs=2)
+    history = model.fit(*arrays, batch_size=16, epochs=2, callbacks=callbacks, verbose=0)
+    assert history.history["loss"] == losses and len(losses) == 2
+    expected = small_model().fit(*arrays, batch_size=16, epochs=2, verbose=0)
+    assert expected.history["loss"] == losses
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, r"`epochs` must be an integer of at least 1.*epochs=0"),
+        ({"epochs": -2}, r"`epochs` must be .*epochs=-2"),
+        ({"epochs": 2.0}, r"`epochs` must be .*epochs=2\.0"),
+        ({"epochs": True}, r"`epochs` must be .*epochs=True"),
+        ({"epochs": None}, r"`epochs` must be .*epochs=None"),
+        ({"initial_epoch": -1}, r"`initial_epoch` must be .*-1"),
+        ({"initial_epoch": 0.5}, r"`initial_epoch` must be .*0\.5"),
+        ({"epochs": 2, "initial_epoch": 3}, r"more than `initial_epoch`.*epochs=2, .*=3"),
+        ({"steps_per_epoch": 0}, r"`steps_per_epoch` must be .*=0"),
+        ({"steps_per_epoch": 1.5}, r"`steps_per_epoch` must be .*=1\.5"),
+        ({"batch_size": 0}, r"`batch_size` must be from 1 .*batch_size=0"),
+        ({"batch_size": 5000}, r"`batch_size` must be .* 80\. Received: batch_size=5000"),
+        ({"batch_size": 8.0}, r"`batch_size` must be .*batch_size=8\.0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_by_name(options, message, arrays):
+    model = small_model()
+    with pytest.raises(ValueError, match=message):
+        model.fit(*arrays, verbose=0, **options)
+    assert not model.compiled
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda x, y: ({"images": x},),
+        lambda x, y: ({"images": x}, y),
+        lambda x, y: ([x], y),
+        lambda x, y: ([x, y],),
+        lambda x, y: ((x, y),),
+        lambda x, y: ("images",),
+        lambda x, y: (),
+        lambda x, y: (1,),
+    ],
+)
+def test_what_is_no_array_or_data_set_is_refused_by_name(wrap, arrays):
+    given = wrap(*arrays)
+    kind = type(given[0] if given else None).__name__
+    with pytest.raises(ValueError, match=rf"`x` must be .*images.*Received: {kind}"):
+        small_model().fit(*given, verbose=0)
 
 
 def test_compiled_model_trains_as_any_keras_model(arrays):
@@ -372,3 +650,52 @@ def test_a_file_that_cannot_be_loaded_is_not_written(name, tmp_path):
         model.save(tmp_path / name)
     assert (tmp_path / name).read_text() == "old"
     model.save_weights(tmp_path / "model.weights.h5")
+
+
+def inputs_of(shape, data_format, include_preprocessing=True):
+    return image_input(shape, include_preprocessing, None, None, None, 1, data_format)[0]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 32, 32), (1, 28, 28), (4, 64, 64), (2, 8, 8), (3, 480, 640), (3, 64, 32), (32, 32, None)],
+)
+@pytest.mark.parametrize("include_preprocessing", [True, False])
+def test_rows_are_not_taken_for_channels(shape, include_preprocessing):
+    reversed_shape = shape[::-1]
+    for given, data_format, axes in (
+        (shape, "channels_last", "height, width, channels"),
+        (reversed_shape, "channels_first", "channels, height, width"),
+    ):
+        message = rf"\({axes}\) with data_format='{data_format}'.*{re.escape(str(given))}"
+        with pytest.raises(ValueError, match=message):
+            inputs_of(given, data_format, include_preprocessing)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (32, 32, 16), (None, None, 3), (None, None, 16), (32, 32, 3), (28, 28, 1), (3, 3, 3),
+        (1, 128, 16), (1, None, 40), (3, 32, 3), (2, 64, 2), (3, 3, 8), (5, 32, 32),
+    ],
+)  # fmt: skip
+def test_shapes_that_may_be_meant_are_taken(shape):
+    assert inputs_of(shape, "channels_last").shape == (None, *shape)
+    assert inputs_of(shape[::-1], "channels_first").shape == (None, *shape[::-1])
+
+
+@pytest.mark.once
+def test_an_unknown_data_format_is_refused():
+    with pytest.raises(ValueError, match=r"`data_format` must be .*'channels-last'"):
+        inputs_of((32, 32, 3), "channels-last")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("build", [keras_lc.CIFARResNet, keras_lc.ResNet, keras_lc.MobileNetV2])
+def test_every_builder_refuses_shapes_of_other_axes(build):
+    with pytest.raises(ValueError, match=r"\(height, width, channels\).*\(3, 32, 32\)"):
+        build(input_shape=(3, 32, 32), data_format="channels_last")
+    with pytest.raises(ValueError, match=r"\(channels, height, width\).*\(32, 32, 1\)"):
+        build(input_shape=(32, 32, 1), data_format="channels_first")

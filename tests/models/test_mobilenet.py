@@ -107,6 +107,9 @@ def test_folded_lc_network_has_the_layers_of_the_plain_one(build):
     [
         ({"spatial": "frozen"}, "mobilenet_v2_frozen"),
         ({"spatial": spatial.LC(8)}, "mobilenet_v2_lc_x8"),
+        ({"low_resolution": True}, "mobilenet_v2_low_resolution"),
+        ({"low_resolution": True, "width_multiplier": 0.5}, "mobilenet_v2_050_low_resolution"),
+        ({"width_multiplier": 0.354}, "mobilenet_v2_0354"),
         ({"spatial": "hybrid", "width_multiplier": 0.5}, "mobilenet_v2_050_hybrid"),
         ({"spatial": spatial.LC(8), "width_multiplier": 1.4}, "mobilenet_v2_lc_140_x8"),
         ({"name": "mine"}, "mine"),

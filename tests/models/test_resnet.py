@@ -137,6 +137,12 @@ def test_every_spatial_convolution_is_replaced_the_stem_too(operator, kind, vari
         ({"depth": 50, "spatial": "hybrid"}, "resnet_50_hybrid"),
         ({"depth": 50, "variant": "wide", "spatial": "lc"}, "wide_resnet_lc_50_2_x1"),
         ({"depth": 18, "width": 16}, "resnet_18_w16"),
+        ({"depth": 18, "low_resolution": True}, "resnet_18_low_resolution"),
+        ({"depth": 14, "low_resolution": True, "spatial": "frozen"}, "resnet_14_frozen"),
+        (
+            {"depth": 18, "low_resolution": True, "spatial": spatial.LC(8, frozen=False)},
+            "resnet_lc_learnable_18_low_resolution_x8",
+        ),
         ({"depth": 18, "name": "mine"}, "mine"),
     ],
 )

@@ -4,8 +4,8 @@ import dataclasses
 import json
 import zipfile
 
-from recipes.files import read_checked, write_checked
-from recipes.sweeping.grid import Cell, Evaluation
+from recipes.common.files import read_checked, write_checked
+from recipes.sweep.grid import Cell, Evaluation
 
 HISTORY = {
     "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "val_loss": [2.0, 1.5], "val_accuracy": [0.2, 0.6],

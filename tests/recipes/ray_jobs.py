@@ -4,9 +4,9 @@ import json
 import pathlib
 import sys
 
-from recipes.sweeping.grid import Machine
-from recipes.sweeping.jobs import Job, Step
-from recipes.sweeping.pools import make_pool, run_all
+from recipes.sweep.grid import Machine
+from recipes.sweep.jobs import Job, Step
+from recipes.sweep.pools import make_pool, run_all
 
 
 def main():

@@ -1,0 +1,170 @@
+"""The folder of a run: a new one, or that of the run to go on with."""
+
+import contextlib
+import dataclasses
+import datetime
+import itertools
+import pathlib
+import re
+import shlex
+import sys
+
+from .environment import ENVIRONMENT
+from .files import DamagedFile, read_checked, remove_half_written
+from .locks import Locked, lock, unlock
+
+# What a run may be resumed with: none of these change its result.
+_FREE_ON_RESUME = {"resume", "export", "export_format", "output", "data_dir", "download"}
+_FREE_ON_RESUME |= {"max_corrupt", "preview"}
+# Files that a run writes, beside its config.json.
+_OF_A_RUN = ("model.keras", "best.keras", "checkpoint-*.keras")
+# Letters of a folder's name; file systems take 255 bytes.
+_LONGEST = 60
+# Seconds in which the system ends a process that was killed just now.
+_JUST_KILLED = 2.0
+
+
+@contextlib.contextmanager
+def claimed_folder(arguments, name: str, processes: int = 1, first: bool = True):
+    """Yields the folder of a run, which nobody else writes to meanwhile.
+
+    Args:
+        arguments: A dataclass with `output`, the folder asked for or `None`, and `resume`.
+        name: String for the name of a new folder under `runs/`.
+        processes: Integer, how many train one model together.
+        first: Boolean, whether this is the one of them that writes.
+
+    Raises:
+        SystemExit: If the folder must not be written to, or cannot be.
+    """
+    if arguments.output is None and processes > 1:
+        raise SystemExit(
+            "Several processes need --output, a folder that all of them see: each would "
+            "make one of its own."
+        )
+    if arguments.output is None and arguments.resume:
+        raise SystemExit("--resume needs --output, the folder of the run to go on with.")
+    if not first:
+        _check(arguments)
+        yield arguments.output
+        return
+    try:
+        output, made = _make(arguments.output, name)
+        path = output / ".lock"
+        held = lock(path, patience=_JUST_KILLED)
+    except Locked as holder:
+        raise SystemExit(f"{output} is being written to by {holder}.") from None
+    except OSError as error:
+        raise SystemExit(f"--output cannot be written to: {error}") from None
+    try:
+        if arguments.output is not None:
+            _check(arguments)
+        # Of processes that were killed, since there is no other one.
+        remove_half_written(output, age=0.0)
+        yield output
+    finally:
+        unlock(held, path)
+        if made:
+            # Only if there is nothing in it.
+            with contextlib.suppress(OSError):
+                output.rmdir()
+
+
+def _make(output, name):
+    """Returns the folder, and whether it was not there."""
+    if output is not None:
+        made = not output.exists()
+        output.mkdir(parents=True, exist_ok=True)
+        return output, made
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    # A name is one part of a path, whatever the data set is called.
+    base = re.sub(r"[^\w.-]", "_", f"{now}-{name}")[:_LONGEST]
+    for number in itertools.count(1):
+        output = pathlib.Path("runs") / (base if number == 1 else f"{base}-{number}")
+        # Of two runs that begin in the same second, one finds that it is there.
+        with contextlib.suppress(FileExistsError):
+            output.mkdir(parents=True)
+            return output, True
+
+
+def _check(arguments):
+    """Ends the program where a folder holds what must not be written over."""
+    output = arguments.output
+    before = read_checked_or_end(output / "config.json")
+    if before is None:
+        strange = [path.name for pattern in _OF_A_RUN for path in sorted(output.glob(pattern))]
+        if strange:
+            raise SystemExit(
+                f"{output} holds {strange[0]}, and not the config.json of its run. Put that back, "
+                "or pass another --output."
+            )
+        return
+    if not arguments.resume:
+        raise SystemExit(
+            f"{output} holds a run already. Pass --resume to go on with it, or another --output."
+        )
+    then, now = before["arguments"], as_json(arguments)
+    changed = [
+        f"--{name.replace('_', '-')}: {then.get(name)} then, {value} now"
+        for name, value in now.items()
+        if name not in _FREE_ON_RESUME and then.get(name) != value
+    ]
+    if changed:
+        raise SystemExit(
+            f"The run in {output} was started with other arguments:\n  " + "\n  ".join(changed)
+        )
+
+
+def read_checked_or_end(path: pathlib.Path) -> dict | None:
+    """Returns what `read_checked` does, and of a damaged file says the way out."""
+    try:
+        return read_checked(path)
+    except DamagedFile as error:
+        raise SystemExit(f"{error} Put back what was written, or pass another --output.") from None
+
+
+def record(before: dict | None, now: dict) -> dict:
+    """Returns what `config.json` holds of a run that starts, or goes on.
+
+    Args:
+        before: Dict, what it held, or `None` for a new run.
+        now: Dict, what it would hold of a new run, with the environment's keys.
+
+    Returns:
+        `now`, with the environment in which the run was started, and as `resumed` those in which
+        it went on.
+
+    Raises:
+        SystemExit: If the run was started with other images.
+    """
+    if before is None:
+        return now
+    then, found = before.get("data", {}), now.get("data", {})
+    if then.get("fingerprint") != found.get("fingerprint"):
+        raise SystemExit(f"The run was started with other images: {then} then, {found} now.")
+    first = {name: before.get(name) for name in ENVIRONMENT}
+    part = {name: now[name] for name in ENVIRONMENT}
+    return {**now, **first, "resumed": [*before.get("resumed", []), part]}
+
+
+def begun_with(config: dict) -> dict:
+    """Returns what of a `config.json` decides the result: what no part of a run may change."""
+    settings = config["arguments"].items()
+    return {
+        **{name: value for name, value in settings if name not in _FREE_ON_RESUME},
+        "images": config.get("data", {}).get("fingerprint"),
+    }
+
+
+def as_json(arguments) -> dict:
+    """Returns the fields of a dataclass of arguments, as JSON can hold them."""
+    values = dataclasses.asdict(arguments)
+    return {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in values.items()}
+
+
+def resume_command(module: str, output: pathlib.Path) -> str:
+    """Returns the command that goes on with this run of `python -m module`."""
+    given = [word for word in sys.argv[1:] if word != "--resume"]
+    if not any(word == "--output" or word.startswith("--output=") for word in given):
+        given += ["--output", str(output)]
+    return shlex.join(["python", "-m", module, *given, "--resume"])

@@ -1,0 +1,172 @@
+"""The results of many runs as one tidy table: a row a run. Without Keras."""
+
+import csv
+import io
+import pathlib
+from collections.abc import Iterable
+
+from .files import DamagedFile, write_text
+from .finished import read_evaluation, read_run
+
+# In this order; a run has more settings and numbers in its own files.
+SETTINGS = (
+    "dataset", "network", "depth", "width", "width_multiplier", "operator", "expansion",
+    "kernel_size", "compact", "between", "shared_basis", "epochs", "subset", "batch_size",
+    "augmentation", "precision", "seed",
+)  # fmt: skip
+MEASURED = (
+    "test_accuracy", "test_images", "top5_accuracy", "clean_accuracy", "robust_accuracy",
+    "pgd_accuracy", "variance_entropy", "variance_entropy_first", "variance_entropy_last",
+    "variance_entropy_normalized", "variance_entropy_normalized_first",
+    "variance_entropy_normalized_last", "sparsity", "trained_parameters", "frozen_parameters",
+    "full_parameters", "images_per_second", "seconds",
+)  # fmt: skip
+CONDITIONS = (
+    "attack_images", "epsilon", "pgd_steps", "pgd_restarts", "data", "data_source",
+    "training_images", "backend", "device", "keras", "git_commit", "started",
+)  # fmt: skip
+COLUMNS = ("run", *SETTINGS, *MEASURED, *CONDITIONS)
+
+# What runs on one data set must have in common to be put side by side.
+SAME_DATA = ("data", "training_images")
+SAME_ATTACK = ("attack_images", "epsilon", "pgd_steps", "pgd_restarts")
+
+
+def row_of(folder: pathlib.Path, broken: list[str]) -> dict | None:
+    """Returns settings, measurements and conditions of a finished run.
+
+    Args:
+        folder: Path of the run, which `recipes.train` and `recipes.evaluate`, or
+            `recipes.imagenet` wrote.
+        broken: List to which is added what cannot be read.
+
+    Returns:
+        A dict with the keys `COLUMNS`, `None` for what the run does not have; or `None` if the
+        run is not finished, or cannot be read.
+    """
+    try:
+        config = read_run(folder)
+        if config is None:
+            return None
+        return _row(folder.name, config, _evaluation(folder, config, broken))
+    except DamagedFile as error:
+        broken.append(str(error))
+    # Written whole, but by something else.
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        broken.append(f"{folder / 'config.json'} is of no run that is known here ({error!r}).")
+    return None
+
+
+def _evaluation(folder, config, broken):
+    try:
+        return read_evaluation(folder, config) or {}
+    except DamagedFile as error:
+        broken.append(str(error))
+        return {}
+
+
+def _row(name, config, evaluation):
+    data = config["data"]
+    found = {
+        # Which runs of recipes.imagenet do not name.
+        "dataset": "imagenet",
+        **config["arguments"],
+        **config["results"],
+        "top5_accuracy": config["results"].get("test_top5"),
+        **evaluation.get("results", {}),
+        **evaluation.get("settings", {}),
+        "run": name,
+        "operator": _operator(config["arguments"]),
+        "data": data.get("fingerprint"),
+        "data_source": data.get("source"),
+        "training_images": config["arguments"].get("subset") or data.get("training_images"),
+        # What "auto" was.
+        "precision": config.get("precision") or config["arguments"].get("precision"),
+        **_environments([config, *config.get("resumed", [])]),
+        "started": config.get("started"),
+    }
+    if found["dataset"] == "imagenet":
+        found["network"] = found.get("preset") or found["network"]
+    row = {name: found.get(name) for name in COLUMNS}
+    return row | dict.fromkeys(not_applicable(row) & row.keys())
+
+
+def _environments(parts):
+    """Of a run that went on elsewhere, all that it was made with: `"torch, then jax"`."""
+    found = {
+        "backend": [part.get("backend") for part in parts],
+        "device": [part.get("device") for part in parts],
+        "keras": [part.get("versions", {}).get("keras") for part in parts],
+        "git_commit": [part.get("git_commit") for part in parts],
+    }
+    return {
+        name: ", then ".join(dict.fromkeys(filter(None, values))) or None
+        for name, values in found.items()
+    }
+
+
+def _operator(arguments):
+    spatial = arguments["spatial"]
+    if spatial != "lc":
+        return spatial
+    return "lc_frozen" if arguments["frozen"] else "lc_learnable"
+
+
+def not_applicable(row: dict) -> set[str]:
+    """Returns the settings that a run does not have, whatever it was called with."""
+    names = set()
+    if not row["operator"].startswith("lc_"):
+        names |= {"frozen", "compact", "between", "shared_basis"}
+    if not row["operator"].startswith(("lc_", "gram_limit")):
+        names.add("expansion")
+    if row["dataset"] == "imagenet":
+        names |= {"width", "kernel_size", "between", "shared_basis", "subset"}
+        if row["network"].startswith("mobilenet"):
+            names.add("depth")
+    elif row["network"] == "cifar_resnet":
+        names.add("width_multiplier")
+    else:
+        names |= {"depth", "width", "kernel_size"}
+    return names
+
+
+def unlike(rows: list[dict], names: Iterable[str]) -> dict[str, dict]:
+    """Returns in which of some columns runs on one data set differ.
+
+    Returns:
+        A dict from those columns to dicts from their values to the name of a run.
+    """
+    found = {}
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        members = [row for row in rows if row["dataset"] == dataset]
+        attacked = [row for row in members if row["robust_accuracy"] is not None]
+        for name in names:
+            compared = attacked if name in SAME_ATTACK else members
+            example = {row[name]: row["run"] for row in reversed(compared)}
+            if len(example) > 1:
+                found[name] = example
+    return found
+
+
+def collect(folder: pathlib.Path) -> tuple[list[dict], list[str]]:
+    """Returns the rows of all finished runs in a folder, by name, and what cannot be read."""
+    broken = []
+    runs = [path.parent for path in sorted(folder.glob("*/config.json"))]
+    rows = [row_of(run, broken) for run in runs]
+    return [row for row in rows if row is not None], broken
+
+
+def write_rows(path: pathlib.Path, rows: list[dict]) -> None:
+    """Writes rows as CSV, so that `path` never holds half of it. `None` is an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _cell(value):
+    """A value as a spreadsheet shows it: text that begins like a formula would be computed."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@"):
+        return f"'{value}"
+    return value

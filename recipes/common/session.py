@@ -1,0 +1,303 @@
+"""All that surrounds the `fit` of a training run: devices, folder, Ctrl-C, files."""
+
+import contextlib
+import functools
+import pathlib
+import sys
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import keras_lc
+
+from .callbacks import InterruptBetweenBatches
+from .command_line import remedy_of
+from .environment import device, environment
+from .files import check_whole, read_state, write_checked
+from .finished import read_run
+from .folder import (
+    as_json,
+    begun_with,
+    claimed_folder,
+    read_checked_or_end,
+    record,
+    resume_command,
+)
+
+_EXPORTED = {
+    "tf_saved_model": "saved_model",
+    "onnx": "model.onnx",
+    "litert": "model.tflite",
+    "torch": "model.pt2",
+}
+
+
+class Session:
+    """One training run, from its arguments to its files. Ends the program where it cannot be.
+
+    A context in which the folder belongs to this process. It ends with one line that says how to
+    go on, where it was interrupted or the disk is full.
+
+    Args:
+        arguments: A dataclass with `batch_size`, `distribute`, `export`, `export_format`,
+            `output` and `resume`, as of `recipes.train.Arguments`.
+        module: String, what the run was started with: `"recipes.train"`.
+        name: String for the name of a new folder under `runs/`.
+        writes: Boolean, whether there is to be a folder.
+
+    Attributes:
+        devices: `keras_lc.distribution.Distribution`, what the run is trained on.
+        output: Path of the run's folder.
+        checkpoints: `keras_lc.training.ResumableRun` of the folder, after `start`.
+        verbose: Integer for `fit`.
+    """
+
+    def __init__(self, arguments, module: str, name: str, writes: bool = True):
+        self.devices = _distribute(arguments)
+        self.verbose = (1 if sys.stdout.isatty() else 2) if self.devices.is_first else 0
+        self.output = None
+        # What it prints is text, in which brackets are brackets.
+        self._console = Console(quiet=not self.devices.is_first, markup=False, highlight=False)
+        self._arguments = arguments
+        self._module = module
+        self._name = name
+        self._writes = writes
+        self._finished = False
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self):
+        if self._writes:
+            devices = self.devices
+            folder = claimed_folder(
+                self._arguments, self._name, devices.processes, devices.is_first
+            )
+            self.output = self._held.enter_context(folder)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        self._held.close()
+        if kind is KeyboardInterrupt:
+            self.say(f"\nStopped. {self._way_on('Go on with')}")
+            sys.exit(130)
+        if (remedy := remedy_of(error)) is not None:
+            way_on = self._way_on(f"{remedy}, then go on with")
+            raise SystemExit(f"{error}. {way_on}") from None
+
+    def _way_on(self, what):
+        if self.output is None:
+            return "Nothing was written."
+        if self._finished:
+            return f"The run is finished: {self.output / 'model.keras'}"
+        return f"{what}: {resume_command(self._module, self.output)}"
+
+    def batch_size(self, images: int) -> int:
+        """Returns the images of one step in this process, of `images` at the most."""
+        try:
+            return self.devices.batch_size(self._arguments.batch_size, images=images)
+        except ValueError as error:
+            raise SystemExit(f"--batch-size: {error}") from None
+
+    def start(
+        self,
+        build: Callable[[], keras.Model],
+        compile: Callable[[keras.Model], None],
+        **config,
+    ) -> tuple[keras.Model, int]:
+        """Returns the compiled model, as the folder has it or new, and its first epoch.
+
+        Args:
+            build, compile: What makes a new model, and what compiles one.
+            **config: What `config.json` shall hold beside arguments and environment; as `data`,
+                a dict with the `fingerprint` of the images.
+        """
+        config = {
+            "arguments": as_json(self._arguments),
+            **config,
+            "replicas": self.devices.replicas,
+            "processes": self.devices.processes,
+            **environment(),
+        }
+        # A run that is not resumed has none yet; see `claimed_folder`.
+        before = read_checked_or_end(self.output / "config.json")
+        self._config = record(before, config)
+        self.checkpoints = keras_lc.training.ResumableRun(
+            self.output, write=self.devices.is_first, config=begun_with(config)
+        )
+        with self.devices.scope():
+            model, first_epoch = self._restore(before) or (build(), 0)
+            if not model.compiled:
+                compile(model)
+        self._config["run"] = self.checkpoints.id
+        # Before the first file: all processes have now seen whether there is a run in the folder.
+        self.devices.prepare(model)
+        if self.devices.is_first:
+            write_checked(self.output / "config.json", self._config)
+        return model, first_epoch
+
+    def _restore(self, before):
+        with in_one_line():
+            restored = self.checkpoints.restore()
+        if restored is not None and before["run"] != self.checkpoints.id:
+            raise SystemExit(
+                f"The checkpoints in {self.output} are of another run than its config.json. Put "
+                "back those of one run, or pass another --output."
+            )
+        return restored
+
+    def best(self) -> keras_lc.training.BestModel:
+        """Returns the callback that keeps the best model as `best.keras`; after `start`."""
+        with in_one_line():
+            return keras_lc.training.BestModel(
+                self.output / "best.keras",
+                history=self.checkpoints.history,
+                write=self.devices.is_first,
+                run=self.checkpoints.id,
+            )
+
+    @property
+    def machine(self) -> str:
+        """`"Keras 3.15.1 on jax, 2 CPU cores, 4 replicas in 2 processes"`."""
+        name = f"Keras {keras.__version__} on {keras.backend.backend()}, {device()}"
+        if self.devices.replicas == self.devices.processes == 1:
+            return name
+        return f"{name}, {self.devices.replicas} replicas in {self.devices.processes} processes"
+
+    def say(self, text: str) -> None:
+        """Prints text as it is, on lines as long as they are; in one process of several."""
+        self._console.print(text, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[InterruptBetweenBatches]:
+        """Has Ctrl-C stop `fit` between two batches. Yields the callback that does it."""
+        interrupt = InterruptBetweenBatches()
+        interrupt.arm()
+        try:
+            yield interrupt
+        finally:
+            interrupt.disarm()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run that is to go on is finished already; see `make_up`."""
+        return self._writes and (self.output / "model.keras").exists()
+
+    def make_up(self) -> dict:
+        """Writes what a finished run lacks, since it was killed then or is asked for more.
+
+        Returns:
+            The results of the run.
+        """
+        file = self.output / "model.keras"
+        config = read_run(self.output)
+        if config is None:
+            raise SystemExit(
+                f"{file} is there, and no results in the config.json beside it. Put that back, or "
+                "pass another --output."
+            )
+        check_whole(file)
+        self._finished = True
+        self.say(f"The run in {self.output} is finished: see its config.json.")
+        missing = [path for path in self._decoration() if not path.exists()]
+        if missing and self.devices.is_first:
+            model = keras.saving.load_model(file)
+            self._decorate(model, read_state(file)["history"], missing)
+        return config["results"]
+
+    def finish(self, model, results: dict, rows: dict[str, str]) -> dict:
+        """Writes the files of a finished run and prints its results.
+
+        Args:
+            model: The trained `keras.Model`.
+            results: Dict for `config.json`.
+            rows: Dict of strings, names of results and what is printed of them.
+
+        Returns:
+            The results, with the numbers of the model's parameters.
+        """
+        trained, frozen = _count_parameters(model)
+        results = {**results, "trained_parameters": trained, "frozen_parameters": frozen}
+        if not self.devices.is_first:
+            return results
+        write_checked(self.output / "config.json", {**self._config, "results": results})
+        # A run with a model is finished, and cannot be resumed. What follows may fail.
+        self.checkpoints.finish(self.output / "model.keras")
+        self._finished = True
+        self._decorate(model, self.checkpoints.history, self._decoration())
+
+        rows = {**rows, "trained parameters": f"{trained:,}", "frozen parameters": f"{frozen:,}"}
+        if results["images_per_second"]:
+            rows["training"] = f"{results['images_per_second']:,.0f} images/s"
+        if results["compile_seconds"] is not None:
+            rows["compiling"] = f"{results['compile_seconds']:.1f} s, in the first epoch"
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for row in rows.items():
+            table.add_row(*map(Text, row))
+        self._console.print(table)
+        return results
+
+    def _decoration(self):
+        """The paths of what is written after the model, and may fail."""
+        names = ["curves.png"]
+        if self._arguments.export:
+            names.append(_EXPORTED[self._arguments.export_format])
+        return [self.output / name for name in names]
+
+    def _decorate(self, model, history, paths):
+        for path in paths:
+            if path.name == "curves.png":
+                dataset = getattr(self._arguments, "dataset", None)
+                title = ", ".join(filter(None, [model.name, dataset]))
+                plot = functools.partial(keras_lc.analysis.plot_curves, history, title=title)
+                self._try_to_write(path, plot)
+                continue
+            export = functools.partial(keras_lc.export, model, format=self._arguments.export_format)
+            if self._try_to_write(path, export):
+                self.say(f"Exported and verified: {path}")
+
+    def _try_to_write(self, path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> bool:
+        """Returns whether it could be written; what fails must not cost the model."""
+        try:
+            write(path)
+        except Exception as error:
+            self.say(f"Warning: {path} was not written: {error}")
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """Ends the program with the message of a `ValueError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+
+
+def _distribute(arguments):
+    try:
+        devices = keras_lc.distribution.distribute(arguments.distribute)
+    except ValueError as error:
+        raise SystemExit(f"--distribute {arguments.distribute}: {error}") from None
+    if arguments.export and devices.processes > 1:
+        raise SystemExit(
+            "--export runs in one process: leave it out here, and then call "
+            "keras_lc.export(keras.saving.load_model('model.keras'), …)."
+        )
+    return devices
+
+
+def _count_parameters(model):
+    trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    basis = {id(v): v for layer in _layers_with_basis(model) for v in layer.non_trainable_weights}
+    return trained, sum(int(np.prod(v.shape)) for v in basis.values())
+
+
+def _layers_with_basis(model):
+    for layer in model.layers:
+        layer = getattr(layer, "basis_conv", layer)
+        if hasattr(layer, "basis"):
+            yield layer

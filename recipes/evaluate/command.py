@@ -1,0 +1,112 @@
+"""Attack finished runs, and measure their filters.
+
+    python -m recipes.evaluate runs/1 runs/2 --attack-images 1000
+
+Writes `evaluation.json` into the folder of each run of `recipes.train`: accuracy, accuracy under
+FGSM (and PGD), and variance entropy, sparsity and spatial variance of the filters. Runs that have
+one with the same settings are skipped.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from typing import Annotated, Literal
+
+import tyro
+
+from ..common import checks
+from ..common.command_line import run_command
+from ..common.files import DamagedFile, check_whole
+from ..common.finished import read_evaluation, read_run
+from ..sweep.grid import Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """An evaluation of finished runs."""
+
+    runs: tyro.conf.Positional[tuple[pathlib.Path, ...]]
+    """Folders of runs of recipes.train."""
+    evaluation: tyro.conf.OmitArgPrefixes[Evaluation] = dataclasses.field(
+        default_factory=Evaluation
+    )
+    again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Evaluate also what was evaluated with these settings."""
+    data_dir: pathlib.Path | None = None
+    """Where the data lies. Defaults to where it lay when the run was trained."""
+    backend: Literal["tensorflow", "jax", "torch"] | None = None
+    """Defaults to KERAS_BACKEND, or Keras' own default; need not be the one of the training."""
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, description=__doc__)
+    unfinished = [str(run) for run in arguments.runs if not (run / "model.keras").exists()]
+    if unfinished or not arguments.runs:
+        raise SystemExit(f"These are no finished runs: {', '.join(unfinished) or 'none given'}")
+    settings = dataclasses.asdict(arguments.evaluation)
+    todo, broken = [], False
+    for run in arguments.runs:
+        try:
+            check_whole(run / "model.keras")
+            if is_evaluated(run, settings) and not arguments.again:
+                print(f"{run} is evaluated.")
+            else:
+                todo.append(run)
+        except DamagedFile as error:
+            broken = True
+            print(error, file=sys.stderr)
+    if todo:
+        broken |= _evaluate(todo, arguments)
+    sys.exit(1 if broken else 0)
+
+
+def is_evaluated(run: pathlib.Path, settings: dict) -> bool:
+    """Returns whether the model of a run was evaluated with some settings.
+
+    Raises:
+        DamagedFile: If the run cannot be read.
+    """
+    config = read_run(run)
+    if config is None:
+        raise DamagedFile(f"{run} has a model, and no config.json that says its results.")
+    try:
+        return (read_evaluation(run, config) or {}).get("settings") == settings
+    except DamagedFile:
+        # It is written anew.
+        return False
+
+
+def _evaluate(runs, arguments):
+    """Evaluates runs, and returns whether some could not be."""
+    with checks.in_one_line():
+        checks.check_backend(arguments.backend)
+        if arguments.data_dir is not None and not arguments.data_dir.expanduser().exists():
+            raise ValueError(f"--data-dir: {arguments.data_dir} does not exist.")
+    # Before the first import of keras: a process has one backend.
+    if arguments.backend is not None:
+        os.environ["KERAS_BACKEND"] = arguments.backend
+    from .run import evaluate
+
+    broken = False
+    for run in runs:
+        try:
+            results = evaluate(run, arguments.evaluation, arguments.data_dir)
+        except SystemExit as error:
+            broken = True
+            print(f"{run}: {error}", file=sys.stderr)
+            continue
+        numbers = ", ".join(
+            f"{name.replace('_', ' ')} {results[name]:{form}}"
+            for name, form in (
+                ("test_accuracy", ".2%"), ("robust_accuracy", ".2%"), ("pgd_accuracy", ".2%"),
+                ("variance_entropy", ".3f"), ("sparsity", ".2%"),
+            )
+            if results.get(name) is not None
+        )  # fmt: skip
+        print(f"{run}: {numbers}")
+    return broken
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,158 @@
+"""What a finished run is worth. Imports Keras, so the backend must be chosen before."""
+
+import dataclasses
+import math
+import pathlib
+import statistics
+
+import keras
+import numpy as np
+
+import keras_lc
+
+from ..common import images
+from ..common.checks import in_one_line
+from ..common.environment import environment
+from ..common.files import write_checked
+from ..common.finished import read_run
+from ..sweep.grid import Evaluation
+
+_BATCH = 250
+
+
+def evaluate(
+    run: pathlib.Path, evaluation: Evaluation, data_dir: pathlib.Path | None = None
+) -> dict:
+    """Evaluates the model of a finished run and writes `evaluation.json` beside it.
+
+    Args:
+        run: Path of the folder of a run of `recipes.train`.
+        evaluation: The `Evaluation`.
+        data_dir: Path of the data. Defaults to where it lay when the run was trained.
+
+    Returns:
+        The results, as they stand in `evaluation.json`.
+
+    Raises:
+        SystemExit: If the run is not finished or damaged, or the images are not those of the run.
+    """
+    config = read_run(run)
+    if config is None:
+        raise SystemExit(f"{run} is no finished run.")
+    if "dataset" not in config["arguments"]:
+        raise SystemExit(
+            f"{run} is a run of recipes.imagenet, whose pictures are in no memory. From Python: "
+            "keras_lc.analysis.robust_accuracy and filter_report."
+        )
+    with in_one_line():
+        dataset, data = _load(config, data_dir)
+    model = keras.saving.load_model(run / "model.keras")
+    classes = _predict(model, dataset.x_test)
+    right = classes == dataset.y_test
+    layers = keras_lc.analysis.filter_report(model)
+    results = {
+        "test_accuracy": float(np.mean(right)),
+        **_attack(model, dataset, right, evaluation),
+        **_filters(layers),
+        "full_parameters": full_parameters(model),
+    }
+    write_checked(
+        run / "evaluation.json",
+        {
+            "run": config["run"],
+            "settings": dataclasses.asdict(evaluation),
+            "results": results,
+            "layers": layers,
+            "spatial_variance": _spatial_variance(model),
+            "data": data,
+            **environment(),
+        },
+    )
+    return results
+
+
+def _load(config, data_dir):
+    arguments = config["arguments"]
+    data_dir = data_dir or arguments["data_dir"]
+    dataset = keras_lc.data.load(
+        arguments["dataset"],
+        data_dir=data_dir,
+        download=arguments["download"],
+        data_format="channels_last",
+    )
+    found = images.describe(dataset, data_dir)
+    then = config["data"]
+    if found["fingerprint"] != then["fingerprint"]:
+        raise SystemExit(
+            f"The run was trained on other images: {then} then, {found} now. Pass the --data-dir "
+            "with those of the run."
+        )
+    return dataset, found
+
+
+def _predict(model, x):
+    return np.argmax(model.predict(x, batch_size=_BATCH, verbose=0), axis=-1)
+
+
+def _attack(model, dataset, right, evaluation):
+    count = evaluation.attack_images or len(dataset.x_test)
+    if count > len(dataset.x_test):
+        raise SystemExit(
+            f"--attack-images must be at most {len(dataset.x_test)}, the number of test images. "
+            f"Received: {count}"
+        )
+    places = images.balanced(dataset.y_test, count)
+    x, y = dataset.x_test[places], dataset.y_test[places]
+
+    def accuracy(**attack):
+        return keras_lc.analysis.robust_accuracy(
+            model, x, y, epsilon=evaluation.epsilon / 255, batch_size=_BATCH, **attack
+        )
+
+    results = {
+        # Of the same images, before the attack.
+        "clean_accuracy": float(np.mean(right[places])),
+        "robust_accuracy": accuracy(attack="fgsm"),
+    }
+    if evaluation.pgd_steps:
+        results["pgd_accuracy"] = accuracy(
+            attack="pgd", steps=evaluation.pgd_steps, restarts=evaluation.pgd_restarts
+        )
+    return results
+
+
+def _filters(layers):
+    """Means over the layers, and the first and the last layer's entropy (Figures 5, 11, 12)."""
+    results = {}
+    for name in ("variance_entropy", "variance_entropy_normalized", "sparsity"):
+        values = [layer[name] for layer in layers]
+        known = [value for value in values if value is not None]
+        results[name] = statistics.fmean(known) if known else None
+        if name != "sparsity":
+            results[f"{name}_first"] = values[0] if values else None
+            results[f"{name}_last"] = values[-1] if values else None
+    return results
+
+
+def _spatial_variance(model):
+    """The heatmaps of the layers of each kernel size."""
+    by_size = {}
+    for kernel in keras_lc.analysis.spatial_kernels(model).values():
+        by_size.setdefault("x".join(map(str, kernel.shape[:2])), []).append(kernel)
+    return {
+        size: keras_lc.analysis.spatial_variance(kernels).tolist()
+        for size, kernels in by_size.items()
+    }
+
+
+def full_parameters(model: keras.Model) -> int:
+    """Returns the number of trained parameters of the same network without the compact form.
+
+    It is what the paper counts: a combination has one for each random filter and output channel.
+    """
+    count = sum(math.prod(v.shape) for v in model.trainable_variables)
+    for layer in model.layers:
+        if isinstance(layer, keras_lc.LCConv2D) and layer.frozen:
+            count += layer.basis_filters // layer.groups * layer.filters
+            count -= math.prod(layer.combination.shape)
+    return count

@@ -1,0 +1,294 @@
+"""Make tables and figures of *The Power of Linear Combinations*, beside the paper's numbers.
+
+    python -m recipes.reproduce table1 figure4 --datasets cifar10 \\
+        --data-dirs cifar10 ~/cifar10-jpeg --epochs 10 --seeds 2 --expansions 1 8 128
+
+Each is a sweep (see `recipes.sweep`) and writes `NAME.md`, its runs as `NAME.json`, and pictures
+into --output. All share their runs there: figures 4 and 5 are two views of one sweep. Without
+options it is the paper's experiment, which takes up to hundreds of GPU hours; options scale it to
+the machine, and the result says in what it is not the paper's. Figures 2 and 3 are drawings, and
+the paper's text knows no figure 9.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from typing import Annotated, Literal
+
+import tyro
+
+from ..common.command_line import run_command, this_command
+from ..common.files import write_json, write_text
+from ..common.results import collect
+from ..imagenet.presets import PRESETS, preset_operator
+from ..sweep.command import check_machine, share_cores, sweep
+from ..sweep.grid import Evaluation, Machine, Operator
+from ..sweep.imagenet_grid import ImageNetGrid
+from ..sweep.jobs import training_job
+from .experiments import EXPERIMENTS, cells_of, differences, scale
+
+Name = Literal[
+    "table1", "table2", "table3", "figure1", "figure4", "figure5", "figure6", "figure7", "figure8",
+    "figure10", "figure11", "figure12",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Tables and figures, and how they are scaled. What is left out is the paper's."""
+
+    names: tyro.conf.Positional[tuple[Name, ...]]
+    output: pathlib.Path = pathlib.Path("runs/paper")
+    """Folder of the runs, tables and pictures."""
+    epochs: int | None = None
+    """The recipe is squeezed into so many."""
+    seeds: int | None = None
+    """The number of runs of each kind."""
+    subset: int | None = None
+    """Training images, equally many of each class."""
+    image_size: int | None = None
+    """Pixels (imagenet)."""
+    steps: int | None = None
+    """Batches of an epoch (imagenet)."""
+    datasets: tuple[str, ...] = ()
+    """Only these: cifar10 leaves imagenet out of figure 1."""
+    networks: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
+    """Names of recipes.imagenet."""
+    depths: tuple[int, ...] = ()
+    widths: tuple[int, ...] = ()
+    operators: tuple[Operator, ...] = ()
+    """Only these of the paper's; gram_limit adds a control to what has frozen LC."""
+    expansions: tuple[int, ...] = ()
+    kernel_sizes: tuple[int, ...] = ()
+    batch_size: int | None = None
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] | None = None
+    compact: bool = True
+    """Whether frozen LC networks train in their compact form: the same network and the same
+    training at the price of a plain one."""
+    render_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run nothing: make tables and figures of the runs that are finished."""
+    evaluation: tyro.conf.OmitArgPrefixes[Evaluation] = dataclasses.field(
+        default_factory=Evaluation
+    )
+    machine: tyro.conf.OmitArgPrefixes[Machine] = dataclasses.field(default_factory=Machine)
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, description=__doc__)
+    if not arguments.names:
+        raise SystemExit(f"Name at least one of {', '.join(EXPERIMENTS)}.")
+    grids = {name: scaled(name, arguments) for name in arguments.names}
+    failed = False
+    if not arguments.render_only:
+        machine = share_cores(arguments.machine)
+        cells = dict.fromkeys(
+            cell for parts in grids.values() for part in cells_of(parts).values() for cell in part
+        )
+        check_machine(cells, machine, arguments.output)
+        # The first seed of all that is asked for first.
+        jobs = [
+            training_job(cell, arguments.output, arguments.evaluation, machine)
+            for cell in sorted(cells, key=lambda cell: cell.seed)
+        ]
+        outcomes = sweep(jobs, arguments.output, machine)
+        failed = any(outcome.state == "failed" for outcome in outcomes)
+    if arguments.machine.backend is not None:
+        os.environ["KERAS_BACKEND"] = arguments.machine.backend
+    for name, parts in grids.items():
+        try:
+            print(render(name, parts, arguments.output))
+        except SystemExit as error:
+            print(error, file=sys.stderr)
+            failed = True
+    sys.exit(1 if failed else 0)
+
+
+def scaled(name: str, arguments: Arguments) -> dict:
+    """Returns the grids of a table or figure, scaled as the arguments say."""
+    given = {axis: _tuple(getattr(arguments, option)) for option, axis in _AXES.items()}
+    given["datasets"] = tuple(name for name in arguments.datasets if name != "imagenet")
+    unknown = sorted(set(arguments.presets) - set(PRESETS))
+    if unknown:
+        raise SystemExit(f"--presets must be of {', '.join(PRESETS)}. Received: {unknown[0]}")
+    if arguments.seeds is not None and arguments.seeds < 1:
+        raise SystemExit(f"--seeds must be at least 1. Received: {arguments.seeds}")
+    grids = {}
+    for part, grid in EXPERIMENTS[name].grids.items():
+        if arguments.datasets and not _has_any(grid, arguments.datasets):
+            continue
+        grid = scale(grid, **given, compact=(arguments.compact,))
+        if arguments.seeds is not None:
+            grid = dataclasses.replace(grid, seeds=tuple(range(arguments.seeds)))
+        grid = _restrict(grid, arguments.operators, arguments.expansions)
+        if grid is not None:
+            grids[part] = _checked(grid)
+    if not grids:
+        raise SystemExit(
+            f"{name} has nothing of what --datasets, --operators and --expansions ask for."
+        )
+    for option, axis in _AXES.items():
+        # Parts without one of --datasets are left out above.
+        applies = axis == "datasets" or any(_has_axis(grid, axis) for grid in grids.values())
+        if given[axis] and not applies:
+            raise SystemExit(
+                f"--{option.replace('_', '-')} says nothing of {name}, which would run as large "
+                "as it is. Call it in a command of its own."
+            )
+    return grids
+
+
+def _checked(grid):
+    try:
+        grid.cells()
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    return grid
+
+
+# From options to the axes of the grids.
+_AXES = {
+    "datasets": "datasets", "networks": "networks", "presets": "presets", "depths": "depths",
+    "widths": "widths", "expansions": "expansions", "kernel_sizes": "kernel_sizes",
+    "epochs": "epochs", "subset": "subsets", "batch_size": "batch_sizes",
+    "image_size": "image_sizes", "steps": "steps", "precision": "precisions",
+}  # fmt: skip
+
+
+def _tuple(value):
+    if value is None or isinstance(value, tuple):
+        return value or ()
+    return (value,)
+
+
+def _has_axis(grid, axis):
+    if axis == "expansions" and isinstance(grid, ImageNetGrid):
+        return any(preset_operator(preset)[1] is not None for preset in grid.presets)
+    return hasattr(grid, axis)
+
+
+def _has_any(grid, datasets):
+    if isinstance(grid, ImageNetGrid):
+        return "imagenet" in datasets
+    return any(name != "imagenet" for name in datasets)
+
+
+def _restrict(grid, operators, expansions):
+    """Returns a grid with some of its operators, and the control if asked for; `None` for none."""
+    if isinstance(grid, ImageNetGrid):
+        return _restrict_presets(grid, operators, expansions)
+    if not operators:
+        return grid
+    kept = tuple(name for name in grid.operators if name in operators)
+    if "gram_limit" in operators and "lc_frozen" in grid.operators:
+        kept += ("gram_limit",)
+    return dataclasses.replace(grid, operators=kept) if kept else None
+
+
+def _restrict_presets(grid, operators, expansions):
+    def asked(preset):
+        operator, expansion = preset_operator(preset)
+        return (not operators or operator in operators) and (
+            not expansions or expansion in (None, *expansions)
+        )
+
+    spatials = tuple(s for s in grid.spatials if s is None or not operators or s in operators)
+    # Where the grid gives the operator, the preset is but the rest of the network.
+    presets = tuple(filter(asked, grid.presets)) if None in grid.spatials else grid.presets
+    if not spatials or not presets:
+        return None
+    return dataclasses.replace(grid, spatials=spatials, presets=presets)
+
+
+def render(name: str, grids: dict, output: pathlib.Path) -> str:
+    """Writes a table or figure of the runs that are finished.
+
+    Args:
+        name: Name of the experiment.
+        grids: Dict from its parts to their grids.
+        output: Path of the folder of the runs; `NAME.md`, `NAME.json` and `NAME*.png` go there too.
+
+    Returns:
+        The Markdown.
+
+    Raises:
+        SystemExit: If no run is finished, or some differ in what is not shown.
+    """
+    # After the backend is chosen.
+    from .figures import RENDERERS
+    from .numbers import OPERATORS
+    from .render import Runs, check_comparable, conditions, departures, select
+
+    rows, broken = collect(output)
+    for message in broken:
+        print(f"left out {message}", file=sys.stderr)
+    written = [{**row, "kind": OPERATORS.get(row["operator"], row["operator"])} for row in rows]
+    cells = cells_of(grids)
+    parts = {part: select(written, wanted) for part, wanted in cells.items()}
+    experiment = EXPERIMENTS[name]
+    # A part that was left out has no runs.
+    for part in experiment.grids:
+        parts.setdefault(part, [])
+    runs = Runs(parts, output, name)
+    if not runs.rows:
+        raise SystemExit(f"{name}: no run is finished yet in {output}.")
+    check_comparable(runs.rows)
+    body = RENDERERS[name](runs)
+    # What was drawn before may not be drawn now.
+    for path in set(pictures(output, name)) - set(runs.drawn):
+        path.unlink()
+
+    asked = len({cell for wanted in cells.values() for cell in wanted})
+    notes = [f"{len(runs.rows)} of {asked} runs are finished."] if len(runs.rows) < asked else []
+    notes += _differences(experiment.grids, grids)
+    notes += departures(runs.rows, experiment.attacked)
+    marks = "\n".join(f"- {note}" for note in notes) or "- nothing: these are its settings"
+    hours = sum(row["seconds"] or 0 for row in runs.rows) / 3600
+    text = "\n\n".join(
+        [
+            f"# {name.replace('table', 'Table ').replace('figure', 'Figure ')}: {experiment.title}",
+            f"Not as in the paper:\n\n{marks}",
+            body,
+            *(f"![{path.stem}]({path.name})" for path in pictures(output, name)),
+            "Here: mean ± sample standard deviation (number of runs). "
+            + " ".join(conditions(runs.rows, experiment.attacked))
+            + f" Training: {hours:.2f} h in all.",
+        ]
+    )
+    write_text(output / f"{name}.md", text + "\n")
+    write_json(
+        output / f"{name}.json",
+        {
+            "title": experiment.title,
+            "command": this_command(),
+            "not_as_in_the_paper": notes,
+            "training_hours": hours,
+            "runs": runs.rows,
+        },
+    )
+    return text
+
+
+def _differences(paper, grids):
+    """Returns in what the grids are not the paper's: first what all of them have in common."""
+    by_part = {part: differences(paper[part], grid) for part, grid in grids.items()}
+    first, *others = by_part.values()
+    common = [note for note in first if all(note in found for found in others)]
+    notes = common + [
+        f"{part}: {note}" for part, found in by_part.items() for note in found if note not in common
+    ]
+    return notes + [f"{part}: left out" for part in paper if part not in grids]
+
+
+def pictures(output: pathlib.Path, name: str) -> list[pathlib.Path]:
+    """Returns the pictures of a table or figure: `figure1a.png`, and not `figure10.png`."""
+    return [
+        path
+        for path in sorted(output.glob(f"{name}*.png"))
+        if not path.stem.removeprefix(name)[:1].isdigit()
+    ]
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,158 @@
+"""The LC paper's tables and figures as named sweeps. Without Keras."""
+
+import dataclasses
+
+from ..sweep.grid import AXES, Cell, Grid
+from ..sweep.imagenet_grid import ImageNetCell, ImageNetGrid
+from .numbers import IMAGENET_NETWORKS, NETWORKS
+
+_EXPANSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
+_BOTH = ("lc_frozen", "lc_learnable")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A table or figure.
+
+    Args:
+        title: String.
+        grids: Dict from the parts of it to the runs that the paper made for them. Where the paper
+            shows a picture only, which points lie on its axes is our reading of it.
+        attacked: Boolean, whether it shows accuracy under attack.
+    """
+
+    title: str
+    grids: dict[str, Grid | ImageNetGrid]
+    attacked: bool = False
+
+
+_EXPANSION_GRIDS = {
+    "LC": Grid(operators=_BOTH, expansions=(*_EXPANSIONS, 256)),
+    "baseline": Grid(operators=("learned",)),
+}
+_KERNEL_SIZES = (3, 5, 7, 9)
+_KERNEL_GRIDS = {
+    "LC": Grid(operators=_BOTH, expansions=_EXPANSIONS, kernel_sizes=_KERNEL_SIZES),
+}
+
+EXPERIMENTS = {
+    "table1": Experiment(
+        "Validation accuracy on several data sets, expansion 128",
+        {
+            "LC": Grid(
+                datasets=("cifar10", "cifar100", "fashion_mnist", "svhn_cropped"),
+                operators=("learned", "lc_learnable", "lc_frozen"),
+                expansions=(128,),
+            )
+        },
+    ),
+    "table2": Experiment(
+        "ResNet-18d on ImageNet, frozen and learnable",
+        {
+            "ImageNet": ImageNetGrid(
+                (
+                    *("r18d-frozen", "r18d-lcx1", "r18d-lcx8", "r18d-lcx64", "r18d-lcx128"),
+                    *("r18d", "r18d-learnable-x1", "r18d-learnable-x8", "r18d-learnable-x64"),
+                )
+            )
+        },
+    ),
+    "table3": Experiment(
+        "What stands between random filters and their combination, ResNet-LC-20-16x64, CIFAR-10",
+        {"LC": Grid(operators=_BOTH, expansions=(64,), between=("none", "relu", "bn", "bn_relu"))},
+    ),
+    "figure1": Experiment(
+        "Off-the-shelf networks with frozen random and learned spatial filters",
+        {
+            "CIFAR-10": Grid(networks=tuple(NETWORKS), operators=("learned", "frozen")),
+            "ImageNet": ImageNetGrid(tuple(IMAGENET_NETWORKS), spatials=("learned", "frozen")),
+        },
+    ),
+    "figure4": Experiment("Accuracy over the expansion, CIFAR-10", _EXPANSION_GRIDS, attacked=True),
+    "figure5": Experiment(
+        "Diversity of the filters over the expansion, CIFAR-10", _EXPANSION_GRIDS
+    ),
+    "figure6": Experiment(
+        "Accuracy over width and depth, expansion 1, CIFAR-10",
+        {
+            "width": Grid(operators=_BOTH, widths=(16, 32, 64, 128, 256)),
+            "depth": Grid(operators=_BOTH, depths=(20, 32, 44, 56, 110, 260, 500)),
+        },
+    ),
+    "figure7": Experiment(
+        "Combined 9x9 filters of the first layer over the expansion, CIFAR-10",
+        {
+            "LC": Grid(operators=("lc_frozen",), expansions=_EXPANSIONS, kernel_sizes=(9,)),
+            "baseline": Grid(operators=("learned",), kernel_sizes=(9,)),
+        },
+    ),
+    "figure8": Experiment("Larger kernels, CIFAR-10", _KERNEL_GRIDS),
+    "figure10": Experiment(
+        "Combined filters of the first layer, by kernel size and expansion, CIFAR-10", _KERNEL_GRIDS
+    ),
+    "figure11": Experiment(
+        "Variance entropy of the first layer, by kernel size and expansion, CIFAR-10", _KERNEL_GRIDS
+    ),
+    "figure12": Experiment(
+        "Variance entropy of the last layer, by kernel size and expansion, CIFAR-10", _KERNEL_GRIDS
+    ),
+}
+
+
+def scale(grid: Grid | ImageNetGrid, **settings) -> Grid | ImageNetGrid:
+    """Returns a grid with other values of some settings, to fit a machine.
+
+    Where the paper varies a setting, all given values take their place. Where it has one value,
+    that stays if it is among the given ones, and else the first of them takes its place:
+    `depths=(8, 14)` gives a sweep over depths two depths, and a sweep over widths the depth 8.
+
+    Args:
+        grid: The paper's grid.
+        **settings: Tuples of values, or `None` for the paper's. Those that a grid does not have
+            do not change it.
+    """
+    scaled = {}
+    for name, values in settings.items():
+        if not values or not hasattr(grid, name):
+            continue
+        papers = getattr(grid, name)
+        if len(papers) > 1:
+            scaled[name] = tuple(values)
+        else:
+            scaled[name] = papers if papers[0] in values else tuple(values[:1])
+    return dataclasses.replace(grid, **scaled)
+
+
+def differences(paper: Grid | ImageNetGrid, grid: Grid | ImageNetGrid) -> list[str]:
+    """Returns in which settings a grid is not the paper's, in words."""
+    found = []
+    for field in dataclasses.fields(grid):
+        # The compact form is the same network, trained the same way.
+        if field.name == "compact":
+            continue
+        theirs, ours = _values(paper, field.name), _values(grid, field.name)
+        if field.name == "seeds":
+            theirs, ours = (len(theirs),), (len(ours),)
+        # Where none is left, other settings say so.
+        if ours and theirs != ours:
+            name = field.name.replace("_", " ")
+            found.append(f"{name}: {_listed(ours)} instead of {_listed(theirs)}")
+    return found
+
+
+def _values(grid, axis):
+    """The values of a setting in those runs that have it."""
+    if isinstance(grid, ImageNetGrid):
+        return getattr(grid, axis)
+    values = tuple(dict.fromkeys(getattr(cell, AXES[axis]) for cell in grid.cells()))
+    # Of all axes but this one, None is what does not apply.
+    return values if axis == "subsets" else tuple(v for v in values if v is not None)
+
+
+def cells_of(grids: dict[str, Grid | ImageNetGrid]) -> dict[str, list[Cell | ImageNetCell]]:
+    """Returns the runs of each part."""
+    return {part: grid.cells() for part, grid in grids.items()}
+
+
+def _listed(values):
+    return ", ".join("all" if value is None else str(value) for value in values)

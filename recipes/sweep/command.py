@@ -1,0 +1,210 @@
+"""Train and evaluate every combination of some settings.
+
+    python -m recipes.sweep --output runs/expansion --datasets digits --depths 8 --epochs 5 \\
+        --batch-sizes 64 --operators learned lc_frozen --expansions 1 8 64 --seeds 0 1
+
+Each run has a folder of its own in --output, and its log beside it. The sweep can be stopped or
+killed at any moment: the same command goes on where it was. Finished runs are skipped, failed ones
+are tried again. `results.csv` has one row for each finished run, and is written after each.
+Several sweeps can work on one folder at a time.
+"""
+
+import dataclasses
+import os
+import pathlib
+import platform
+import signal
+import sys
+from collections.abc import Callable
+
+import tyro
+
+from ..common import checks
+from ..common.command_line import run_command, this_command
+from ..common.files import DamagedFile, read_json, remove_half_written, write_json
+from ..common.results import collect, write_rows
+from .grid import Evaluation, Grid, Machine
+from .jobs import Job, Outcome, training_job
+from .pools import make_pool, run_all
+from .watch import Watch, duration
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """A sweep."""
+
+    output: pathlib.Path
+    """Folder of the sweep."""
+    grid: tyro.conf.OmitArgPrefixes[Grid] = dataclasses.field(default_factory=Grid)
+    evaluation: tyro.conf.OmitArgPrefixes[Evaluation] = dataclasses.field(
+        default_factory=Evaluation
+    )
+    machine: tyro.conf.OmitArgPrefixes[Machine] = dataclasses.field(default_factory=Machine)
+
+
+def main() -> None:
+    arguments = tyro.cli(Arguments, description=__doc__)
+    machine = share_cores(arguments.machine)
+    try:
+        cells = arguments.grid.cells()
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    check_machine(cells, machine, arguments.output)
+    jobs = [training_job(cell, arguments.output, arguments.evaluation, machine) for cell in cells]
+    outcomes = sweep(jobs, arguments.output, machine)
+    sys.exit(1 if any(outcome.state == "failed" for outcome in outcomes) else 0)
+
+
+def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outcome]:
+    """Runs those jobs that are not done, and writes `results.csv` after each.
+
+    Args:
+        jobs: List of jobs, each with its folder in `output`.
+        output: Path of the sweep's folder.
+        machine: `recipes.sweep.grid.Machine`, after `share_cores`.
+
+    Returns:
+        The outcomes of the jobs that ran.
+
+    Raises:
+        SystemExit: With exit code 130 after Ctrl-C or SIGTERM, when all runs have stopped.
+    """
+    results = output / "results.csv"
+    missing = [job for job in jobs if not job.is_done()]
+    remove_half_written(output)
+    # Of other sweeps in this folder: what they asked for is not forgotten.
+    before = _asked_before(output / "sweep.json")
+    write_json(
+        output / "sweep.json",
+        {
+            "command": this_command(),
+            "host": platform.node(),
+            "runs": list(dict.fromkeys([*before, *(job.name for job in jobs)])),
+        },
+    )
+    watch = Watch(missing)
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with watch:
+            write_results(results, watch.name_once)
+            watch.console.print(
+                f"{len(jobs)} runs in {output}: {len(jobs) - len(missing)} are finished, "
+                f"{len(missing)} to do."
+            )
+            if not missing:
+                return []
+
+            def ended(job, outcome):
+                write_results(results, watch.name_once)
+                watch.ended(job, outcome)
+
+            outcomes = run_all(missing, make_pool(machine), watch.started, ended, watch.tick)
+    except KeyboardInterrupt:
+        write_results(results, watch.name_once)
+        print("\nStopped. The same command goes on.")
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    lost = _lost(outcomes, jobs)
+    for name in lost:
+        watch.console.print(f"failed   {name}: {_LOST}")
+    outcomes = [outcome for outcome in outcomes if outcome.name not in lost]
+    outcomes += [Outcome(name, "failed", log_tail=_LOST) for name in lost]
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    watch.console.print(
+        f"{len(outcomes) - len(failed)} done, {len(failed)} failed, {duration(seconds)} of runs. "
+        f"Results: {results}"
+    )
+    if failed:
+        watch.console.print("The same command tries again what failed.")
+    return outcomes
+
+
+def write_results(path: pathlib.Path, name_broken: Callable[[str], None]) -> None:
+    """Writes the table of all finished runs in the folder of `path`.
+
+    Args:
+        path: Path of the table.
+        name_broken: Called with what cannot be read, and so is left out.
+    """
+    rows, broken = collect(path.parent)
+    write_rows(path, rows)
+    for message in broken:
+        name_broken(f"left out {message}")
+
+
+def _asked_before(path):
+    try:
+        runs = (read_json(path) or {}).get("runs", [])
+    except DamagedFile as error:
+        print(f"{error} It is written anew.")
+        return []
+    return runs if isinstance(runs, list) else []
+
+
+_LOST = "Another sweep in this folder has since evaluated it with other settings."
+
+
+def _lost(outcomes, jobs):
+    """Returns the names of jobs that did not fail, and whose results were replaced meanwhile."""
+    failed = {outcome.name for outcome in outcomes if outcome.state == "failed"}
+    return [job.name for job in jobs if job.name not in failed and not job.is_done()]
+
+
+def check_data(cells, machine: Machine) -> None:
+    """Refuses folders of data that no run asks for, or that are not there.
+
+    Args:
+        cells: List of `Cell`s or `ImageNetCell`s.
+        machine: The `Machine`.
+    """
+    datasets = sorted({cell.dataset for cell in cells})
+    for name, folder in machine.data_dirs.items():
+        if name not in datasets:
+            raise SystemExit(
+                f"--data-dirs: no run is on {name!r}. The runs are on {', '.join(datasets)}."
+            )
+        # The machines of a cluster may see what this one does not.
+        if machine.ray is None and not folder.expanduser().is_dir():
+            raise SystemExit(f"--data-dirs: {folder} is no folder ({name}).")
+
+
+def check_machine(cells, machine: Machine, output: pathlib.Path) -> None:
+    """Ends the program where all runs, or those on one data set, would fail.
+
+    Args:
+        cells: As in `check_data`, which is called too.
+        machine: The `Machine`.
+        output: Path of the folder of the runs.
+    """
+    check_data(cells, machine)
+    with checks.in_one_line():
+        checks.check_writable(output)
+        if machine.gpus < 0:
+            raise ValueError(f"--gpus must be at least 0. Received: {machine.gpus}")
+        if machine.ray is not None:
+            return
+        checks.check_backend(machine.backend)
+        for cell in {cell.dataset: cell for cell in cells}.values():
+            download = machine.download and cell.downloads
+            checks.check_data(cell.dataset, machine.data_dirs.get(cell.dataset), download)
+        if any(cell.module == "recipes.imagenet" for cell in cells):
+            checks.check_packages(["tensorflow", "PIL", "keras_cv"], "recipes.imagenet")
+
+
+def share_cores(machine: Machine) -> Machine:
+    """Returns the settings with the number of threads of each run."""
+    if machine.timeout is not None and not machine.timeout > 0:
+        raise SystemExit(f"--timeout must be above 0. Received: {machine.timeout:g}")
+    if machine.workers < 1:
+        raise SystemExit(f"--workers must be at least 1. Received: {machine.workers}")
+    if machine.threads is not None:
+        if machine.threads < 1:
+            raise SystemExit(f"--threads must be at least 1. Received: {machine.threads}")
+        return machine
+    return dataclasses.replace(machine, threads=max(1, (os.cpu_count() or 1) // machine.workers))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,155 @@
+"""Where the jobs of a sweep run: in processes of this machine, or on a Ray cluster."""
+
+import concurrent.futures
+import os
+import threading
+from collections.abc import Callable
+
+from .grid import Machine
+from .jobs import ROOT, Job, Outcome, run_job
+
+
+class LocalPool:
+    """Runs jobs in processes of this machine, `workers` at a time."""
+
+    def __init__(self, workers: int):
+        self.workers = workers
+        self._stop, self._kill = threading.Event(), threading.Event()
+        self._threads = concurrent.futures.ThreadPoolExecutor(workers)
+        self._running = set()
+
+    def submit(self, job: Job) -> None:
+        self._running.add(self._threads.submit(run_job, job, self._stop, self._kill))
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """Returns what ended, waiting for so many seconds at the most."""
+        first = concurrent.futures.FIRST_COMPLETED
+        ended, self._running = concurrent.futures.wait(self._running, timeout, first)
+        return [future.result() for future in ended]
+
+    def stop(self) -> None:
+        """Stops the running jobs as Ctrl-C would, and returns when they have ended.
+
+        A second Ctrl-C meanwhile ends them at once.
+        """
+        self._stop.set()
+        try:
+            self._threads.shutdown(wait=True)
+        except KeyboardInterrupt:
+            self._kill.set()
+            self._threads.shutdown(wait=True)
+            raise
+
+
+class RayPool:
+    """Runs jobs as tasks of a Ray cluster, as many at a time as it has CPUs or GPUs for."""
+
+    def __init__(self, address: str | None, workers: int, threads: int, gpus: float):
+        """
+        Args:
+            address: Address of a cluster, or `None` for one of `workers · threads` CPUs on this
+                machine, which ends with the pool.
+        """
+        try:
+            import ray
+        except ImportError:
+            raise SystemExit('--ray needs Ray: `pip install "keras-lc[ray]"`.') from None
+        self._ray = ray
+        # What a worker process imports `recipes` from.
+        environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+        # Ray would start workers by `uv run` and hide GPUs from tasks that ask for none.
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        options = {"runtime_env": environment, "log_to_driver": False, "logging_level": "error"}
+        if address is None:
+            ray.init(num_cpus=workers * threads, include_dashboard=False, **options)
+        else:
+            ray.init(address=address, **options)
+        resources = ray.cluster_resources()
+        self.workers = int(resources.get("CPU", 0) // threads)
+        if gpus:
+            self.workers = min(self.workers, int(resources.get("GPU", 0) // gpus))
+        if self.workers < 1:
+            ray.shutdown()
+            raise SystemExit(
+                f"The Ray cluster has no room for a run of {threads} CPUs and {gpus:g} GPUs. "
+                f"It has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs."
+            )
+        # A worker that dies is a run that failed, which the next call of the sweep goes on with.
+        self._task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(run_job)
+        self._running = {}
+
+    def submit(self, job: Job) -> None:
+        self._running[self._task.options(name=job.name).remote(job)] = job
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        """Returns what ended, waiting for so many seconds at the most."""
+        ended, _ = self._ray.wait(list(self._running), timeout=timeout)
+        return [self._outcome(task) for task in ended]
+
+    def _outcome(self, task):
+        job = self._running.pop(task)
+        try:
+            return self._ray.get(task)
+        except self._ray.exceptions.RayError as error:
+            return Outcome(job.name, "failed", log_tail=str(error).strip())
+
+    def stop(self) -> None:
+        """Ends the running jobs, and leaves the cluster."""
+        for task in self._running:
+            # With force: the tethered process ends with the worker, and loses an epoch at the most.
+            self._ray.cancel(task, force=True)
+        self._ray.wait(list(self._running), num_returns=len(self._running), timeout=10)
+        self._ray.shutdown()
+
+
+def make_pool(machine: Machine) -> LocalPool | RayPool:
+    """Returns the pool that a machine's settings ask for.
+
+    Raises:
+        SystemExit: If Ray is asked for and is missing, or has no room for a run.
+    """
+    if machine.ray is None:
+        return LocalPool(machine.workers)
+    address = None if machine.ray == "local" else machine.ray
+    return RayPool(address, machine.workers, machine.threads, machine.gpus)
+
+
+def run_all(
+    jobs: list[Job],
+    pool: LocalPool | RayPool,
+    started: Callable[[Job], None],
+    ended: Callable[[Job, Outcome], None],
+    tick: Callable[[list[Job]], None],
+) -> list[Outcome]:
+    """Runs jobs, as many at a time as a pool takes, and returns how each ended.
+
+    Args:
+        jobs: List of `Job`s.
+        pool: Stopped when this function returns, or is interrupted.
+        started: Called with each job that starts.
+        ended: Called with each job that ended, and its outcome.
+        tick: Called with the running jobs, about twice a second.
+
+    Raises:
+        KeyboardInterrupt: After the running jobs were stopped.
+    """
+    waiting, running, outcomes = list(jobs), {}, []
+    try:
+        while waiting or running:
+            while waiting and len(running) < pool.workers:
+                job = waiting.pop(0)
+                running[job.name] = job
+                started(job)
+                pool.submit(job)
+            for outcome in pool.wait(timeout=0.5):
+                job = running.pop(outcome.name)
+                if outcome.state == "busy":
+                    # Of another sweep on the same folder. It is there to see when it ends.
+                    waiting.append(job)
+                else:
+                    outcomes.append(outcome)
+                ended(job, outcome)
+            tick(list(running.values()))
+    finally:
+        pool.stop()
+    return outcomes

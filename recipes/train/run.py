@@ -1,0 +1,104 @@
+"""A training run on small images. Imports Keras, so the backend must be chosen before."""
+
+import keras
+
+import keras_lc
+from keras_lc.layers.random_basis import derive_seed
+
+from ..common.callbacks import TrainingTime
+from ..common.checks import in_one_line
+from ..common.images import describe, take_subset
+from ..common.session import Session
+from .networks import build
+
+_EVALUATION_BATCH = 500
+
+
+def run(arguments) -> dict:
+    """Trains, evaluates and writes the files of one run.
+
+    Args:
+        arguments: `recipes.train.Arguments`.
+
+    Returns:
+        The results, as they stand in `config.json`.
+    """
+    name = f"{arguments.dataset}-{arguments.spatial}"
+    with Session(arguments, "recipes.train", name) as session:
+        return session.make_up() if session.finished else _run(arguments, session)
+
+
+def _run(arguments, session):
+    devices = session.devices
+    keras.config.set_dtype_policy(arguments.precision)
+    keras.utils.set_random_seed(arguments.seed % 2**32)
+
+    with in_one_line():
+        dataset = keras_lc.data.load(
+            arguments.dataset,
+            data_dir=arguments.data_dir,
+            download=arguments.download,
+            data_format="channels_last",
+        )
+        data = describe(dataset, arguments.data_dir)
+        if arguments.subset is not None:
+            dataset = take_subset(dataset, arguments.subset)
+    images = len(dataset.x_train)
+    if arguments.batch_size > images:
+        raise SystemExit(
+            f"--batch-size must be from 1 to the number of training images, {images}. "
+            f"Received: {arguments.batch_size}"
+        )
+    batch_size = session.batch_size(images)
+    steps = len(dataset.x_train) // batch_size
+    model, first_epoch = session.start(
+        lambda: build(arguments, dataset),
+        # Weighted, since what fills up the last batch of an evaluation weighs nothing.
+        lambda model: keras_lc.training.CIFAR.compile(
+            model, arguments.epochs * steps, weighted_metrics=["accuracy"]
+        ),
+        data=data,
+    )
+    session.say(
+        f"{model.name} on {dataset.name}: {len(dataset.x_train):,} training and "
+        f"{len(dataset.x_test):,} test images, {dataset.num_classes} classes. "
+        f"{session.machine}.\nFiles: {session.output}"
+    )
+
+    speed = TrainingTime(session.output, first_epoch, write=devices.is_first)
+    with session.stoppable() as interrupt:
+        model.fit(
+            devices.training_batches(_batches(model, dataset, batch_size, first_epoch)),
+            epochs=arguments.epochs,
+            initial_epoch=first_epoch,
+            validation_data=devices.evaluation_batches(
+                dataset.x_test, dataset.y_test, _EVALUATION_BATCH
+            ),
+            # Else Keras would shuffle the batches, with a generator of its own.
+            shuffle=False,
+            callbacks=[speed, session.checkpoints, interrupt],
+            verbose=session.verbose,
+        )
+
+    images = len(dataset.x_test)
+    correct = devices.count_correct(model, dataset.x_test, dataset.y_test, _EVALUATION_BATCH)
+    results = {
+        "test_accuracy": correct / images,
+        "test_correct": correct,
+        "test_images": images,
+        "images_per_second": steps * batch_size / speed.median if speed.seconds else None,
+        "compile_seconds": speed.compiling,
+        "seconds": speed.total,
+    }
+    accuracy = f"{correct / images:.2%} ({correct:,} of {images:,})"
+    return session.finish(model, results, {"test accuracy": accuracy})
+
+
+def _batches(model, dataset, batch_size, first_epoch):
+    return keras_lc.training.ShuffledBatches(
+        dataset.x_train,
+        dataset.y_train,
+        batch_size,
+        seed=derive_seed(model.seed, "batches"),
+        first_epoch=first_epoch,
+    )

@@ -1,0 +1,558 @@
+"""`python -m recipes.reproduce`: from runs to the paper's tables and figures."""
+
+import dataclasses
+import pathlib
+import re
+import statistics
+
+import pytest
+from PIL import Image
+
+import keras_lc
+from recipes.common.files import read_json, write_checked
+from recipes.reproduce import numbers as paper
+from recipes.reproduce.command import Arguments, render, scaled
+from recipes.reproduce.experiments import EXPERIMENTS, cells_of, differences, scale
+from recipes.reproduce.render import break_even
+from recipes.sweep.grid import Cell, Evaluation, Grid
+from recipes.sweep.imagenet_grid import ImageNetGrid
+from tests.recipes.fake_runs import change, write_model, write_run
+
+pytestmark = pytest.mark.once
+
+TEXT = pathlib.Path(__file__).parents[4] / "shared/paper/power_of_linear_combinations_v2.txt"
+
+
+def arguments(*names, **kwargs):
+    return Arguments(names=names, **{"seeds": 2, "expansions": (1, 8), **kwargs})
+
+
+def write_runs(folder, grids, accuracy=lambda cell: 0.5, **kwargs):
+    for cells in cells_of(grids).values():
+        for cell in cells:
+            write_run(folder, cell, accuracy(cell), **kwargs)
+
+
+# --- what is run ---
+
+
+@pytest.fixture(scope="module")
+def text():
+    """The paper's, without spaces, a line a string."""
+    if not TEXT.exists():
+        pytest.skip("the paper's text is not in ../shared")
+    return [line.replace(" ", "") for line in TEXT.read_text().splitlines()]
+
+
+def test_table_1_is_the_papers_line_by_line(text):
+    for dataset in paper.DATASETS.values():
+        numbers = [
+            paper.TABLE_1[dataset, kind]
+            for kind in (paper.LEARNED, paper.LC_LEARNABLE, paper.LC_FROZEN)
+        ]
+        line = "".join(rf"{mean:.2f}±plus-or-minus\pm{error:.2f}" for mean, error in numbers)
+        assert sum(re.sub(r"\[\d+\]", "", one) == dataset + line for one in text) == 1
+
+
+def test_table_2_is_the_papers_line_by_line(text):
+    columns = [f"{kind}, {top}" for kind in ("frozen", "learnable") for top in ("top-1", "top-5")]
+    for network in dict.fromkeys(paper.TABLE_2_NETWORKS.values()):
+        numbers = [paper.TABLE_2[network, column] for column in columns[:2]]
+        # "n/a" in the paper.
+        numbers += [paper.TABLE_2[network, c] for c in columns[2:] if (network, c) in paper.TABLE_2]
+        line = "".join(f"{mean:.2f}" for mean, _ in numbers) + "n/a" * (len(numbers) == 2)
+        assert network.replace("ResNet-18d", "Baseline") + line in text
+
+
+def test_table_3_is_the_papers_line_by_line(text):
+    for between in paper.BETWEEN.values():
+        line = between.replace("none", "None").replace(" ", "")
+        for kind in (paper.LC_FROZEN, paper.LC_LEARNABLE):
+            mean, error = (f"{number:.2f}" for number in paper.TABLE_3[between, kind])
+            line += rf"{mean}±{error}plus-or-minus{mean}{error}{mean}\pm{error}"
+        assert line in text
+
+
+def test_drops_of_figure_1_are_the_papers(text):
+    def networks(dataset, drop):
+        drops = paper.FIGURE_1_DROPS.items()
+        return {name for (where, name), found in drops if (where, found) == (dataset, drop)}
+
+    (paragraph,) = (line for line in text if line.startswith("Aftertrainingcommonoff-the-shelf"))
+    assert (
+        "ResNet-50/101,Wide-ResNet-50x2,andMobileNetv2showonlyminordropsinaccuracy"
+        "(1.6-1.9%difference),whiletheothermodelsshowheavydropsofatleast16%"
+    ) in paragraph
+    small = networks("cifar10", "1.6 to 1.9")
+    assert small == {"ResNet-50", "ResNet-101", "Wide-ResNet-50x2", "MobileNet v2"}
+    assert networks("cifar10", "at least 16") == set(paper.NETWORKS.values()) - small
+    assert "allmodelsexceptResNet-18convergewith“just”3.21-8.19%difference" in paragraph
+    assert "ResNet-18showsagapof35.34%" in paragraph
+    assert networks("imagenet", "35.34") == {"ResNet-18"}
+    others = set(paper.IMAGENET_NETWORKS.values()) - {"ResNet-18"}
+    assert networks("imagenet", "3.21 to 8.19") == others
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_paper_ran_75_epochs_and_4_seeds_or_a2_once(name):
+    for grid in EXPERIMENTS[name].grids.values():
+        imagenet = isinstance(grid, ImageNetGrid)
+        assert grid.epochs == ((300,) if imagenet else (75,))
+        assert len(grid.seeds) == (1 if imagenet else 4)
+        assert len({cell.name for cell in grid.cells()}) == len(grid.cells())
+
+
+def test_every_number_of_the_tables_has_its_runs():
+    kinds = {(c.dataset, c.operator) for c in EXPERIMENTS["table1"].grids["LC"].cells()}
+    assert {(paper.DATASETS[d], paper.OPERATORS[o]) for d, o in kinds} == set(paper.TABLE_1)
+    kinds = {(c.between, c.operator) for c in EXPERIMENTS["table3"].grids["LC"].cells()}
+    assert {(paper.BETWEEN[b], paper.OPERATORS[o]) for b, o in kinds} == set(paper.TABLE_3)
+    assert 2 * len(EXPERIMENTS["table2"].grids["ImageNet"].cells()) == len(paper.TABLE_2)
+
+
+def test_figures_share_their_runs():
+    names = [
+        {cell.name for cells in cells_of(EXPERIMENTS[name].grids).values() for cell in cells}
+        for name in ("figure4", "figure5", "table1")
+    ]
+    assert names[0] == names[1]
+    assert len(names[0] & names[2]) == 3 * 4
+
+
+def test_settings_are_scaled_where_the_paper_varies_them():
+    grid = Grid(depths=(20, 56), widths=(16,))
+    small = scale(grid, depths=(8, 14), widths=(4, 8), epochs=(1,), expansions=None)
+    assert (small.depths, small.widths, small.epochs) == ((8, 14), (4,), (1,))
+    assert small.expansions == grid.expansions
+
+
+def test_the_papers_value_stays_if_it_is_among_those_given():
+    grid = Grid(expansions=(128,))
+    assert scale(grid, expansions=(1, 8, 128)).expansions == (128,)
+    assert scale(grid, expansions=(8, 1)).expansions == (8,)
+
+
+def test_differences_from_the_paper_are_named():
+    grid = EXPERIMENTS["figure4"].grids["LC"]
+    changed = dataclasses.replace(
+        grid, epochs=(5,), seeds=(0, 1), subsets=(1000,), expansions=(1, 8), compact=(True,)
+    )
+    assert differences(grid, changed) == [
+        "expansions: 1, 8 instead of 1, 2, 4, 8, 16, 32, 64, 128, 256",
+        "seeds: 2 instead of 4",
+        "epochs: 5 instead of 75",
+        "subsets: 1000 instead of all",
+    ]
+    assert differences(grid, grid) == []
+    # The plain network has none.
+    plain = EXPERIMENTS["figure4"].grids["baseline"]
+    assert differences(plain, scale(plain, expansions=(8, 64))) == []
+
+
+def test_arguments_choose_parts_and_operators():
+    assert list(scaled("figure1", arguments("figure1"))) == ["CIFAR-10", "ImageNet"]
+    assert list(scaled("figure1", arguments("figure1", datasets=("cifar10",)))) == ["CIFAR-10"]
+    large = arguments("figure1", datasets=("imagenet",), expansions=())
+    assert list(scaled("figure1", large)) == ["ImageNet"]
+    control = arguments("figure4", operators=("lc_frozen", "gram_limit"))
+    assert {part: grid.operators for part, grid in scaled("figure4", control).items()} == {
+        "LC": ("lc_frozen", "gram_limit")
+    }
+    with pytest.raises(SystemExit, match="table2 has nothing of what"):
+        scaled("table2", arguments("table2", datasets=("cifar10",)))
+    with pytest.raises(SystemExit, match=r"--presets must be of r18d, .* Received: r19"):
+        scaled("table2", arguments("table2", presets=("r18d", "r19")))
+    with pytest.raises(SystemExit, match="--seeds must be at least 1"):
+        scaled("table1", arguments("table1", seeds=0))
+
+
+def test_arguments_choose_imagenet_networks_by_operator_and_expansion():
+    def presets(**kwargs):
+        return scaled("table2", arguments("table2", **kwargs))["ImageNet"].presets
+
+    plain = ("r18d-frozen", "r18d")
+    assert presets(expansions=()) == EXPERIMENTS["table2"].grids["ImageNet"].presets
+    assert presets(expansions=(8,)) == ("r18d-frozen", "r18d-lcx8", "r18d", "r18d-learnable-x8")
+    assert presets(expansions=(), operators=("learned", "frozen")) == plain
+    assert presets(expansions=(1, 8), operators=("lc_frozen",)) == ("r18d-lcx1", "r18d-lcx8")
+    figure_1 = scaled("figure1", arguments("figure1", operators=("frozen",)))["ImageNet"]
+    assert figure_1.spatials == ("frozen",) and len(figure_1.presets) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "option"),
+    [("table2", {"subset": 500}, "subset"), ("table2", {"precision": "float32"}, "precision"),
+     ("table1", {"image_size": 32}, "image-size"), ("figure4", {"steps": 3}, "steps")],
+)  # fmt: skip
+def test_an_option_that_would_change_nothing_is_refused(name, given, option):
+    with pytest.raises(SystemExit, match=f"^--{option} says nothing of {name}"):
+        scaled(name, arguments(name, **{"expansions": (), **given}))
+
+
+def test_an_option_of_one_part_leaves_the_other_as_it_is():
+    grids = scaled("figure1", arguments("figure1", expansions=(), subset=500, steps=3))
+    assert grids["CIFAR-10"].subsets == (500,) and grids["ImageNet"].steps == (3,)
+
+
+# --- what is shown ---
+
+
+def test_table_1_has_ours_beside_the_papers(tmp_path):
+    asked = arguments("table1", expansions=(), datasets=("cifar10", "svhn_cropped"), epochs=10)
+    grids = scaled("table1", asked)
+    level = {"learned": 0.7, "lc_learnable": 0.6, "lc_frozen": 0.8}
+    write_runs(tmp_path, grids, lambda cell: level[cell.operator] + cell.seed / 100)
+    text = render("table1", grids, tmp_path)
+    deviation = statistics.stdev([70, 71])
+    assert (
+        f"| CIFAR-10 | 70.50 ± {deviation:.2f} (2) | 91.60 ± 0.23 | 60.50 ± 0.71 (2) | "
+        "91.39 ± 0.29 | 80.50 ± 0.71 (2) | 91.89 ± 0.10 |"
+    ) in text
+    assert "| SVHN | " in text and "CIFAR-100 |" not in text
+    for difference in (
+        "- datasets: cifar10, svhn_cropped instead of cifar10, cifar100, fashion_mnist, svhn",
+        "- seeds: 2 instead of 4",
+        "- epochs: 10 instead of 75",
+    ):
+        assert difference in text
+    assert "Data: image folder, JPEG." in text and "Attack" not in text
+    assert "expansion" not in text.partition("Not as in the paper")[2]
+    assert (tmp_path / "table1.md").read_text() == text + "\n"
+    with Image.open(tmp_path / "table1.png") as picture:
+        assert min(picture.size) > 400
+
+
+def test_runs_behind_a_table_are_written_as_json(tmp_path):
+    grids = scaled("table1", arguments("table1", expansions=(), datasets=("cifar10",), epochs=10))
+    write_runs(tmp_path, grids, lambda cell: 0.7 + cell.seed / 100)
+    render("table1", grids, tmp_path)
+    written = read_json(tmp_path / "table1.json")
+    assert "epochs: 10 instead of 75" in written["not_as_in_the_paper"]
+    assert "pytest" in written["command"]
+    assert written["training_hours"] == pytest.approx(6 * 90 / 3600)
+    assert {run["run"]: run["test_accuracy"] for run in written["runs"]} == {
+        cell.name: 0.7 + cell.seed / 100 for cell in cells_of(grids)["LC"]
+    }
+
+
+def test_unfinished_runs_are_counted(tmp_path):
+    grids = scaled("table3", arguments("table3", expansions=()))
+    cells = cells_of(grids)["LC"]
+    write_run(tmp_path, cells[0], 0.5)
+    text = render("table3", grids, tmp_path)
+    assert "1 of 16 runs are finished." in text
+    assert "| none | 50.00 (1) | 91.71 ± 0.08 | - | 91.18 ± 0.10 |" in text
+    assert "ReLU" not in text
+
+
+def test_runs_with_other_settings_in_the_folder_are_not_taken(tmp_path):
+    grids = scaled("table3", arguments("table3", expansions=()))
+    write_runs(tmp_path, grids, lambda cell: 0.5)
+    longer = scaled("table3", arguments("table3", expansions=(), epochs=99))
+    write_runs(tmp_path, longer, lambda cell: 0.9)
+    assert "90.00" not in render("table3", grids, tmp_path)
+    assert "50.00" not in render("table3", longer, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("data", {"data": "fedcba987654"}),
+        ("attack_images", {"evaluation": Evaluation(attack_images=50)}),
+        ("epsilon", {"evaluation": Evaluation(attack_images=100, epsilon=2.0)}),
+    ],
+)
+def test_runs_that_differ_in_what_is_not_shown_are_refused(name, other, tmp_path):
+    grids = scaled("table3", arguments("table3", expansions=()))
+    write_runs(tmp_path, grids)
+    odd = cells_of(grids)["LC"][-1]
+    write_run(tmp_path, odd, 0.5, **other)
+    with pytest.raises(SystemExit, match=f"differ in `{name}`") as refused:
+        render("table3", grids, tmp_path)
+    assert odd.name in str(refused.value)
+
+
+def test_what_all_parts_differ_in_is_told_once(tmp_path):
+    grids = scaled("figure6", arguments("figure6", expansions=(), epochs=3, widths=(4, 8)))
+    write_runs(tmp_path, grids)
+    text = render("figure6", grids, tmp_path)
+    assert text.count("\n- epochs: 3 instead of 75\n") == text.count("3 instead of 75") == 1
+    assert "- width: widths: 4, 8 instead of 16, 32, 64, 128, 256" in text
+    assert "- depth: widths: 4 instead of 16" in text
+
+
+def test_other_backends_are_told(tmp_path):
+    grids = scaled("table3", arguments("table3", expansions=()))
+    write_runs(tmp_path, grids)
+    config = tmp_path / cells_of(grids)["LC"][0].name / "config.json"
+    change(config, backend="torch")
+    assert "Backend: torch (1 runs); jax (15 runs)." in render("table3", grids, tmp_path)
+
+
+def test_no_run_at_all(tmp_path):
+    with pytest.raises(SystemExit, match="figure4: no run is finished yet"):
+        render("figure4", scaled("figure4", arguments("figure4")), tmp_path)
+
+
+def test_figure_4_says_from_where_on_one_is_better(tmp_path):
+    grids = scaled("figure4", arguments("figure4", expansions=(1, 8, 64, 128)))
+
+    def accuracy(cell):
+        frozen = {1: 0.4, 8: 0.62, 64: 0.65, 128: 0.7}
+        level = {"learned": 0.66, "lc_learnable": 0.61}
+        return level.get(cell.operator) or frozen[cell.expansion]
+
+    write_runs(tmp_path, grids, accuracy)
+    text = render("figure4", grids, tmp_path)
+    assert "| LC frozen above LC learnable | from E = 8 on | from 8 on |" in text
+    assert "| LC frozen above learned | E = 128 | from 128 on |" in text
+    assert "| LC learnable above learned | nowhere | nowhere (up to 128) |" in text
+    (row,) = (line for line in text.splitlines() if line.startswith("| 64 | - | - | 65.00"))
+    assert "91.71 ± 0.08" in row and "91.18 ± 0.10" in row
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
+        "figure4a.png", "figure4b.png", "figure4c.png",
+    ]  # fmt: skip
+
+
+def test_break_even_is_where_the_lead_stays():
+    rows = [
+        {"kind": kind, "expansion": expansion, "seed": 0, "y": value}
+        for expansion, a, b in ((1, 3, 2), (2, 2, 2), (4, 3, 2), (8, 5, 2))
+        for kind, value in (("a", a), ("b", b))
+    ]
+    assert break_even(rows, "expansion", "y", "a", "b") == "from 4 on"
+    assert break_even(rows, "expansion", "y", "b", "a") == "nowhere (up to 8)"
+    assert break_even(rows[-2:], "expansion", "y", "a", "b") == "everywhere (from 8 on)"
+    assert break_even(rows, "expansion", "y", "a", "c") == "not run"
+
+
+def test_break_even_that_is_lost_again_is_told():
+    rows = [
+        {"kind": kind, "expansion": expansion, "seed": 0, "y": value}
+        for expansion, a in ((1, 1), (2, 3), (4, 3), (8, 1))
+        for kind, value in (("a", a), ("b", 2))
+    ]
+    assert break_even(rows, "expansion", "y", "a", "b") == "at 2, 4; not at 8"
+
+
+PICTURES = {
+    "figure1": "ab", "figure5": "ab", "figure6": "ab", "figure8": "ab", "figure11": "ab",
+    "figure12": "ab", "table2": [""],
+}  # fmt: skip
+
+
+def write_imagenet_run(folder, cell, data="0123e4567890", precision="float32"):
+    frozen = "learnable" not in cell.preset
+    spatial = cell.spatial or {"r18d": "learned", "r18d-frozen": "frozen"}.get(cell.preset, "lc")
+    expansion = int((re.search(r"x(\d+)$", cell.preset) or [0, 1])[1])
+    settings = dataclasses.asdict(cell) | {"spatial": spatial, "frozen": frozen}
+    settings |= {"expansion": expansion, "network": "resnet"}
+    results = {"test_accuracy": 0.5 + expansion / 1000, "test_top5": 0.75}
+    write_checked(
+        folder / cell.name / "config.json",
+        {
+            "run": cell.name,
+            "arguments": {**settings, "precision": "auto"},
+            "precision": precision,
+            "data": {"fingerprint": data, "source": "image folder", "training_images": 500},
+            "results": {**results, "seconds": 1.0},
+        },
+    )
+    write_model(folder / cell.name / "model.keras", cell.name)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_figure_is_drawn(name, tmp_path):
+    small = {"kernel_sizes": (3, 5), "widths": (4, 8), "depths": (8, 14)}
+    if name == "table2":
+        small = {"expansions": ()}
+    grids = scaled(name, arguments(name, **small))
+    for cells in cells_of(grids).values():
+        for cell in cells:
+            if isinstance(cell, Cell):
+                write_run(tmp_path, cell, 0.5 + cell.seed / 50)
+            else:
+                write_imagenet_run(tmp_path, cell)
+    text = render(name, grids, tmp_path)
+    pictures = [f"{name}{suffix}.png" for suffix in PICTURES[name]]
+    assert [path.name for path in sorted(tmp_path.glob("*.png"))] == pictures
+    for picture in pictures:
+        assert f"]({picture})" in text
+        with Image.open(tmp_path / picture) as image:
+            assert min(image.size) > 300
+
+
+def test_table_2_has_top_1_and_top_5(tmp_path):
+    grids = scaled("table2", arguments("table2", seeds=1, expansions=()))
+    for cell in cells_of(grids)["ImageNet"]:
+        write_imagenet_run(tmp_path, cell)
+    text = render("table2", grids, tmp_path)
+    assert "| LCx8 | 50.80 (1) | 71.30 | 75.00 (1) | 90.03 | 50.80 (1) | 71.88 |" in text
+    assert "| LCx128 | 62.80 (1) | 72.31 | 75.00 (1) | 90.64 | - | - | - | - |" in text
+
+
+def test_table_2_names_presets_that_are_not_in_it(tmp_path):
+    grids = scaled("table2", arguments("table2", expansions=(), presets=("r18d", "r50-max")))
+    for cell in cells_of(grids)["ImageNet"]:
+        write_imagenet_run(tmp_path, cell)
+    text = render("table2", grids, tmp_path)
+    assert re.search(r"^\| ResNet-18d \| .*72\.60", text, re.M)
+    (row,) = (line for line in text.splitlines() if line.startswith("| r50-max |"))
+    assert row.count("75.00 ± 0.00 (2)") == 1 and row.count(" - ") == 6
+
+
+def test_imagenet_runs_with_other_pictures_or_precision_are_refused(tmp_path):
+    grids = scaled("table2", arguments("table2", seeds=1, expansions=()))
+    first, second, *_ = cells_of(grids)["ImageNet"]
+    write_imagenet_run(tmp_path, first)
+    write_imagenet_run(tmp_path, second, data="other")
+    with pytest.raises(SystemExit, match="differ in `data`"):
+        render("table2", grids, tmp_path)
+    write_imagenet_run(tmp_path, second, precision="mixed_float16")
+    with pytest.raises(SystemExit, match="differ in `precision`"):
+        render("table2", grids, tmp_path)
+    write_imagenet_run(tmp_path, second)
+    text = render("table2", grids, tmp_path)
+    assert "- ImageNet: 500 training images instead of 1,281,167" in text
+    assert "- ImageNet: float32 instead of mixed precision" in text
+
+
+def test_figure_1_tells_what_freezing_costs(tmp_path):
+    grids = scaled("figure1", arguments("figure1", expansions=(), datasets=("cifar10",)))
+    frozen = {"resnet18": 0.6, "mobilenet_v2": 0.875}
+
+    def accuracy(cell):
+        return 0.9 if cell.operator == "learned" else frozen.get(cell.network, 0.5)
+
+    write_runs(tmp_path, grids, accuracy)
+    text = render("figure1", grids, tmp_path)
+    assert "| ResNet-18 | at least 16 | 30.00 |" in text
+    assert "| MobileNet v2 | 1.6 to 1.9 | 2.50 |" in text
+
+
+def test_figure_5_has_first_and_last_layer_at_the_largest_expansion(tmp_path):
+    grids = scaled("figure5", arguments("figure5"))
+    level = {"learned": 0.1, "lc_learnable": 0.2, "lc_frozen": 0.3}
+    for cells in cells_of(grids).values():
+        for cell in cells:
+            first = level[cell.operator] + (cell.expansion or 0) / 100
+            entropy = {"first": first, "last": first + 0.5}
+            write_run(
+                tmp_path, cell, 0.5,
+                **{f"variance_entropy_normalized_{name}": v for name, v in entropy.items()},
+            )  # fmt: skip
+    text = render("figure5", grids, tmp_path)
+    assert "| E = 8: LC frozen 0.380, learned 0.100, LC learnable 0.280 |" in text
+    assert "| E = 8: LC frozen 0.880, learned 0.600, LC learnable 0.780 |" in text
+    assert "| 1 | 0.310 ± 0.000 (2) | 0.210 ± 0.000 (2) | - |" in text
+
+
+def test_figure_6_tells_from_which_width_and_depth_on_frozen_is_better(tmp_path):
+    grids = scaled("figure6", arguments("figure6", expansions=(), depths=(20, 56), widths=(16, 64)))
+
+    def accuracy(cell):
+        return 0.5 if cell.operator == "lc_learnable" else 0.4 + cell.width / 500
+
+    write_runs(tmp_path, grids, accuracy)
+    text = render("figure6", grids, tmp_path)
+    width, depth = (line for line in text.splitlines() if line.startswith("| LC frozen above"))
+    assert width == "| LC frozen above LC learnable | near W = 128 | from 64 on |"
+    assert depth == "| LC frozen above LC learnable | near D = 260 | nowhere (up to 56) |"
+
+
+def test_figure_8_is_frozen_minus_learnable(tmp_path):
+    grids = scaled("figure8", arguments("figure8", kernel_sizes=(3, 5), expansions=(2,)))
+    write_runs(
+        tmp_path, grids, lambda cell: 0.6 if cell.operator == "lc_frozen" else cell.kernel_size / 10
+    )
+    text = render("figure8", grids, tmp_path)
+    assert "| 2 | 30.00 ± 0.00 (2) | 10.00 ± 0.00 (2) |" in text
+
+
+@pytest.mark.parametrize(("name", "entropy"), [("figure11", "0.700"), ("figure12", "0.900")])
+def test_figures_11_and_12_are_of_the_first_and_of_the_last_layer(name, entropy, tmp_path):
+    grids = scaled(name, arguments(name, kernel_sizes=(5,)))
+    write_runs(tmp_path, grids)
+    text = render(name, grids, tmp_path)
+    assert f"| 1 | {entropy} ± 0.000 (2) | {entropy} ± 0.000 (2) |" in text
+
+
+# --- what is shown of runs that are not all there ---
+
+
+def test_control_has_no_line_over_parameters(tmp_path):
+    chosen = {"operators": ("learned", "lc_frozen", "gram_limit"), "expansions": (1, 2)}
+    grids = scaled("figure4", arguments("figure4", **chosen))
+    for cells in cells_of(grids).values():
+        for cell in cells:
+            count = 1000 * (cell.expansion or 1) if cell.operator != "gram_limit" else 1000
+            write_run(tmp_path, cell, 0.5, full_parameters=count)
+    text = render("figure4", grids, tmp_path)
+    assert "plain, LC's learning rates, here" in text and "rates, paper" not in text
+    assert "](figure4b.png)" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "drawn"),
+    [
+        ("figure4", {"operators": ("learned",)}, "b"),
+        ("figure5", {"kernel_sizes": (5,)}, ""),
+        ("figure8", {"operators": ("lc_frozen",)}, "b"),
+    ],
+)
+def test_what_was_not_run_or_measured_is_not_drawn(name, chosen, drawn, tmp_path):
+    grids = scaled(name, arguments(name, **chosen))
+    unknown = {"variance_entropy_normalized_first": None, "variance_entropy_normalized_last": None}
+    write_runs(tmp_path, grids, **(unknown if name == "figure5" else {}))
+    text = render(name, grids, tmp_path)
+    assert [path.name for path in sorted(tmp_path.glob("*.png"))] == [
+        f"{name}{suffix}.png" for suffix in drawn
+    ]
+    assert "not measured" in text or "not run" in text
+
+
+@pytest.mark.parametrize("name", ["figure4", "figure5", "figure8", "figure11"])
+def test_runs_that_are_not_evaluated_are_shown_as_far_as_they_go(name, tmp_path):
+    grids = scaled(name, arguments(name))
+    write_runs(tmp_path, grids)
+    render(name, grids, tmp_path)
+    for written in tmp_path.glob("*/evaluation.json"):
+        written.unlink()
+    text = render(name, grids, tmp_path)
+    # And no picture of what was known before.
+    left = {"figure4": ["figure4a.png"], "figure8": ["figure8a.png"]}.get(name, [])
+    assert [path.name for path in sorted(tmp_path.glob("*.png"))] == left
+    assert text.count("](") == len(left)
+
+
+def test_data_and_attack_that_are_not_the_papers_are_named(tmp_path):
+    grids = scaled("figure4", Arguments(names=("figure4",)))
+    write_runs(tmp_path, grids, evaluation=Evaluation(attack_images=50, epsilon=8.0))
+    text = render("figure4", grids, tmp_path)
+    assert text.partition("Not as in the paper:\n\n")[2].partition("\n\n")[0].splitlines() == [
+        "- data: image folder, JPEG instead of original",
+        "- attack: radius 8/255 instead of 1/255",
+        "- attack: 50 test images instead of all",
+    ]
+    assert "Attack: FGSM, radius 8 of 255 grey levels. Attacked test images: 50." in text
+
+
+@pytest.mark.parametrize(("name", "suffixes"), [("figure7", [""]), ("figure10", ["a", "b"])])
+def test_filters_are_drawn_from_the_models(name, suffixes, tmp_path):
+    sizes = (3, 5) if name == "figure10" else (9,)
+    grids = scaled(
+        name, arguments(name, depths=(8,), widths=(4,), kernel_sizes=sizes, expansions=(1, 2))
+    )
+    for cells in cells_of(grids).values():
+        for cell in cells:
+            spatial = keras_lc.spatial.LC(cell.expansion or 1, frozen=cell.operator == "lc_frozen")
+            model = keras_lc.CIFARResNet(
+                8, 4, "learned" if cell.operator == "learned" else spatial, cell.kernel_size, seed=0
+            )
+            write_run(tmp_path, cell, 0.5, model=model if cell.seed == 0 else None)
+    # A picture of another time, which is not drawn now; and one of another figure.
+    (tmp_path / f"{name}z.png").touch()
+    (tmp_path / f"{name}9.png").touch()
+    render(name, grids, tmp_path)
+    drawn = {f"{name}{suffix}.png" for suffix in suffixes} | {f"{name}9.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == drawn
