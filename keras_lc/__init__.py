@@ -4,6 +4,7 @@ from keras_lc import analysis as analysis
 from keras_lc import data as data
 from keras_lc import distribution as distribution
 from keras_lc import layers as layers
+from keras_lc import seeds as seeds
 from keras_lc import spatial as spatial
 from keras_lc import training as training
 from keras_lc.layers import FrozenConv2D as FrozenConv2D

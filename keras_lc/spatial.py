@@ -21,10 +21,11 @@ from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
 from keras_lc.layers.frozen_depthwise_conv2d import FrozenDepthwiseConv2D
 from keras_lc.layers.gram_limit_conv2d import GramLimitConv2D
+from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.lc_block import BETWEEN, LCBlock
 from keras_lc.layers.lc_conv2d import LCConv2D
-from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
 from keras_lc.layers.shared_basis import SharedBasis
+from keras_lc.seeds import derive_seed, resolve_seed
 
 
 @dataclasses.dataclass(frozen=True)

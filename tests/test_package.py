@@ -81,6 +81,7 @@ PUBLIC_MODULES = (
     keras_lc.distribution,
     keras_lc.layers,
     keras_lc.models,
+    keras_lc.seeds,
     keras_lc.spatial,
     keras_lc.surgery,
     keras_lc.training,

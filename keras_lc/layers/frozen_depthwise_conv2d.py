@@ -5,8 +5,9 @@ import math
 import keras
 
 from keras_lc.layers.accelerated import DepthwiseConv2D
-from keras_lc.layers.random_basis import ByFunction, fan_in_uniform, resolve_seed
+from keras_lc.layers.initializers import ByFunction, fan_in_uniform
 from keras_lc.layers.seeded_basis import SeededBasis
+from keras_lc.seeds import resolve_seed
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")

@@ -5,7 +5,8 @@ import keras
 from keras_lc.layers.accelerated import BatchNormalization, Conv2D
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
-from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
+from keras_lc.layers.initializers import FanInUniform
+from keras_lc.seeds import derive_seed, resolve_seed
 
 BETWEEN = ("relu", "bn", "bn_relu")
 

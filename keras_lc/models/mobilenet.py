@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import keras
 
 from keras_lc import spatial as spatial_operators
-from keras_lc.layers.random_basis import resolve_seed
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates
+from keras_lc.seeds import resolve_seed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ import keras
 
 from keras_lc import spatial as spatial_operators
 from keras_lc.layers.accelerated import MaxPooling2D
-from keras_lc.layers.random_basis import resolve_seed
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates
+from keras_lc.seeds import resolve_seed
 
 # depth → the blocks of each stage
 _BASIC = {14: (2, 2, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}

@@ -3,7 +3,7 @@
 import keras
 
 import keras_lc
-from keras_lc.layers.random_basis import derive_seed
+from keras_lc.seeds import derive_seed
 from recipes.checks import in_one_line
 from recipes.training.callbacks import TrainingTime
 from recipes.training.images import describe, take_subset
