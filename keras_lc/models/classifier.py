@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_lc.layers.initializers import FanInUniform
-from keras_lc.layers.random_crop_flip import RandomCropFlip
+from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.training.batches import FollowEpochs, ShuffledBatches
 from keras_lc.training.recipe import CIFAR

@@ -6,7 +6,7 @@ import keras
 
 from keras_lc.layers.accelerated import AveragePooling2D, BatchNormalization, Conv2D
 from keras_lc.layers.initializers import FanInUniform
-from keras_lc.layers.stochastic_depth import StochasticDepth
+from keras_lc.layers.per_image.stochastic_depth import StochasticDepth
 from keras_lc.seeds import derive_seed
 from keras_lc.spatial import SpatialOperator
 

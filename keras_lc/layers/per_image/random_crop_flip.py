@@ -5,7 +5,7 @@ import numbers
 import keras
 from keras import ops
 
-from keras_lc.layers.seeded_random import SeededRandomLayer
+from keras_lc.layers.per_image.seeded_random import SeededRandomLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
