@@ -17,6 +17,7 @@ from keras_lc.layers.accelerated import (
     DepthwiseConv2D,
     MaxPooling2D,
 )
+from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
 from keras_lc.layers.frozen_depthwise_conv2d import FrozenDepthwiseConv2D
@@ -383,7 +384,7 @@ def _default(field):
 
 
 def _channels(x, data_format):
-    return x.shape[-1 if data_format == "channels_last" else 1]
+    return x.shape[channel_axis(data_format)]
 
 
 def _check_seed(seed):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_lc.images import check_counts, check_images, class_numbers, is_array
+from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip
 from keras_lc.seeds import derive_seed, resolve_seed
@@ -276,10 +277,10 @@ def image_input(
             f"Received: augmentation={augmentation!r}"
         )
     if include_preprocessing:
-        channels = input_shape[-1 if data_format == "channels_last" else 0]
+        channels = (None, *input_shape)[channel_axis(data_format)]
         mean, std = _channel_statistics(mean, std, channels, low_resolution)
         x = keras.layers.Normalization(
-            axis=-1 if data_format == "channels_last" else 1,
+            axis=channel_axis(data_format),
             mean=mean,
             variance=[s**2 for s in std],
             dtype=_full_precision(),
@@ -293,11 +294,6 @@ def _check_input_shape(input_shape, data_format):
         raise ValueError(
             "`input_shape` must have 3 axes, without the batch. "
             f"Received: input_shape={input_shape!r}"
-        )
-    if data_format not in ("channels_last", "channels_first"):
-        raise ValueError(
-            "`data_format` must be 'channels_last' or 'channels_first'. "
-            f"Received: data_format={data_format!r}"
         )
     is_last = data_format == "channels_last"
     opposite, middle, channels = input_shape if is_last else reversed(input_shape)
