@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from keras_lc.listed import shown
+from keras_lc.data import shown
 from keras_lc.seeds import derive_seed
 from recipes.imagenet import pictures
 from recipes.imagenet.sources import Source, try_or

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
-from keras_lc.data import image_folder, tfds_source
-from keras_lc.data.optional import require
+from keras_lc.data import image_folder, require, tfds_source
 from keras_lc.seeds import derive_seed
 
 _TFDS_NAME = "imagenet2012"

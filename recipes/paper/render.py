@@ -9,8 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_lc.analysis import summarize
-from keras_lc.analysis.runs import note_on_runs
+from keras_lc.analysis import note_on_runs, summarize
 from recipes.sweeping.grid import Cell
 from recipes.sweeping.results import SAME_ATTACK, SAME_DATA, unlike
 
