@@ -4,6 +4,7 @@ from keras_lc import analysis as analysis
 from keras_lc import data as data
 from keras_lc import distribution as distribution
 from keras_lc import layers as layers
+from keras_lc import seeds as seeds
 from keras_lc import spatial as spatial
 from keras_lc import training as training
 from keras_lc.layers import FrozenConv2D as FrozenConv2D
@@ -14,10 +15,10 @@ from keras_lc.models import MobileNetV2 as MobileNetV2
 from keras_lc.models import MobileNetV3Large as MobileNetV3Large
 from keras_lc.models import ResNet as ResNet
 from keras_lc.models import ResNetLC as ResNetLC
+from keras_lc.models import load_torch_weights as load_torch_weights
 from keras_lc.surgery import export as export
 from keras_lc.surgery import fold as fold
 from keras_lc.surgery import freeze_spatial as freeze_spatial
-from keras_lc.surgery import load_torch_weights as load_torch_weights
 from keras_lc.surgery import to_compact as to_compact
 from keras_lc.surgery import to_lc as to_lc
 

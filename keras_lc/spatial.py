@@ -17,14 +17,16 @@ from keras_lc.layers.accelerated import (
     DepthwiseConv2D,
     MaxPooling2D,
 )
+from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
 from keras_lc.layers.frozen_depthwise_conv2d import FrozenDepthwiseConv2D
 from keras_lc.layers.gram_limit_conv2d import GramLimitConv2D
+from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.lc_block import BETWEEN, LCBlock
 from keras_lc.layers.lc_conv2d import LCConv2D
-from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
 from keras_lc.layers.shared_basis import SharedBasis
+from keras_lc.seeds import derive_seed, resolve_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -382,7 +384,7 @@ def _default(field):
 
 
 def _channels(x, data_format):
-    return x.shape[-1 if data_format == "channels_last" else 1]
+    return x.shape[channel_axis(data_format)]
 
 
 def _check_seed(seed):

@@ -1,6 +1,8 @@
 """What holds for the package as a whole: imports, docstring examples, README."""
 
+import ast
 import doctest
+import graphlib
 import importlib
 import inspect
 import os
@@ -37,6 +39,71 @@ def test_import_adds_no_other_backend_and_no_optional_package():
     unwanted = {"tensorflow", "torch", "jax", "tensorflow_datasets", "matplotlib", "PIL"}
     unwanted |= {"sklearn", "scipy", "tyro", "rich", "onnx", "tf2onnx", "pandas"}
     assert not packages & unwanted
+
+
+# What each folder imports, beside the modules at the root that are one rule each.
+ARROWS = {
+    "layers": set(),
+    "spatial": {"layers"},
+    "training": set(),
+    "data": set(),
+    "distribution": set(),
+    "models": {"layers", "spatial", "training"},
+    "surgery": {"layers"},
+    "analysis": {"layers", "surgery"},
+}
+RULES = {"files", "images", "listed", "paths", "seeds"}
+
+
+def names_imported(path):
+    """Yields all that a file imports, with dots: `keras_lc.seeds.derive_seed`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def parts_imported(part):
+    files = [*(ROOT / "keras_lc" / part).rglob("*.py"), *(ROOT / "keras_lc").glob(f"{part}.py")]
+    names = [name.split(".") for file in files for name in names_imported(file)]
+    return {name[1] for name in names if name[0] == "keras_lc"} - {part}
+
+
+@pytest.mark.once
+def test_every_folder_has_its_arrows():
+    entries = (ROOT / "keras_lc").iterdir()
+    parts = {entry.stem for entry in entries if entry.is_dir() or entry.suffix == ".py"}
+    assert parts - {"__init__", "__pycache__"} == {*ARROWS, *RULES}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("folder", ARROWS)
+def test_folders_know_only_those_below(folder):
+    assert parts_imported(folder) - RULES == ARROWS[folder]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_rules_at_the_root_know_nothing(rule):
+    assert parts_imported(rule) == set()
+
+
+@pytest.mark.once
+def test_no_two_folders_know_each_other():
+    graphlib.TopologicalSorter(ARROWS).prepare()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("folder", ["recipes", "benchmarks"])
+def test_programs_import_public_names_only(folder):
+    public = {module.__name__: vars(module) for module in PUBLIC_MODULES}
+    for path in (ROOT / folder).rglob("*.py"):
+        for name in names_imported(path):
+            module, _, last = name.rpartition(".")
+            if name.partition(".")[0] == "keras_lc" and name not in public:
+                assert last in public.get(module, ()), f"{path} imports {name}"
 
 
 class AnyBackendsShapes(doctest.OutputChecker):
@@ -81,6 +148,7 @@ PUBLIC_MODULES = (
     keras_lc.distribution,
     keras_lc.layers,
     keras_lc.models,
+    keras_lc.seeds,
     keras_lc.spatial,
     keras_lc.surgery,
     keras_lc.training,

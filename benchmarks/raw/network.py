@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from keras_lc.models.classifier import CIFAR10_MEAN as MEAN
-from keras_lc.models.classifier import CIFAR10_STD as STD
+from keras_lc.models import CIFAR10_MEAN as MEAN
+from keras_lc.models import CIFAR10_STD as STD
 
 __all__ = ["LEARNING_RATE", "MEAN", "MOMENTUM", "PADDING", "SMOOTHING", "STD", "WEIGHT_DECAY"]
 

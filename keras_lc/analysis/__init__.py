@@ -19,4 +19,5 @@ from keras_lc.analysis.report import spatial_kernels as spatial_kernels
 from keras_lc.analysis.robustness import adversarial_examples as adversarial_examples
 from keras_lc.analysis.robustness import robust_accuracy as robust_accuracy
 from keras_lc.analysis.runs import gap as gap
+from keras_lc.analysis.runs import note_on_runs as note_on_runs
 from keras_lc.analysis.runs import summarize as summarize

@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_lc.analysis.plots import as_plain_text, filter_mosaic, pyplot
 from keras_lc.analysis.report import kernel_of, spatial_layers
+from keras_lc.files import whole_file
 from keras_lc.paths import user_path
-from keras_lc.training.resume import rename
 
 _FRAME_MS, _LAST_FRAME_MS = 350, 2500
 _PIXELS = 384
@@ -138,18 +138,17 @@ def _in_256_colours(frame):
 def _write_gif(frames, path):
     pictures = list(frames.values())
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pictures[0].save(
-        temporary,
-        format="GIF",
-        save_all=True,
-        append_images=pictures[1:],
-        duration=[_FRAME_MS] * (len(pictures) - 1) + [_LAST_FRAME_MS],
-        loop=0,
-        # For a run that is resumed: a GIF does not number its frames.
-        comment=json.dumps({"epochs": list(frames)}).encode(),
-    )
-    rename(temporary, path)
+    with whole_file(path) as temporary:
+        pictures[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=[_FRAME_MS] * (len(pictures) - 1) + [_LAST_FRAME_MS],
+            loop=0,
+            # For a run that is resumed: a GIF does not number its frames.
+            comment=json.dumps({"epochs": list(frames)}).encode(),
+        )
 
 
 def _read_gif(path, last):

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_lc.analysis.runs import is_number, note_on_runs, summarize
+from keras_lc.files import whole_file
 from keras_lc.paths import user_path
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; markers for prints in grey.
@@ -462,13 +463,11 @@ def pyplot():
 
 def _save(figure, path, dpi=120):
     path = user_path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
     as_plain_text(figure)
     try:
-        figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight")
-        os.replace(temporary, path)
+        with whole_file(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight")
     finally:
-        temporary.unlink(missing_ok=True)
         pyplot().close(figure)
     return path
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lc.images import check_counts, check_images, class_numbers
 from keras_lc.surgery.replace import graph_of
 
 _ATTACKS = ("fgsm", "pgd")
@@ -65,7 +66,7 @@ def robust_accuracy(
         from_logits=from_logits,
         seed=seed,
     )
-    labels = _class_numbers(y, len(attacked), _count_classes(model, attacked.shape[1:]))
+    labels = _class_numbers(model, attacked, y)
     return float(np.mean(_predict(model, attacked, batch_size) == labels))
 
 
@@ -139,7 +140,7 @@ def adversarial_examples(
     _check_share("epsilon", epsilon)
     _check_share("step_size", step_size)
     images = _check_images(x, low, high)
-    labels = _class_numbers(y, len(images), _count_classes(model, images.shape[1:]))
+    labels = _class_numbers(model, images, y)
     gradient = _input_gradient(model, _margin(_returns_logits(model, from_logits)))
     radius, step = (np.float32(share * (high - low)) for share in (epsilon, step_size))
 
@@ -329,44 +330,25 @@ def _check_images(x, low, high):
     return x.astype("float32")
 
 
-def _count_classes(model, image_shape):
+def _class_numbers(model, x, y):
+    classes = _count_classes(model, x)
+    check_counts(x, y)
+    return class_numbers(y, classes)
+
+
+def _count_classes(model, x):
     for images in (getattr(model, "inputs", None) or [])[:1]:
         # Keras itself would let a single channel pass for three.
-        expected = images.shape[1:]
-        if len(expected) != len(image_shape) or any(
-            size not in (None, given) for size, given in zip(expected, image_shape, strict=True)
-        ):
-            raise ValueError(
-                f"`x` must be images of shape {tuple(expected)}, which model '{model.name}' takes. "
-                f"Received: shape {tuple(image_shape)}"
-            )
+        check_images(x, images.shape[1:])
         if not keras.backend.is_float_dtype(images.dtype):
             raise ValueError(
                 f"Model '{model.name}' takes images of dtype {images.dtype}, by which nothing has "
                 "a gradient. Its input must have a floating dtype."
             )
-    scores = model.compute_output_spec(keras.KerasTensor((None, *image_shape)))
+    scores = model.compute_output_spec(keras.KerasTensor((None, *x.shape[1:])))
     if not isinstance(scores, keras.KerasTensor) or len(scores.shape) != 2:
         raise ValueError(
             f"Model '{model.name}' must have one output of shape (batch, classes). "
             f"Received: {scores}"
         )
     return scores.shape[-1]
-
-
-def _class_numbers(y, count, classes):
-    labels = ops.convert_to_numpy(y)
-    if labels.ndim == 2:
-        one_hot = labels.shape[1] == classes > 1
-        labels = labels.argmax(axis=1) if one_hot else labels.ravel()
-    if labels.shape != (count,) or not np.array_equal(labels, np.floor(labels)):
-        raise ValueError(
-            f"`y` must be one integer or one-hot label for each of the {count} images, of "
-            f"{classes} classes. Received: shape {tuple(np.shape(y))}, dtype {labels.dtype}"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"`y` must be labels from 0 to {classes - 1}. "
-            f"Received: labels from {labels.min()} to {labels.max()}"
-        )
-    return labels.astype("int32")

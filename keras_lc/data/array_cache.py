@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_lc.files import rename
+
 
 def cache_path(source: Path) -> Path:
     """Returns where the arrays of a folder are kept.
@@ -64,7 +66,7 @@ def write_arrays(path: Path, fingerprint: str, arrays: Mapping[str, np.ndarray])
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
             temporary = Path(folder, path.name)
             np.savez(temporary, fingerprint=np.array(fingerprint), **arrays)
-            os.replace(temporary, path)
+            rename(temporary, path)
     except OSError as error:
         warnings.warn(
             f"The decoded images could not be cached and will be decoded again next time: {error}."

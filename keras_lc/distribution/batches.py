@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_lc.images import check_counts
+
 
 class PartOfBatches(keras.utils.PyDataset):
     """One of equal parts of every batch of another data set.
@@ -74,11 +76,7 @@ class EvaluationBatches(keras.utils.PyDataset):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
-        if not 1 <= len(x) == len(y):
-            raise ValueError(
-                "`x` and `y` must be equally many images and labels, at least one. "
-                f"Received: {len(x)} images, {len(y)} labels"
-            )
+        check_counts(x, y)
         self._x, self._y = x, y
         self._batch_size = _round_up(batch_size, multiple_of)
         # A real image fills it up: one of zeros might give what is not a number.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_lc.distribution.batches import EvaluationBatches, PartOfBatches
-from keras_lc.layers.random_basis import fingerprint
+from keras_lc.seeds import fingerprint
 
 
 class Distribution:

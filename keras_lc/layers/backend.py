@@ -8,6 +8,8 @@ import math
 import keras
 from keras import ops
 
+from keras_lc.layers.axes import channel_axis
+
 
 def convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_format):
     """Returns a 2D convolution by the backend's fastest call.
@@ -22,7 +24,6 @@ def convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_format)
     if bias is not None:
         bias = ops.cast(bias, kernel.dtype)
     geometry = dict(strides=strides, padding=padding, dilation_rate=dilation_rate)
-    channels_last = data_format == "channels_last"
     if keras.backend.backend() == "torch":
         # In half precision Keras rounds before it adds the bias, and so does this.
         at_once = bias if kernel.dtype.itemsize >= 4 else None
@@ -32,7 +33,7 @@ def convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_format)
         if at_once is bias:
             return outputs
     else:
-        channels = inputs.shape[-1 if channels_last else 1]
+        channels = inputs.shape[channel_axis(data_format)]
         operation = ops.conv
         if kernel.shape[2] == 1 < channels and strides[0] == strides[1]:
             # Equal, and many times faster than a convolution with groups under TensorFlow.
@@ -41,12 +42,14 @@ def convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_format)
         outputs = in_native_order(operation, inputs, kernel, data_format=data_format, **geometry)
         if bias is None:
             return outputs
-        if keras.backend.backend() == "tensorflow" and channels_last:
+        if keras.backend.backend() == "tensorflow" and data_format == "channels_last":
             import tensorflow as tf
 
             # TensorFlow computes this one, and a ReLU behind it, within the convolution.
             return tf.nn.bias_add(outputs, bias)
-    return outputs + ops.reshape(bias, (1, 1, 1, -1) if channels_last else (1, -1, 1, 1))
+    shape = [1, 1, 1, 1]
+    shape[channel_axis(data_format)] = -1
+    return outputs + ops.reshape(bias, shape)
 
 
 def _torch_convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_format):

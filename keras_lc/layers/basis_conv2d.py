@@ -5,8 +5,10 @@ import numbers
 import keras
 
 from keras_lc.layers.accelerated import Conv2D
-from keras_lc.layers.random_basis import ByFunction, fan_in_uniform, resolve_seed
+from keras_lc.layers.axes import channel_axis
+from keras_lc.layers.initializers import ByFunction, fan_in_uniform
 from keras_lc.layers.seeded_basis import SeededBasis
+from keras_lc.seeds import resolve_seed
 
 
 def check_expansion(expansion: int) -> int:
@@ -33,9 +35,9 @@ class BasisConv2D(SeededBasis, Conv2D):
 
     def build(self, input_shape):
         # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
-        channel_axis = -1 if self.data_format == "channels_last" else 1
-        channels = input_shape[channel_axis]
-        self.input_spec = keras.InputSpec(min_ndim=4, axes={channel_axis: channels})
+        axis = channel_axis(self.data_format)
+        channels = input_shape[axis]
+        self.input_spec = keras.InputSpec(min_ndim=4, axes={axis: channels})
         if channels % self.groups:
             raise ValueError(
                 "The number of input channels must be divisible by `groups`. Received: "

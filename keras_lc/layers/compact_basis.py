@@ -15,7 +15,7 @@ expansion of 128), with an initial kernel of variance `1 / (9 · channels · k²
 
 import numpy as np
 
-from keras_lc.layers.random_basis import fingerprint
+from keras_lc.seeds import fingerprint
 
 # With this many filters for each of their numbers, the condition number of a random basis is below
 # 6 (Marchenko and Pastur, 1967). Then the Cholesky factor of the Gram matrix, whose error grows

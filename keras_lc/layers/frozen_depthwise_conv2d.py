@@ -5,8 +5,10 @@ import math
 import keras
 
 from keras_lc.layers.accelerated import DepthwiseConv2D
-from keras_lc.layers.random_basis import ByFunction, fan_in_uniform, resolve_seed
+from keras_lc.layers.axes import channel_axis
+from keras_lc.layers.initializers import ByFunction, fan_in_uniform
 from keras_lc.layers.seeded_basis import SeededBasis
+from keras_lc.seeds import resolve_seed
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -61,9 +63,9 @@ class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
 
     def build(self, input_shape):
         # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
-        channel_axis = -1 if self.data_format == "channels_last" else 1
-        channels = input_shape[channel_axis]
-        self.input_spec = keras.InputSpec(min_ndim=4, axes={channel_axis: channels})
+        axis = channel_axis(self.data_format)
+        channels = input_shape[axis]
+        self.input_spec = keras.InputSpec(min_ndim=4, axes={axis: channels})
         self.compute_output_shape(input_shape)
         self._filters_shape = (*self.kernel_size, channels, self.depth_multiplier)
         self.basis = self.add_weight(

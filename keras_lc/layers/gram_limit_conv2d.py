@@ -6,8 +6,9 @@ import keras
 
 from keras_lc.layers.accelerated import Conv2D
 from keras_lc.layers.basis_conv2d import check_expansion
-from keras_lc.layers.random_basis import FanInUniform, resolve_seed
+from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.stored_variables import check_names, check_shapes
+from keras_lc.seeds import resolve_seed
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")

@@ -3,9 +3,11 @@
 import keras
 
 from keras_lc.layers.accelerated import BatchNormalization, Conv2D
+from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
-from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
+from keras_lc.layers.initializers import FanInUniform
+from keras_lc.seeds import derive_seed, resolve_seed
 
 BETWEEN = ("relu", "bn", "bn_relu")
 
@@ -87,7 +89,7 @@ class LCBlock(keras.layers.Layer):
         self.batch_norm = None
         if between != "relu":
             self.batch_norm = BatchNormalization(
-                axis=-1 if self.basis_conv.data_format == "channels_last" else 1,
+                axis=channel_axis(self.basis_conv.data_format),
                 momentum=0.9,
                 epsilon=1e-5,
                 name="bn",

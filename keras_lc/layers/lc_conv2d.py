@@ -13,8 +13,9 @@ from keras_lc.layers.compact_basis import (
     from_groups,
     solve_combination,
 )
-from keras_lc.layers.random_basis import ByFunction, FanInUniform, derive_seed
+from keras_lc.layers.initializers import ByFunction, FanInUniform
 from keras_lc.layers.shared_basis import SharedBasis
+from keras_lc.seeds import derive_seed
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")

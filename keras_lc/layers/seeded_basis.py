@@ -3,8 +3,8 @@
 import numpy as np
 from keras import ops
 
-from keras_lc.layers.random_basis import fingerprint
 from keras_lc.layers.stored_variables import check_names, check_shapes
+from keras_lc.seeds import fingerprint
 
 _STORED_SEED = "seed"
 _STORED_FINGERPRINT = "basis_fingerprint"

@@ -7,8 +7,9 @@ import weakref
 import keras
 from keras import ops
 
-from keras_lc.layers.random_basis import ByFunction, resolve_seed, symmetric_uniform
+from keras_lc.layers.initializers import ByFunction, symmetric_uniform
 from keras_lc.layers.seeded_basis import SeededBasis
+from keras_lc.seeds import resolve_seed
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")

@@ -5,9 +5,10 @@ import numbers
 import keras
 
 from keras_lc import spatial as spatial_operators
-from keras_lc.layers.random_basis import resolve_seed
+from keras_lc.layers.axes import standardize_data_format
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder
+from keras_lc.seeds import resolve_seed
 
 _STAGES = 3
 
@@ -88,7 +89,7 @@ def CIFARResNet(
     # NumPy's integers are in no config.
     width, kernel_size = int(width), int(kernel_size)
     seed = resolve_seed(seed)
-    data_format = data_format or keras.config.image_data_format()
+    data_format = standardize_data_format(data_format)
 
     inputs, x = image_input(
         input_shape, include_preprocessing, mean, std, augmentation, seed, data_format

@@ -7,8 +7,11 @@ import warnings
 import keras
 import numpy as np
 
-from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
-from keras_lc.layers.random_crop_flip import RandomCropFlip
+from keras_lc.images import check_counts, check_images, class_numbers, is_array
+from keras_lc.layers.axes import channel_axis
+from keras_lc.layers.initializers import FanInUniform
+from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip
+from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.training.batches import FollowEpochs, ShuffledBatches
 from keras_lc.training.recipe import CIFAR
 
@@ -114,7 +117,9 @@ class Classifier(keras.Model):
                 y = keras.ops.convert_to_numpy(y)
                 if sample_weight is not None:
                     sample_weight = keras.ops.convert_to_numpy(sample_weight)
-                _check_images_and_labels(x, y, self.input_shape, self.output_shape[-1])
+                check_images(x, self.input_shape[1:])
+                check_counts(x, y)
+                class_numbers(y, self.output_shape[-1])
                 if any(layer.name == "normalization" for layer in self.layers):
                     _warn_of_scaled_images(x)
                 if validation_split and validation_data is None:
@@ -272,10 +277,10 @@ def image_input(
             f"Received: augmentation={augmentation!r}"
         )
     if include_preprocessing:
-        channels = input_shape[-1 if data_format == "channels_last" else 0]
+        channels = (None, *input_shape)[channel_axis(data_format)]
         mean, std = _channel_statistics(mean, std, channels, low_resolution)
         x = keras.layers.Normalization(
-            axis=-1 if data_format == "channels_last" else 1,
+            axis=channel_axis(data_format),
             mean=mean,
             variance=[s**2 for s in std],
             dtype=_full_precision(),
@@ -289,11 +294,6 @@ def _check_input_shape(input_shape, data_format):
         raise ValueError(
             "`input_shape` must have 3 axes, without the batch. "
             f"Received: input_shape={input_shape!r}"
-        )
-    if data_format not in ("channels_last", "channels_first"):
-        raise ValueError(
-            "`data_format` must be 'channels_last' or 'channels_first'. "
-            f"Received: data_format={data_format!r}"
         )
     is_last = data_format == "channels_last"
     opposite, middle, channels = input_shape if is_last else reversed(input_shape)
@@ -450,7 +450,7 @@ _OF_OTHER_OPTIMIZERS = (
 
 
 def _check_is_data_set(x):
-    if _is_array(x):
+    if is_array(x):
         raise ValueError("`y` must be given where `x` is an array. Received: y=None")
     if (
         isinstance(x, dict | list | tuple | str)
@@ -462,43 +462,6 @@ def _check_is_data_set(x):
             "tf.data.Dataset, keras.utils.PyDataset, torch.utils.data.DataLoader, a generator. "
             f"Received: {type(x).__name__}"
         )
-
-
-def _is_array(x):
-    return hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__getitem__")
-
-
-def _check_images_and_labels(x, labels, input_shape, classes):
-    expected = tuple(input_shape[1:])
-    if not _is_array(x) or not _fits(tuple(x.shape[1:]), expected):
-        got = f"shape {tuple(x.shape)}" if _is_array(x) else type(x).__name__
-        raise ValueError(f"`x` must be images of shape {(None, *expected)}. Received: {got}")
-    if len(x) == 0 or len(labels) != len(x):
-        raise ValueError(
-            "`x` and `y` must be equally many images and labels, at least one. "
-            f"Received: {len(x)} images, {len(labels)} labels"
-        )
-    if labels.ndim == 2 and labels.shape[1] == classes and classes > 1:
-        return
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    number = np.issubdtype(labels.dtype, np.number) or labels.dtype == bool
-    if labels.ndim != 1 or not number or not np.array_equal(labels, np.floor(labels)):
-        raise ValueError(
-            f"`y` must be integers `(n,)` or one-hot `(n, {classes})`. "
-            f"Received: shape {labels.shape}, dtype {labels.dtype}"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"`y` must be labels from 0 to {classes - 1} for a model with classes={classes}. "
-            f"Received: labels from {labels.min()} to {labels.max()}"
-        )
-
-
-def _fits(shape, expected):
-    return len(shape) == len(expected) and all(
-        size in (None, given) for given, size in zip(shape, expected, strict=True)
-    )
 
 
 def _warn_of_scaled_images(x):

@@ -3,12 +3,11 @@
 import dataclasses
 from collections.abc import Sequence
 
-import keras
-
 from keras_lc import spatial as spatial_operators
-from keras_lc.layers.random_basis import resolve_seed
+from keras_lc.layers.axes import standardize_data_format
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates
+from keras_lc.seeds import resolve_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,7 +300,7 @@ def _build(
     spatial = spatial_operators.get(spatial)
     rates = drop_rates(stochastic_depth, len(plan.blocks))
     seed = resolve_seed(seed)
-    data_format = data_format or keras.config.image_data_format()
+    data_format = standardize_data_format(data_format)
     first_strided = next(i for i, block in enumerate(plan.blocks) if block.strides > 1)
 
     inputs, x = image_input(

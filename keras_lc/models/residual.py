@@ -5,8 +5,10 @@ import dataclasses
 import keras
 
 from keras_lc.layers.accelerated import AveragePooling2D, BatchNormalization, Conv2D
-from keras_lc.layers.random_basis import FanInUniform, derive_seed
-from keras_lc.layers.stochastic_depth import StochasticDepth
+from keras_lc.layers.axes import channel_axis
+from keras_lc.layers.initializers import FanInUniform
+from keras_lc.layers.per_image.stochastic_depth import StochasticDepth
+from keras_lc.seeds import derive_seed
 from keras_lc.spatial import SpatialOperator
 
 _ACTIVATIONS = {
@@ -43,7 +45,7 @@ class Builder:
 
     @property
     def channel_axis(self):
-        return -1 if self.data_format == "channels_last" else 1
+        return channel_axis(self.data_format)
 
     def for_stem(self, kernel_size):
         """Returns the builder of the network's first convolutions."""

@@ -7,9 +7,10 @@ import keras
 
 from keras_lc import spatial as spatial_operators
 from keras_lc.layers.accelerated import MaxPooling2D
-from keras_lc.layers.random_basis import resolve_seed
+from keras_lc.layers.axes import standardize_data_format
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates
+from keras_lc.seeds import resolve_seed
 
 # depth → the blocks of each stage
 _BASIC = {14: (2, 2, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -139,7 +140,7 @@ def ResNet(
     rates = iter(drop_rates(stochastic_depth, sum(blocks)))
     rates = [[next(rates) for _ in range(number)] for number in blocks]
     seed = resolve_seed(seed)
-    data_format = data_format or keras.config.image_data_format()
+    data_format = standardize_data_format(data_format)
 
     inputs, x = image_input(
         input_shape,

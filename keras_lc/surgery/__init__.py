@@ -4,4 +4,3 @@ from keras_lc.surgery.export import export as export
 from keras_lc.surgery.fold import fold as fold
 from keras_lc.surgery.freeze import freeze_spatial as freeze_spatial
 from keras_lc.surgery.replace import replace as replace
-from keras_lc.surgery.torch_weights import load_torch_weights as load_torch_weights

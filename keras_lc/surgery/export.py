@@ -12,6 +12,7 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_lc.files import rename
 from keras_lc.paths import user_path
 from keras_lc.surgery.fold import fold
 from keras_lc.surgery.replace import check_is_model, graph_of, layers_within, replace
@@ -257,7 +258,7 @@ def _compare(actual, expected, format):
 
 def _publish(written, path, folder):
     if not path.is_dir():
-        os.replace(written, path)
+        rename(written, path)
         return
     # A folder with files in it cannot be replaced in one step. Not within `folder`, which is
     # deleted whatever happens: the old one must outlive an interrupt between the two renames.

@@ -15,6 +15,7 @@ from keras_lc.layers import (
     StochasticDepth,
 )
 from keras_lc.layers.accelerated import accelerate, keras_class
+from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.compact_basis import by_group, from_groups
 from keras_lc.surgery.replace import (
     check_is_model,
@@ -179,7 +180,7 @@ def _built(cls, config, kernel, bias):
     # A depthwise convolution has no groups: each input channel is one.
     channels = kernel.shape[2] * getattr(layer, "groups", 1)
     shape = [None, None, None, None]
-    shape[_channel_axis(layer)] = channels
+    shape[channel_axis(layer.data_format)] = channels
     layer.build(tuple(shape))
     layer.kernel.assign(to_numpy(kernel))
     if bias is not None:
@@ -190,10 +191,6 @@ def _built(cls, config, kernel, bias):
 def _plain(layer):
     """Returns the layer of Keras that an accelerated layer equals, not built."""
     return keras_class(layer).from_config(_without_own_initializers(layer.get_config()))
-
-
-def _channel_axis(conv):
-    return -1 if conv.data_format == "channels_last" else 1
 
 
 def _unroll_block(block):
@@ -277,7 +274,7 @@ def _is_fusable(conv, batch_norm):
     return (
         type(conv) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
         and conv.activation in (None, keras.activations.linear)
-        and batch_norm.axis % 4 == _channel_axis(conv) % 4
+        and batch_norm.axis % 4 == channel_axis(conv.data_format) % 4
         # Otherwise the output would have another dtype than before.
         and conv.compute_dtype == batch_norm.compute_dtype
         and not getattr(conv, "lora_enabled", False)

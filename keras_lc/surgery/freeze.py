@@ -4,7 +4,7 @@ import keras
 
 from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D, LCBlock, LCConv2D
 from keras_lc.layers.accelerated import keras_class
-from keras_lc.layers.random_basis import derive_seed, resolve_seed
+from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
     build_like,

@@ -5,7 +5,7 @@ import numbers
 import keras
 import numpy as np
 
-from keras_lc.layers.random_basis import derive_seed
+from keras_lc.seeds import derive_seed
 
 
 class ShuffledBatches(keras.utils.PyDataset):

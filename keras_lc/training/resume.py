@@ -1,6 +1,5 @@
 """Checkpoints of a run that can be killed at any moment and finished later."""
 
-import contextlib
 import json
 import os
 import pathlib
@@ -13,6 +12,7 @@ import zipfile
 import keras
 import numpy as np
 
+from keras_lc.files import rename, whole_file, write_json
 from keras_lc.paths import user_path
 
 _KEPT = 2
@@ -161,7 +161,7 @@ class ResumableRun(keras.callbacks.Callback):
             if done < self._done:
                 checkpoint.unlink()
         # Last: whoever finds the finished model finds nothing left to tidy up.
-        os.replace(newest, user_path(path))
+        rename(newest, user_path(path))
 
     def _path(self, epoch):
         return self.folder / _NAME.format(epoch=epoch)
@@ -213,23 +213,11 @@ class DamagedFile(ValueError):
 
 def save_with_state(model: keras.Model, path: pathlib.Path, state: dict) -> None:
     """Saves a model, and in its file a state, so that `path` never holds half a file."""
-    # Keras goes by the ending; the leading dot hides the file from what looks for models.
-    temporary = path.with_name(f".{path.name}.tmp.keras")
-    with _removed_if_half(temporary):
+    # Keras goes by the ending.
+    with whole_file(path, ending=".keras") as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(_STATE, json.dumps(state))
-        rename(temporary, path)
-
-
-@contextlib.contextmanager
-def _removed_if_half(temporary):
-    try:
-        yield
-    except BaseException:
-        # Half a model would fill a disk that is full already.
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read_state(path: pathlib.Path) -> dict | None:
@@ -295,19 +283,3 @@ def take_part_in_saving(model: keras.Model) -> None:
     # several waits for the others.
     with tempfile.TemporaryDirectory() as nowhere:
         model.save(pathlib.Path(nowhere, "model.keras"))
-
-
-def write_json(path: pathlib.Path, content: object) -> None:
-    """Writes JSON so that `path` never holds half a file."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with _removed_if_half(temporary):
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-        rename(temporary, path)
-
-
-def rename(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
-    """Gives a file that is written its name, so that `path` never holds half a file."""
-    # On disk before it has its name, or a power cut could leave the name without the content.
-    with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from keras_lc.layers.random_basis import derive_seed
-from keras_lc.listed import shown
+from keras_lc.data import shown
+from keras_lc.seeds import derive_seed
 
 from . import pictures
 from .sources import Source, try_or

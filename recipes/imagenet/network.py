@@ -3,7 +3,7 @@
 import keras
 
 import keras_lc
-from keras_lc.models.classifier import IMAGENET_MEAN, IMAGENET_STD
+from keras_lc.models import IMAGENET_MEAN, IMAGENET_STD
 
 
 def build(arguments, classes: int) -> keras.Model:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
-from keras_lc.data import image_folder, tfds_source
-from keras_lc.data.optional import require
-from keras_lc.layers.random_basis import derive_seed
+from keras_lc.data import image_folder, require, tfds_source
+from keras_lc.seeds import derive_seed
 
 _TFDS_NAME = "imagenet2012"
 # Files that are read at a time.

@@ -9,8 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_lc.analysis import summarize
-from keras_lc.analysis.runs import note_on_runs
+from keras_lc.analysis import note_on_runs, summarize
 
 from ..common.results import SAME_ATTACK, SAME_DATA, unlike
 from ..sweep.grid import Cell

@@ -3,7 +3,7 @@
 import keras
 
 import keras_lc
-from keras_lc.layers.random_basis import derive_seed
+from keras_lc.seeds import derive_seed
 
 from ..common.callbacks import TrainingTime
 from ..common.checks import in_one_line

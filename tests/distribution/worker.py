@@ -13,8 +13,9 @@ import keras
 import numpy as np
 
 import keras_lc
-from keras_lc.layers.random_basis import FanInUniform, fingerprint
-from keras_lc.training.resume import write_json
+from keras_lc.files import write_json
+from keras_lc.layers.initializers import FanInUniform
+from keras_lc.seeds import fingerprint
 
 TEST_IMAGES = 13
 BATCH = 8

@@ -312,7 +312,7 @@ class TestInitialisation:
 
     def test_basis_has_the_same_bits_everywhere(self):
         layer = make(expansion=2, seed=2024)
-        assert f"{keras_lc.layers.random_basis.fingerprint(oracles.numpy(layer.basis)):016x}" == (
+        assert f"{keras_lc.seeds.fingerprint(oracles.numpy(layer.basis)):016x}" == (
             "e57ce55a6f603e21"
         )
 

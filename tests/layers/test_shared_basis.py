@@ -10,7 +10,7 @@ import pytest
 import keras_lc
 from keras_lc import LCConv2D
 from keras_lc.layers import SharedBasis
-from keras_lc.layers.random_basis import fan_in_uniform, symmetric_uniform
+from keras_lc.layers.initializers import fan_in_uniform, symmetric_uniform
 from tests import oracles
 from tests.layer_test_case import LayerTestCase
 

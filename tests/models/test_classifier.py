@@ -10,8 +10,8 @@ import pytest
 
 import keras_lc
 from keras_lc.distribution import PartOfBatches
-from keras_lc.layers.random_basis import derive_seed
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
+from keras_lc.seeds import derive_seed
 from keras_lc.training import CIFAR, SGD, ShuffledBatches, SmoothedCrossentropy
 
 

@@ -5,8 +5,8 @@ import numpy as np
 from keras import ops
 
 from keras_lc.layers.backend import replica_index
-from keras_lc.layers.random_basis import resolve_seed
 from keras_lc.layers.stored_variables import check_names, check_shapes
+from keras_lc.seeds import resolve_seed
 
 _MASK = 0xFFFF
 _ROUNDS = 6

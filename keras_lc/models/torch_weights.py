@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_lc.layers import GramLimitConv2D, LCBlock, LCConv2D
 from keras_lc.listed import listed
-from keras_lc.surgery.torch_names import NAMINGS
+from keras_lc.models.torch_names import NAMINGS
 
 # What wrappers of models put before all names.
 _PREFIXES = ("module.", "_orig_mod.", "model.")

@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 
 from keras_lc.layers import FanInUniform
-from keras_lc.layers.random_basis import (
-    derive_seed,
-    fan_in_uniform,
-    fingerprint,
-    symmetric_uniform,
-)
+from keras_lc.layers.initializers import fan_in_uniform, symmetric_uniform
 from tests import oracles
 
 MASK = 2**64 - 1
@@ -74,21 +69,6 @@ def test_bound_is_one_over_the_root_of_fan_in():
     unit = symmetric_uniform(5, (3, 3, 4, 8))
     np.testing.assert_array_equal(fan_in_uniform(5, unit.shape), unit * np.float32(1 / 6))
     np.testing.assert_array_equal(fan_in_uniform(5, unit.shape, fan_in=9), unit * np.float32(1 / 3))
-
-
-def test_derived_seeds_depend_on_seed_and_position():
-    seeds = {derive_seed(s, p) for s in range(50) for p in ("stem_conv", "stage1_block0_conv1")}
-    assert len(seeds) == 100
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert derive_seed(1, "stem_conv") == 1443275639293720474
-
-
-def test_fingerprint_sees_one_bit():
-    values = symmetric_uniform(1, (1000,))
-    changed = values.copy()
-    changed[500] = np.nextafter(changed[500], np.float32(2))
-    assert fingerprint(values) != fingerprint(changed)
-    assert fingerprint(values) == fingerprint(values.copy())
 
 
 class TestFanInUniform:

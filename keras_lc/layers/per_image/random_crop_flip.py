@@ -5,7 +5,8 @@ import numbers
 import keras
 from keras import ops
 
-from keras_lc.layers.seeded_random import SeededRandomLayer
+from keras_lc.layers.axes import side_axes, standardize_data_format
+from keras_lc.layers.per_image.seeded_random import SeededRandomLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -46,12 +47,7 @@ class RandomCropFlip(SeededRandomLayer):
             )
         self.padding = int(padding)
         self.horizontal_flip = bool(horizontal_flip)
-        self.data_format = data_format or keras.config.image_data_format()
-        if self.data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "`data_format` must be 'channels_last' or 'channels_first'. "
-                f"Received: data_format={data_format!r}"
-            )
+        self.data_format = standardize_data_format(data_format)
 
     def build(self, input_shape):
         self.input_spec = keras.InputSpec(ndim=4)
@@ -60,8 +56,7 @@ class RandomCropFlip(SeededRandomLayer):
     def call(self, inputs, training=False):
         if not training:
             return inputs
-        channels_last = self.data_format == "channels_last"
-        rows_axis, columns_axis = (1, 2) if channels_last else (2, 3)
+        rows_axis, columns_axis = side_axes(self.data_format)
         sizes = ops.shape(inputs)
         height, width = sizes[rows_axis], sizes[columns_axis]
         top, left, flip = self._draw(sizes[0])

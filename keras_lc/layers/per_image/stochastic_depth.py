@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_lc.layers.seeded_random import SeededRandomLayer
+from keras_lc.layers.per_image.seeded_random import SeededRandomLayer
 
 _WORDS = 2**16
 
