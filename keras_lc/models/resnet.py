@@ -56,6 +56,7 @@ def ResNet(
     variant=None,
     spatial="learned",
     low_resolution=False,
+    stem_pool=True,
     width=64,
     input_shape=(224, 224, 3),
     classes=1000,
@@ -87,8 +88,11 @@ def ResNet(
             (ResNeXt-32x4d); `"wide"` for bottlenecks of twice the width (Wide-ResNet-2).
         spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or an
             operator such as `keras_lc.spatial.LC(expansion=8)`.
-        low_resolution: Boolean, whether the stem keeps the size of the images: its convolution is
-            3×3 with stride 1, and no max-pool follows.
+        low_resolution: Boolean, whether the stem's convolution keeps the size of the images: it is
+            3×3 with stride 1. As in the LC paper's networks for small images, the max-pool of
+            stride 2 remains.
+        stem_pool: Boolean, whether a 3×3 max-pool of stride 2 follows the stem. Without it, the
+            network sees four times as many places, and costs as many times more.
         width: Integer, the channels of the stem and the first stage; a multiple of 64 for
             `"next"`.
         input_shape: Tuple of 3 integers or None, without the batch.
@@ -157,7 +161,7 @@ def ResNet(
         build = Builder(
             spatial, 3, seed, data_format, average_pool_shortcuts=kind.average_pool_shortcuts
         )
-        x = _stem(build, x, width, kind.deep_stem, low_resolution)
+        x = _stem(build, x, width, kind.deep_stem, low_resolution, stem_pool)
         for stage, stage_rates in enumerate(rates):
             channels = width * 2**stage
             inner = channels * kind.group_width // 64 * kind.groups
@@ -177,11 +181,13 @@ def ResNet(
     size = f"{depth}{kind.suffix}" + ("" if width == 64 else f"_w{width}")
     if low_resolution and depth != 14:  # which has no other form
         size += "_low_resolution"
+    if not stem_pool:
+        size += "_no_stem_pool"
     name = name or spatial.network_name(kind.family, size)
     return Classifier(inputs, outputs, seed=seed, name=name)
 
 
-def _stem(build, x, width, deep, low_resolution):
+def _stem(build, x, width, deep, low_resolution, pool):
     strides = 1 if low_resolution else 2
     if deep:
         stem = build.for_stem(kernel_size=3)
@@ -191,7 +197,7 @@ def _stem(build, x, width, deep, low_resolution):
     else:
         stem = build.for_stem(kernel_size=3 if low_resolution else 7)
         x = stem.spatial_unit(x, width, strides, "stem")
-    if low_resolution:
+    if not pool:
         return x
     # PyTorch's padding, not Keras' "same". Zeros serve as well as -∞: a ReLU comes before.
     x = keras.layers.ZeroPadding2D(1, data_format=build.data_format, name="stem_pool_pad")(x)

@@ -71,11 +71,32 @@ def torchvision_mobilenet(name, names):
     return f"{prefix}.{index}.{is_bn}"
 
 
+def trainer_cifar_resnet(name, names):
+    """CIFAR-ResNets as in the LC authors' https://github.com/paulgavrikov/tinytorchtrainer.
+
+    Its `openlth_resnet_20_16`. The names of its other ResNets are torchvision's.
+    """
+    if name in ("stem_conv", "stem_bn", "classifier"):
+        return {"stem_conv": "conv", "stem_bn": "bn", "classifier": "fc"}[name]
+    if found := _BLOCK.fullmatch(name):
+        return f"{_running_block(found, names)}.{found['kind']}{found['number']}"
+    if found := _SHORTCUT.fullmatch(name):
+        return f"{_running_block(found, names)}.shortcut.{int(found['kind'] == 'bn')}"
+    return None
+
+
+def trainer_mobilenet(name, names):
+    """The LC authors' `lowres_mobilenet_v2`, whose head alone has a name of its own."""
+    return "fc.1" if name == "classifier" else torchvision_mobilenet(name, names)
+
+
 NAMINGS = {
     "torchvision's ResNet": torchvision_resnet,
     "timm's ResNet-D": timm_resnet_d,
     "PfLayer's ResNet": pflayer_resnet,
     "torchvision's MobileNet": torchvision_mobilenet,
+    "tinytorchtrainer's CIFAR-ResNet": trainer_cifar_resnet,
+    "tinytorchtrainer's MobileNetV2": trainer_mobilenet,
 }
 
 _PLAIN = {"stem_conv": "conv1", "stem_bn": "bn1", "classifier": "fc"}
@@ -100,3 +121,13 @@ def _shortcut(name, first):
 
 def _hybrid(names):
     return any(name.endswith("_conv2_pool") for name in names)
+
+
+def _running_block(found, names):
+    """Blocks that are numbered through all stages."""
+    earlier = {
+        (other["stage"], other["block"])
+        for other in map(_BLOCK.fullmatch, names)
+        if other and int(other["stage"]) < int(found["stage"])
+    }
+    return f"blocks.{len(earlier) + int(found['block'])}"

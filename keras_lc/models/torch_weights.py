@@ -37,12 +37,14 @@ def load_torch_weights(
 
     For `keras_lc.ResNet` (torchvision's names; timm's for the variant "d"; those of
     https://github.com/naver-ai/PfLayer for max-pools and hybrids), `keras_lc.MobileNetV2` and
-    `keras_lc.MobileNetV3Large` (torchvision's), with learned or frozen convolutions. Every number
-    of the model and of the state dict must have its place in the other; `num_batches_tracked`
-    alone is left out.
+    `keras_lc.MobileNetV3Large` (torchvision's), and the networks for small images of the LC paper's
+    authors (https://github.com/paulgavrikov/tinytorchtrainer: `keras_lc.CIFARResNet`, and
+    `low_resolution=True` for the others), with learned or frozen convolutions. Every number of the
+    model and of the state dict must have its place in the other; `num_batches_tracked` alone is
+    left out.
 
     Build the network with the statistics that the weights were trained with: ImageNet's are the
-    default.
+    default, and CIFAR-10's for small images.
 
     Args:
         model: A network of `keras_lc.models`. It is changed, or, if an error is raised, not at

@@ -4,6 +4,7 @@ import pytest
 
 import keras_lc
 from keras_lc.layers.accelerated import keras_class
+from tests.models.torch_networks import SMALL_NETWORKS, compare, in_float64, pictures
 
 
 def count(variables):
@@ -20,6 +21,16 @@ def predict(model, x):
 
 def test_resnet_20_16_has_the_papers_number_of_trained_parameters():
     assert count(keras_lc.CIFARResNet(depth=20, width=16).trainable_variables) == 272_474
+
+
+@pytest.mark.large
+def test_weights_of_the_lc_authors_give_their_logits():
+    with in_float64():
+        _, logits, expected, _ = compare(
+            SMALL_NETWORKS["openlth_resnet_20_16"], pictures(2, 32), width=8
+        )
+    assert np.abs(expected).max() > 0.05
+    np.testing.assert_allclose(logits, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("expansion", "depth"), [(1, 8), (4, 14)])

@@ -10,7 +10,15 @@ import keras_lc
 from keras_lc import spatial
 from keras_lc.layers.accelerated import keras_class
 from tests.models import torch_mobilenet
-from tests.models.torch_networks import NETWORKS, Network, compare, count, pictures
+from tests.models.torch_networks import (
+    NETWORKS,
+    SMALL_NETWORKS,
+    Network,
+    compare,
+    count,
+    in_float64,
+    pictures,
+)
 
 pytestmark = pytest.mark.large
 
@@ -62,6 +70,15 @@ def test_low_resolution_logits_are_those_of_pytorch(build, twin):
     np.testing.assert_allclose(logits, expected, atol=1e-5)
     assert model.get_layer("stem_conv").output.shape[1:3] == (16, 16)
     assert model.get_layer("head_conv").output.shape[1:3] == (2, 2)
+
+
+def test_weights_of_the_lc_authors_give_their_logits():
+    network = SMALL_NETWORKS["lowres_mobilenet_v2"]
+    with in_float64():
+        model, logits, expected, _ = compare(network, pictures(2, 16))
+    assert count(model.trainable_variables) == network.parameters
+    assert np.abs(expected).max() > 0.05
+    np.testing.assert_allclose(logits, expected, atol=1e-6)
 
 
 def small(build, **arguments):

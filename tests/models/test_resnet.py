@@ -9,7 +9,15 @@ from keras_lc import spatial
 from keras_lc.layers.accelerated import keras_class
 from tests import oracles
 from tests.models import torch_resnet
-from tests.models.torch_networks import NETWORKS, Network, compare, count, pictures
+from tests.models.torch_networks import (
+    NETWORKS,
+    SMALL_NETWORKS,
+    Network,
+    compare,
+    count,
+    in_float64,
+    pictures,
+)
 
 pytestmark = pytest.mark.large
 
@@ -61,17 +69,48 @@ def test_low_resolution_logits_are_those_of_pytorch(depth, variant, twin):
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
+LOWRES = [name for name in SMALL_NETWORKS if name.startswith(("lowres_resnet", "lowres_wide"))]
+
+
+@pytest.mark.parametrize("name", LOWRES)
+def test_small_images_networks_have_the_parameters_of_the_lc_authors(name):
+    model = SMALL_NETWORKS[name].build(input_shape=(32, 32, 3))
+    assert count(model.trainable_variables) == SMALL_NETWORKS[name].parameters
+
+
+@pytest.mark.parametrize("name", ["lowres_resnet14", "lowres_resnet50", "lowres_wide_resnet50_2"])
+def test_weights_of_the_lc_authors_give_their_logits(name):
+    with in_float64():
+        _, logits, expected, _ = compare(SMALL_NETWORKS[name], pictures(2, 32), width=8)
+    assert np.abs(expected).max() > 0.05
+    np.testing.assert_allclose(logits, expected, atol=1e-6)
+
+
+def test_without_the_stem_pool_logits_are_those_of_pytorch():
+    network, images = SMALL_NETWORKS["lowres_resnet14"], pictures(2, 16)
+    with in_float64():
+        _, logits, expected, _ = compare(network, images, width=8, stem_pool=False)
+        _, pooled, *_ = compare(network, images, width=8)
+    np.testing.assert_allclose(logits, expected, atol=1e-6)
+    assert np.abs(pooled - logits).max() > 0.01
+
+
 @pytest.mark.parametrize(
-    ("depth", "parameters"),
-    # As of https://github.com/kuangliu/pytorch-cifar.
-    [(18, 11_173_962), (34, 21_282_122), (50, 23_520_842), (101, 42_512_970)],
+    ("arguments", "stem", "stage1", "features"),
+    [
+        ({}, 16, 8, 1),
+        ({"stem_pool": False}, 16, 16, 2),
+        ({"low_resolution": True}, 32, 16, 2),
+        ({"low_resolution": True, "stem_pool": False}, 32, 32, 4),
+        ({"low_resolution": True, "stem_pool": False, "variant": "d"}, 32, 32, 4),
+    ],
 )
-def test_low_resolution_keeps_the_size_of_small_images(depth, parameters):
-    model = keras_lc.ResNet(depth, low_resolution=True, input_shape=(32, 32, 3), classes=10)
-    assert count(model.trainable_variables) == parameters
-    assert model.get_layer("stem_relu").output.shape[1:3] == (32, 32)
-    assert model.get_layer("stage1_block0_add").output.shape[1:3] == (32, 32)
-    assert model.layers[-3].output.shape[1:3] == (4, 4)
+def test_stem_and_its_pool_each_halve_the_images_or_not(arguments, stem, stage1, features):
+    model = keras_lc.ResNet(18, width=4, input_shape=(32, 32, 3), **arguments)
+    last_of_stem = next(x for x in model.layers if x.name in ("stem_relu", "stem_relu3"))
+    assert last_of_stem.output.shape[1:3] == (stem, stem)
+    assert model.get_layer("stage1_block0_add").output.shape[1:3] == (stage1, stage1)
+    assert model.layers[-3].output.shape[1:3] == (features, features)
 
 
 def multiply_adds(model):
@@ -139,6 +178,11 @@ def test_every_spatial_convolution_is_replaced_the_stem_too(operator, kind, vari
         ({"depth": 18, "width": 16}, "resnet_18_w16"),
         ({"depth": 18, "low_resolution": True}, "resnet_18_low_resolution"),
         ({"depth": 14, "low_resolution": True, "spatial": "frozen"}, "resnet_14_frozen"),
+        ({"depth": 18, "stem_pool": False}, "resnet_18_no_stem_pool"),
+        (
+            {"depth": 14, "low_resolution": True, "stem_pool": False},
+            "resnet_14_no_stem_pool",
+        ),
         (
             {"depth": 18, "low_resolution": True, "spatial": spatial.LC(8, frozen=False)},
             "resnet_lc_learnable_18_low_resolution_x8",
@@ -158,9 +202,10 @@ def small(**arguments):
 def test_layer_names_are_stable():
     model = small(variant="d", stochastic_depth=0.1)
     names = [layer.name for layer in model.layers]
-    assert names[:11] == [
+    assert names[:13] == [
         *("images", "normalization", "stem_conv1", "stem_bn1", "stem_relu1", "stem_conv2"),
-        *("stem_bn2", "stem_relu2", "stem_conv3", "stem_bn3", "stem_relu3"),
+        *("stem_bn2", "stem_relu2", "stem_conv3", "stem_bn3", "stem_relu3", "stem_pool_pad"),
+        "stem_pool",
     ]
     assert [name for name in names if name.startswith("stage2_block0")] == [
         *("stage2_block0_conv1_pad", "stage2_block0_conv1", "stage2_block0_bn1"),

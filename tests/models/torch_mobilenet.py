@@ -1,4 +1,4 @@
-"""MobileNets written with torch.nn: modules and names are torchvision's."""
+"""MobileNets written with torch.nn: modules and names are torchvision's and the LC authors'."""
 
 from torch import nn
 
@@ -53,6 +53,18 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.features(x).mean((2, 3)))
+
+
+class SmallMobileNetV2(MobileNetV2):
+    """The LC authors' `lowres_mobilenet_v2`."""
+
+    def __init__(self, low_resolution=True, classes=10):
+        super().__init__(low_resolution, classes)
+        self.fc = self.classifier
+        del self.classifier
+
+    def forward(self, x):
+        return self.fc(self.features(x).mean((2, 3)))
 
 
 class SqueezeExcitation(nn.Module):

@@ -3,6 +3,7 @@
 `python -m tests.models.torch_networks` prints the table at full size.
 """
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -46,6 +47,11 @@ def _resnet(parameters, depth, block, layers, *, twin=None, **keras_arguments):
     )
 
 
+def _small_resnet(*arguments, twin=None, **keras_arguments):
+    shared = {"low_resolution": True, "classes": 10}
+    return _resnet(*arguments, twin={**shared, **(twin or {})}, **shared, **keras_arguments)
+
+
 NETWORKS = {
     "resnet_18": _resnet(11_689_512, 18, BASIC, R18),
     "resnet_34": _resnet(21_797_672, 34, BASIC, R34),
@@ -69,6 +75,40 @@ NETWORKS = {
         functools.partial(keras_lc.MobileNetV3Large), torch_mobilenet.MobileNetV3Large, 5_483_032
     ),
 }
+
+# Those for small images of the LC paper's authors, by the names in their trainer, with the
+# parameters counted there.
+SMALL_NETWORKS = {
+    "lowres_resnet14": _small_resnet(2_777_674, 14, BASIC, (2, 2, 2)),
+    "lowres_resnet18": _small_resnet(11_173_962, 18, BASIC, R18),
+    "lowres_resnet34": _small_resnet(21_282_122, 34, BASIC, R34),
+    "lowres_resnet50": _small_resnet(23_520_842, 50, BOTTLENECK, R50),
+    "lowres_resnet101": _small_resnet(42_512_970, 101, BOTTLENECK, R101),
+    "lowres_wide_resnet50_2": _small_resnet(
+        66_847_050, 50, BOTTLENECK, R50, variant="wide", twin={"group_width": 128}
+    ),
+    "openlth_resnet_20_16": Network(
+        functools.partial(keras_lc.CIFARResNet, 20),
+        functools.partial(torch_resnet.CIFARResNet, 20),
+        272_474,
+    ),
+    "lowres_mobilenet_v2": Network(
+        functools.partial(keras_lc.MobileNetV2, low_resolution=True, classes=10),
+        torch_mobilenet.SmallMobileNetV2,
+        2_236_682,
+    ),
+}
+
+
+@contextlib.contextmanager
+def in_float64():
+    """Builds and computes in float64, so that the comparison shows the smallest difference."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def as_trained(twin, images):
@@ -136,7 +176,7 @@ def compare(network, images, **arguments):
 
     Those of the model, of PyTorch in float64 and of PyTorch in float32.
     """
-    shared = ("width", "classes", "low_resolution")
+    shared = ("width", "classes", "low_resolution", "stem_pool")
     twin = network.twin(**{key: arguments[key] for key in shared if key in arguments})
     as_trained(twin, images)
     model = network.build(
@@ -162,7 +202,7 @@ def main():
     images = pictures(4, 128)
     print("Logits of up to 1; differences to PyTorch in float64")
     print("model, parameters, expected, largest difference, PyTorch's own in float32")
-    for name, network in NETWORKS.items():
+    for name, network in {**NETWORKS, **SMALL_NETWORKS}.items():
         model, logits, exact, single = compare(network, images)
         parameters = count(model.trainable_variables)
         differences = [f"{np.abs(other - exact).max():.1e}" for other in (logits, single)]

@@ -1,4 +1,7 @@
-"""ResNets written with torch.nn: modules and names are torchvision's, timm's and PfLayer's."""
+"""ResNets written with torch.nn.
+
+Modules and names are torchvision's, timm's, PfLayer's and those of the LC paper's authors.
+"""
 
 import torch
 from torch import nn
@@ -72,11 +75,11 @@ class ResNet(nn.Module):
 
     def __init__(
         self, block, layers, width=64, group_width=64, groups=1, deep=False, pf=None,
-        low_resolution=False, classes=1000,
+        low_resolution=False, stem_pool=True, classes=1000,
     ):  # fmt: skip
         super().__init__()
         stride = 1 if low_resolution else 2
-        self.low_resolution = low_resolution
+        self.stem_pool = stem_pool
         if deep:
             self.conv1 = nn.Sequential(
                 *conv_bn(3, width // 2, 3, stride),
@@ -118,8 +121,39 @@ class ResNet(nn.Module):
 
     def forward(self, x):
         x = torch.relu(self.bn1(self.conv1(x)))
-        if not self.low_resolution:
+        if self.stem_pool:
             x = nn.functional.max_pool2d(x, 3, 2, padding=1)
         for stage in range(self.depth):
             x = getattr(self, f"layer{stage + 1}")(x)
         return self.fc(x.mean((2, 3)))
+
+
+class CIFARBlock(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(inputs, outputs, 3, stride)
+        self.conv2, self.bn2 = conv_bn(outputs, outputs, 3)
+        self.shortcut = nn.Sequential(*(conv_bn(inputs, outputs, 1, 2) if stride > 1 else []))
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(self.conv1(x)))
+        return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class CIFARResNet(nn.Module):
+    """The LC authors' `openlth_resnet`, of any depth."""
+
+    def __init__(self, depth, width=16, classes=10):
+        super().__init__()
+        self.conv, self.bn = conv_bn(3, width, 3)
+        blocks, inputs = [], width
+        for stage in range(3):
+            for number in range((depth - 2) // 6):
+                outputs = width * 2**stage
+                blocks.append(CIFARBlock(inputs, outputs, 2 if stage and not number else 1))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.fc = nn.Linear(inputs, classes)
+
+    def forward(self, x):
+        return self.fc(self.blocks(torch.relu(self.bn(self.conv(x)))).mean((2, 3)))
