@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from tests.recipes.chaos import ROOT
+from recipes.sweeping.jobs import ROOT
 
 # Each costs a training. `python -m tests.recipes.chaos FOLDER` takes more.
 FAULTS, DAMAGES = 3, 2
