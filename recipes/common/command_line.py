@@ -5,6 +5,8 @@ import shlex
 import sys
 from collections.abc import Callable
 
+from rich.console import Console
+
 _FREE_SPACE = "Free space"
 # What one does where a file cannot be written.
 _REMEDIES = {
@@ -51,3 +53,8 @@ def run_command(main: Callable[[], None]) -> None:
 def remedy_of(error: BaseException | None) -> str | None:
     """Returns what one does where a file could not be written; `None` for other errors."""
     return _REMEDIES.get(error.errno) if isinstance(error, OSError) else None
+
+
+def plain_console(**options) -> Console:
+    """Returns a console that prints text as it is: no path is markup, and no `:x:` an emoji."""
+    return Console(markup=False, emoji=False, highlight=False, **options)

@@ -16,8 +16,11 @@ def read_run(folder: pathlib.Path) -> dict | None:
     """
     config = read_checked(folder / "config.json")
     model = folder / "model.keras"
-    if config is None or "results" not in config or not model.exists():
+    if not model.exists():
         return None
+    # A run writes its results before its model.
+    if config is None or "results" not in config:
+        raise DamagedFile(f"{model} is there, and no results in the config.json beside it.")
     _check_run(config, read_state(model).get("run"), model)
     return config
 
