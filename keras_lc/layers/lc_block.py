@@ -22,6 +22,9 @@ class LCBlock(keras.layers.Layer):
     fraction. With batch normalization alone (`between="bn"`) the block is one convolution at
     inference, and `fold(model, batch_norm=True)` makes it one.
 
+    Keras loads the layers within it one by one: with `load_weights(…, skip_mismatch=True)`, a
+    file may fit one of them alone.
+
     Args:
         filters: Integer, the number of output channels.
         kernel_size: Integer or tuple of 2 integers, in pixels.

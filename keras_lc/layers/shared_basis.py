@@ -24,7 +24,8 @@ class SharedBasis:
     Layers share a basis if they were given the same object. In a copy of a Functional or
     Sequential model (loaded, cloned, from a config) the layers share one again that shared one
     before, if they descend from a common input. Those in nested models, or behind separate
-    inputs, come apart: build such a model anew, and call `load_weights`.
+    inputs, come apart: build such a model anew, and call `load_weights`. With `skip_mismatch=True`
+    that loads the basis for all layers, those too whose other weights do not fit.
 
     Args:
         size: Integer, the numbers it holds: at least those of the largest layer,

@@ -49,7 +49,9 @@ def CIFARResNet(
         mean, std: Number or one for each channel, in pixel values (0 to 255). Default to
             CIFAR-10's training images for three channels, else to 127.5.
         augmentation: What training does to its images: `"crop_flip"` (pad 4, random crop, random
-            horizontal flip; CIFAR's), `None`, or a Keras layer.
+            horizontal flip; CIFAR's), `None`, or a Keras layer. Keras numbers the states of its
+            own random layers through the process: a PyTorch `state_dict` with one fits no other
+            instance, files do.
         classifier_activation: Activation of the outputs. Defaults to `None`: logits.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
         seed: Integer that determines all initial weights and frozen filters, the augmentation

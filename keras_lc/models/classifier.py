@@ -1,5 +1,6 @@
 """What all builders share: images in, logits out, and the papers' recipe in `fit`."""
 
+import dataclasses
 import math
 import numbers
 import warnings
@@ -13,7 +14,7 @@ from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.training.batches import FollowEpochs, ShuffledBatches
-from keras_lc.training.recipe import CIFAR
+from keras_lc.training.recipe import CIFAR, Recipe
 
 # Channel statistics of CIFAR-10's training images, in pixel values.
 CIFAR10_MEAN = (125.30691805, 122.95039414, 113.86538318)
@@ -22,10 +23,9 @@ CIFAR10_STD = (62.99321928, 62.08870764, 66.70489964)
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
-
 # Marks an optimizer that `fit` made: its learning rate has come down to 0 when `fit` returns, so
 # the next call must make another. As a name it is kept by saving and by `clone_model`.
-_RECIPE_OPTIMIZER = "recipe_sgd"
+_RECIPE_OPTIMIZER = "recipe"
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -35,17 +35,47 @@ class Classifier(keras.Model):
     Args:
         *args, **kwargs: `inputs`, `outputs`, `name` and `trainable`, as of `keras.Model`.
         seed: Integer, the seed of the order in which `fit` takes the images. `None` draws one.
+        recipe: `keras_lc.training.Recipe` that `fit` follows without `compile`, or its fields as
+            a dict. Defaults to `keras_lc.training.CIFAR`.
+
+    Attributes:
+        recipe: The recipe. Another one may be set: `model.recipe = dataclasses.replace(
+            keras_lc.training.CIFAR, learning_rate=0.1)`. Files and copies keep it.
     """
 
-    recipe = CIFAR
-
     # Keras clones and loads a functional subclass as such if its constructor looks like this.
-    def __init__(self, *args, seed=None, **kwargs):
+    def __init__(self, *args, seed=None, recipe=None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.seed = resolve_seed(seed)
+        # Those of the model whose graph gave the outputs, if one did.
+        its_seed, its_recipe = getattr(self.outputs[0], "classifier_settings", (None, CIFAR))
+        self.seed = resolve_seed(its_seed if seed is None else seed)
+        self.recipe = its_recipe if recipe is None else recipe
+
+    @property
+    def recipe(self) -> Recipe:
+        return self._recipe
+
+    @recipe.setter
+    def recipe(self, recipe):
+        if isinstance(recipe, dict):
+            recipe = Recipe(**recipe)
+        if not isinstance(recipe, Recipe):
+            raise TypeError(
+                "`recipe` must be a `keras_lc.training.Recipe`, such as "
+                f"`keras_lc.training.CIFAR`. Received: {recipe!r}"
+            )
+        self._recipe = recipe
 
     def get_config(self):
-        return {**super().get_config(), "seed": self.seed}
+        recipe = dataclasses.asdict(self.recipe)
+        return {**super().get_config(), "seed": self.seed, "recipe": recipe}
+
+    def _run_through_graph(self, *args, **kwargs):
+        # `keras.models.clone_model` makes the copy of nothing but these outputs and the name.
+        outputs = super()._run_through_graph(*args, **kwargs)
+        if isinstance(outputs, keras.KerasTensor):
+            outputs.classifier_settings = (self.seed, self.recipe)
+        return outputs
 
     def save(self, filepath, *args, **kwargs):
         """As `keras.Model.save`, for `.keras` files only."""
@@ -75,7 +105,11 @@ class Classifier(keras.Model):
         steps_per_epoch=None,
         **kwargs,
     ):
-        """Trains as `keras.Model.fit`; a model never compiled follows the paper's recipe.
+        """Trains as `keras.Model.fit`; a model never compiled follows its recipe.
+
+        That is the paper's: `keras_lc.training.CIFAR` for small images, and for full-size networks
+        `keras_lc.training.IMAGENET_A2` (its optimizer, loss and schedule; Mixup and the like are
+        up to the data), unless `model.recipe` was set to another.
 
         The recipe is scaled to the number of epochs and steps: the learning rate comes down to 0
         at the end of this call, and each call starts anew; if other steps are taken than it was

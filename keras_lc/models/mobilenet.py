@@ -8,6 +8,7 @@ from keras_lc.layers.axes import standardize_data_format
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates
 from keras_lc.seeds import resolve_seed
+from keras_lc.training.recipe import CIFAR, IMAGENET_A2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +119,7 @@ def MobileNetV2(
         mean, std: Number or one for each channel, in pixel values (0 to 255). Default to
             ImageNet's for three channels (CIFAR-10's with `low_resolution`), else to 127.5.
         augmentation: What training does to its images: `None`, `"crop_flip"` (CIFAR's), or a
-            Keras layer.
+            Keras layer; see `keras_lc.CIFARResNet`.
         stochastic_depth: Number, the rate at which training leaves out the last block (see
             `keras_lc.layers.StochasticDepth`); those before it less, linearly down to 0. Only
             blocks with a shortcut can be left out.
@@ -130,7 +131,8 @@ def MobileNetV2(
         name: String. Defaults to a name after the papers: `mobilenet_v2_frozen`.
 
     Returns:
-        A `Classifier`: a `keras.Model` whose `fit` has a default recipe.
+        A `Classifier`: a `keras.Model` whose `fit` has a default recipe,
+        `keras_lc.training.IMAGENET_A2`, or with `low_resolution` `keras_lc.training.CIFAR`.
 
     Raises:
         ValueError: If an argument has no meaning.
@@ -218,7 +220,8 @@ def MobileNetV3Large(
             `keras_lc.MobileNetV2`.
 
     Returns:
-        A `Classifier`: a `keras.Model` whose `fit` has a default recipe.
+        A `Classifier`: a `keras.Model` whose `fit` has a default recipe,
+        `keras_lc.training.IMAGENET_A2`, or with `low_resolution` `keras_lc.training.CIFAR`.
 
     Raises:
         ValueError: If an argument has no meaning.
@@ -347,7 +350,8 @@ def _build(
     if low_resolution:
         size.append("low_resolution")
     name = name or spatial.network_name(plan.family, "_".join(size))
-    return Classifier(inputs, outputs, seed=seed, name=name)
+    recipe = CIFAR if low_resolution else IMAGENET_A2
+    return Classifier(inputs, outputs, seed=seed, recipe=recipe, name=name)
 
 
 def _digits(multiplier):

@@ -11,6 +11,7 @@ from keras_lc.layers.axes import standardize_data_format
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates
 from keras_lc.seeds import resolve_seed
+from keras_lc.training.recipe import CIFAR, IMAGENET_A2
 
 # depth → the blocks of each stage
 _BASIC = {14: (2, 2, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -102,7 +103,7 @@ def ResNet(
         mean, std: Number or one for each channel, in pixel values (0 to 255). Default to
             ImageNet's for three channels (CIFAR-10's with `low_resolution`), else to 127.5.
         augmentation: What training does to its images: `None`, `"crop_flip"` (CIFAR's), or a
-            Keras layer.
+            Keras layer; see `keras_lc.CIFARResNet`.
         stochastic_depth: Number, the rate at which training leaves out the last residual branch
             (see `keras_lc.layers.StochasticDepth`); those before it less, linearly down to 0.
         classifier_activation: Activation of the outputs. Defaults to `None`: logits.
@@ -114,7 +115,8 @@ def ResNet(
             `resnext_50_32x4d`, `resnet_50_max`.
 
     Returns:
-        A `Classifier`: a `keras.Model` whose `fit` has a default recipe.
+        A `Classifier`: a `keras.Model` whose `fit` has a default recipe,
+        `keras_lc.training.IMAGENET_A2`, or with `low_resolution` `keras_lc.training.CIFAR`.
 
     Raises:
         ValueError: If there is no such depth, variant or combination of them, or for a pool in
@@ -184,7 +186,8 @@ def ResNet(
     if not stem_pool:
         size += "_no_stem_pool"
     name = name or spatial.network_name(kind.family, size)
-    return Classifier(inputs, outputs, seed=seed, name=name)
+    recipe = CIFAR if low_resolution else IMAGENET_A2
+    return Classifier(inputs, outputs, seed=seed, recipe=recipe, name=name)
 
 
 def _stem(build, x, width, deep, low_resolution, pool):

@@ -41,13 +41,8 @@ class SmoothedCrossentropy(keras.losses.Loss):
         self.from_logits = from_logits
 
     def call(self, y_true, y_pred):
-        classes = y_pred.shape[-1]
-        one_hot = len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == classes
-        if not one_hot:
-            labels = ops.reshape(ops.cast(y_true, "int32"), ops.shape(y_pred)[:-1])
-            y_true = ops.one_hot(labels, classes, dtype=y_pred.dtype)
         return keras.losses.categorical_crossentropy(
-            y_true,
+            _shares(y_true, y_pred),
             y_pred,
             from_logits=self.from_logits,
             label_smoothing=self.label_smoothing,
@@ -63,8 +58,9 @@ class SmoothedCrossentropy(keras.losses.Loss):
 class BinarisedCrossentropy(keras.losses.Loss):
     """Binary cross-entropy of each class, present or not, for images that Mixup or CutMix mixed.
 
-    The targets are the shares of the classes in an image. Every class with a share above
-    `threshold` counts as present, and counts fully. The loss is the mean over classes and images.
+    The targets are the shares of the classes in an image, or integer labels. Every class with a
+    share above `threshold` counts as present, and counts fully. The loss is the mean over classes
+    and images.
 
     Args:
         threshold: Float of at least 0 and below 1.
@@ -99,16 +95,24 @@ class BinarisedCrossentropy(keras.losses.Loss):
         self.from_logits = from_logits
 
     def call(self, y_true, y_pred):
-        if tuple(y_true.shape[1:]) != tuple(y_pred.shape[1:]):
-            raise ValueError(
-                "The targets must be the shares of the classes, of shape "
-                f"{('batch', *y_pred.shape[1:])}, such as one-hot labels: "
-                f"`keras.utils.to_categorical(y)`. Received: shape {tuple(y_true.shape)}"
-            )
-        present = ops.cast(y_true > self.threshold, y_pred.dtype)
+        present = ops.cast(_shares(y_true, y_pred) > self.threshold, y_pred.dtype)
         return keras.losses.binary_crossentropy(present, y_pred, from_logits=self.from_logits)
 
     def get_config(self):
         config = super().get_config()
         config.update(threshold=self.threshold, from_logits=self.from_logits)
         return config
+
+
+def _shares(y_true, y_pred):
+    """Returns the targets as shares of the classes: those they are, or one-hot labels."""
+    classes = y_pred.shape[-1]
+    if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == classes:
+        return y_true
+    if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] != 1:
+        raise ValueError(
+            f"The targets must be integer labels, or shares of the {classes} classes. "
+            f"Received: shape {tuple(y_true.shape)}"
+        )
+    labels = ops.reshape(ops.cast(y_true, "int32"), ops.shape(y_pred)[:-1])
+    return ops.one_hot(labels, classes, dtype=y_pred.dtype)

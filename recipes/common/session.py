@@ -126,7 +126,7 @@ class Session:
         self.checkpoints = keras_lc.training.ResumableRun(
             self.output, write=self.devices.is_first, config=begun_with(config)
         )
-        with self.devices.scope():
+        with self.devices.scope(), in_one_line():
             model, first_epoch = self._restore(before) or (build(), 0)
             if not model.compiled:
                 compile(model)
@@ -138,8 +138,7 @@ class Session:
         return model, first_epoch
 
     def _restore(self, before):
-        with in_one_line():
-            restored = self.checkpoints.restore()
+        restored = self.checkpoints.restore()
         if restored is not None and before["run"] != self.checkpoints.id:
             raise SystemExit(
                 f"The checkpoints in {self.output} are of another run than its config.json. Put "

@@ -150,6 +150,17 @@ def test_augmentation_may_be_any_keras_layer():
     assert model.get_layer("mine")
 
 
+@pytest.mark.once
+def test_files_fit_another_instance_with_a_random_layer_of_keras(tmp_path):
+    model, other = (
+        keras_lc.CIFARResNet(depth=8, width=4, augmentation=keras.layers.RandomFlip(), seed=seed)
+        for seed in (1, 2)
+    )
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(predict(other, images()), predict(model, images()))
+
+
 def test_rows_are_not_taken_for_channels():
     with pytest.raises(ValueError, match=r"\(channels, height, width\).*\(32, 32, 3\)"):
         keras_lc.ResNetLC(depth=8, data_format="channels_first")

@@ -1,6 +1,7 @@
 """`fit` without `compile`, on every kind of data."""
 
 import dataclasses
+import pickle
 import re
 import warnings
 
@@ -12,7 +13,15 @@ import keras_lc
 from keras_lc.distribution import PartOfBatches
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.seeds import derive_seed
-from keras_lc.training import CIFAR, SGD, ShuffledBatches, SmoothedCrossentropy
+from keras_lc.training import (
+    CIFAR,
+    IMAGENET_A2,
+    LAMB,
+    SGD,
+    BinarisedCrossentropy,
+    ShuffledBatches,
+    SmoothedCrossentropy,
+)
 
 
 def small_model(classifier_activation=None, augmentation=None, include_preprocessing=True, size=32):
@@ -699,3 +708,73 @@ def test_every_builder_refuses_shapes_of_other_axes(build):
         build(input_shape=(3, 32, 32), data_format="channels_last")
     with pytest.raises(ValueError, match=r"\(channels, height, width\).*\(32, 32, 1\)"):
         build(input_shape=(32, 32, 1), data_format="channels_first")
+
+
+def full_size(**arguments):
+    return keras_lc.ResNet(18, width=8, input_shape=(32, 32, 3), classes=10, seed=1, **arguments)
+
+
+@pytest.mark.once
+def test_full_size_networks_have_imagenets_recipe_and_small_ones_cifars():
+    small = {"input_shape": (32, 32, 3), "classes": 10}
+    for build in (keras_lc.MobileNetV2, keras_lc.MobileNetV3Large):
+        options = {"width_multiplier": 0.1, **small}
+        assert build(**options).recipe is IMAGENET_A2
+        assert build(low_resolution=True, **options).recipe is CIFAR
+    assert full_size().recipe is IMAGENET_A2
+    assert full_size(low_resolution=True).recipe is CIFAR
+    assert keras_lc.CIFARResNet(depth=8, width=4).recipe is CIFAR
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_imagenets_recipe_sets_optimizer_loss_and_schedule(one_hot, arrays):
+    rates = []
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    images, labels = arrays
+    model = small_model()
+    model.recipe = dataclasses.replace(IMAGENET_A2, warmup_epochs=60)
+    y = np.eye(10, dtype="float32")[labels] if one_hot else labels
+    history = model.fit(images, y, batch_size=16, epochs=2, verbose=0, callbacks=[Record()])
+    assert type(model.optimizer) is LAMB and model.optimizer.weight_decay == 0.02
+    assert type(model.loss) is BinarisedCrossentropy and model.loss.threshold == 0.2
+    warmup = 5e-3 * np.arange(2) / 2
+    cosine = 5e-3 * 0.5 * (1 + np.cos(np.pi * np.arange(8) / 8))
+    np.testing.assert_allclose(rates, [*warmup, *cosine], rtol=1e-4)
+    assert 0 <= history.history["accuracy"][-1] <= 1
+    again = int(model.optimizer.iterations)
+    model.fit(images, y, batch_size=16, epochs=1, verbose=0)
+    assert (again, int(model.optimizer.iterations)) == (10, 5)
+
+
+def copied(model, way, path):
+    if way == "save":
+        model.save(path / "model.keras")
+        return keras.saving.load_model(path / "model.keras")
+    if way == "pickle":
+        return pickle.loads(pickle.dumps(model))
+    if way == "clone":
+        return keras.models.clone_model(model)
+    return type(model).from_config(model.get_config())
+
+
+@pytest.mark.parametrize("way", ["save", "pickle", "clone", "config"])
+def test_copies_keep_the_recipe_that_was_set(way, tmp_path):
+    model = small_model()
+    model.recipe = dataclasses.replace(IMAGENET_A2, learning_rate=0.125)
+    copy = copied(model, way, tmp_path)
+    assert copy.recipe == model.recipe and copy.seed == model.seed
+    copy.recipe = CIFAR
+    assert model.recipe.learning_rate == 0.125
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("recipe", ["cifar", None, 3])
+def test_only_a_recipe_can_be_set(recipe):
+    model = small_model()
+    with pytest.raises(TypeError, match=r"`recipe` must be a `keras_lc.training.Recipe`"):
+        model.recipe = recipe
+    assert model.recipe is CIFAR

@@ -77,6 +77,14 @@ def test_a_threshold_outside_0_to_1_is_refused(threshold):
         BinarisedCrossentropy(threshold)
 
 
-def test_class_numbers_are_no_shares():
-    with pytest.raises(ValueError, match=r"shape \('batch', 4\).*to_categorical.*shape \(2, 1\)"):
-        BinarisedCrossentropy()(np.array([[1], [2]]), np.zeros((2, 4)))
+@pytest.mark.parametrize("labels", [np.array([0, 3, 2, 4]), np.array([[0], [3], [2], [4]])])
+def test_integer_labels_are_classes_that_are_fully_present(labels):
+    loss = BinarisedCrossentropy(0.2)
+    expected = float(loss(np.eye(5, dtype="float32")[labels.ravel()], LOGITS[:4]))
+    np.testing.assert_allclose(float(loss(labels, LOGITS[:4])), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [SmoothedCrossentropy(), BinarisedCrossentropy()])
+def test_shares_of_other_classes_are_refused(loss):
+    with pytest.raises(ValueError, match=r"shares of the 4 classes.*shape \(2, 3\)"):
+        loss(np.eye(3)[:2], np.zeros((2, 4)))

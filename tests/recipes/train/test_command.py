@@ -201,3 +201,11 @@ def test_missing_folder_is_named(tmp_path):
 def test_a_batch_of_more_images_than_there_are_is_refused(folder, tmp_path):
     with pytest.raises(SystemExit, match=r"--batch-size must be .* images, 72\. Received: 5000"):
         run(arguments(folder, tmp_path / "run", batch_size=5000))
+
+
+@pytest.mark.once
+def test_settings_that_only_the_network_refuses_are_refused_in_one_line(folder, tmp_path):
+    output = tmp_path / "run"
+    with pytest.raises(SystemExit, match=r"^`width` must be .* Received: width=0$"):
+        run(arguments(folder, output, network="resnet14", width_multiplier=0.001))
+    assert not (output / "config.json").exists()
