@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_lc.images import check_counts, check_images, class_numbers
-from keras_lc.surgery.replace import graph_of
+from keras_lc.keras_internals import graph_of, producer
 
 _ATTACKS = ("fgsm", "pgd")
 
@@ -273,7 +273,7 @@ def _returns_logits(model, from_logits):
         return bool(from_logits)
     last = model
     while (graph := graph_of(last)) is not None:
-        last = graph.outputs[0]._keras_history.operation
+        last = producer(graph.outputs[0])
     activation = getattr(last, "activation", None)
     if isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax:
         return False

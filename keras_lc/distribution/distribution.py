@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_lc.distribution.batches import EvaluationBatches, PartOfBatches
+from keras_lc.keras_internals import flat_layers
 from keras_lc.seeds import fingerprint
 
 
@@ -131,7 +132,7 @@ def batch_statistics(model: keras.Model) -> list[keras.Variable]:
     """Returns the moving means and variances of a model's batch normalization."""
     return [
         variable
-        for layer in model._flatten_layers()
+        for layer in flat_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization)
         for variable in (layer.moving_mean, layer.moving_variance)
     ]

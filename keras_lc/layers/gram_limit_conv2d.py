@@ -62,14 +62,18 @@ class GramLimitConv2D(Conv2D):
 
     def build(self, input_shape):
         super().build(input_shape)
-        numbers_of_a_filter = math.prod(self._kernel.shape[:-1])
+        numbers_of_a_filter = math.prod(self._trained_kernel.shape[:-1])
         self.learning_rate_factor = self._basis_filters / (3 * numbers_of_a_filter)
 
     @property
     def kernel(self):
         if not self.built:
             raise AttributeError("You must build the layer before accessing `kernel`.")
-        return self._kernel * math.sqrt(self.learning_rate_factor)
+        return self._trained_kernel * math.sqrt(self.learning_rate_factor)
+
+    @property
+    def _trained_kernel(self):
+        return super().kernel
 
     def save_own_variables(self, store):
         # Keras would store `kernel`, and load it into the variable.
@@ -87,7 +91,7 @@ class GramLimitConv2D(Conv2D):
     @property
     def _trained_variables(self):
         bias = {} if self.bias is None else {"bias": self.bias}
-        return {"kernel": self._kernel, **bias}
+        return {"kernel": self._trained_kernel, **bias}
 
     def enable_lora(self, *args, **kwargs):
         raise NotImplementedError(

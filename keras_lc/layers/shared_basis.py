@@ -7,6 +7,7 @@ import weakref
 import keras
 from keras import ops
 
+from keras_lc.keras_internals import source_layers
 from keras_lc.layers.initializers import ByFunction, symmetric_uniform
 from keras_lc.layers.seeded_basis import SeededBasis
 from keras_lc.seeds import resolve_seed
@@ -55,13 +56,13 @@ class SharedBasis:
         if self.size < 1:
             raise ValueError(f"`size` must be at least 1. Received: size={size}")
         self.seed = resolve_seed(seed)
-        self._layers = {}
+        self._owners = {}
 
     def layer(self, dtype: str) -> keras.layers.Layer:
         """Returns the layer that owns the variable of that dtype."""
-        if dtype not in self._layers:
-            self._layers[dtype] = SharedNumbers(self, dtype=dtype)
-        return self._layers[dtype]
+        if dtype not in self._owners:
+            self._owners[dtype] = SharedNumbers(self, dtype=dtype)
+        return self._owners[dtype]
 
     def in_graph_of(self, tensor: keras.KerasTensor) -> "SharedBasis":
         """Returns the equal basis that this tensor's graph has already, or itself.
@@ -69,8 +70,7 @@ class SharedBasis:
         A copied layer comes with a basis of its own. That all copies descend from the same
         inputs tells that they belong together.
         """
-        inputs = _inputs_of(tensor)
-        known = [_BASES_OF_INPUT.setdefault(layer, {}) for layer in inputs]
+        known = [_BASES_OF_INPUT.setdefault(layer, {}) for layer in source_layers(tensor)]
         key = (self.size, self.seed)
         shared = next((bases[key] for bases in known if key in bases), self)
         for bases in known:
@@ -87,21 +87,6 @@ class SharedBasis:
 
 # InputLayer → {(size, seed): SharedBasis}
 _BASES_OF_INPUT = weakref.WeakKeyDictionary()
-
-
-def _inputs_of(tensor):
-    """The input layers from which a symbolic tensor is computed."""
-    inputs, seen, left = [], set(), [tensor]
-    while left:
-        history = getattr(left.pop(), "_keras_history", None)
-        if history is None or (history.operation, history.node_index) in seen:
-            continue
-        seen.add((history.operation, history.node_index))
-        parents = history.operation._inbound_nodes[history.node_index].input_tensors
-        left.extend(parents)
-        if not parents:
-            inputs.append(history.operation)
-    return inputs
 
 
 class SharedNumbers(SeededBasis, keras.layers.Layer):

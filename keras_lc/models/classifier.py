@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_lc.images import check_counts, check_images, class_numbers, is_array
+from keras_lc.keras_internals import flat_layers, forget_restored_epoch, schedule_of
 from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip
@@ -154,7 +155,7 @@ class Classifier(keras.Model):
             first_epoch = 0 if is_continued else initial_epoch
             own_callbacks.append(_PlannedSteps(steps, first_epoch, epochs))
             # Keras lets `BackupAndRestore` set it, and keeps it for the next `fit`.
-            self._initial_epoch = None
+            forget_restored_epoch(self)
         if hasattr(x, "start_epoch"):
             own_callbacks.append(FollowEpochs(x, initial_epoch))
         if own_callbacks:
@@ -388,7 +389,7 @@ def _inner_optimizer(model):
 
 
 def _check_continued(optimizer, epochs, steps):
-    schedule = optimizer._learning_rate
+    schedule = schedule_of(optimizer)
     if not isinstance(schedule, keras.optimizers.schedules.CosineDecay):
         return
     begun_for = schedule.decay_steps + schedule.warmup_steps
@@ -497,7 +498,7 @@ def _warn_of_other_optimizers(model):
         optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue
     )
     if not linear and any(
-        getattr(layer, "is_factored", False) for layer in model._flatten_layers() if layer.built
+        getattr(layer, "is_factored", False) for layer in flat_layers(model) if layer.built
     ):
         # Python shows a warning of one text and place once.
         warnings.warn(

@@ -22,16 +22,18 @@ class DecayExclusions:
         self._no_decay_names = list(var_names or [])
 
     def build(self, variables):
+        if not self.built and self._no_decay_paths:
+            # Those that were excluded are in a model that is built, or loaded, since.
+            super().exclude_from_weight_decay(
+                var_list=list(self._found(variables)), var_names=self._no_decay_names
+            )
         super().build(variables)
-        kept = {self._var_key(variable) for variable in self._found(variables)}
-        self._exclude_from_weight_decay = getattr(self, "_exclude_from_weight_decay", set()) | kept
-        self._exclude_from_weight_decay_cache = {}
 
     def _found(self, variables):
         by_path = {variable.path: variable for variable in variables}
         for path in self._no_decay_paths:
             if path in by_path:
-                yield by_path[path]
+                yield from (variable for variable in variables if variable.path == path)
                 continue
             # A loaded Sequential model is no longer part of the paths, or has become one.
             ends = [p for p in by_path if p.endswith(f"/{path}") or path.endswith(f"/{p}")]

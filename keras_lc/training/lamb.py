@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_lc.keras_internals import is_decayed, place_of
 from keras_lc.training.decay_exclusions import DecayExclusions
 
 
@@ -81,15 +82,15 @@ class LAMB(DecayExclusions, keras.optimizers.Optimizer):
         dtype = variable.dtype
         gradient = ops.cast(gradient, dtype)
         step = ops.cast(self.iterations + 1, dtype)
-        index = self._get_variable_index(variable)
-        momentum, velocity = self._momentums[index], self._velocities[index]
+        place = place_of(self, variable)
+        momentum, velocity = self._momentums[place], self._velocities[place]
         self.assign(momentum, self.beta_1 * momentum + (1 - self.beta_1) * gradient)
         self.assign(velocity, self.beta_2 * velocity + (1 - self.beta_2) * ops.square(gradient))
         first = momentum / (1 - ops.power(ops.cast(self.beta_1, dtype), step))
         second = velocity / (1 - ops.power(ops.cast(self.beta_2, dtype), step))
         update = first / (ops.sqrt(second) + self.epsilon)
         if len(variable.shape) > 1:
-            if self.weight_decay and self._use_weight_decay(variable):
+            if self.weight_decay and is_decayed(self, variable):
                 update = update + self.weight_decay * variable
             update = update * _trust(variable, update)
         self.assign_sub(variable, ops.cast(learning_rate, dtype) * update)

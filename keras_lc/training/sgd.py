@@ -5,6 +5,7 @@ import contextlib
 import keras
 from keras import ops
 
+from keras_lc.keras_internals import is_decayed, place_of
 from keras_lc.training.decay_exclusions import DecayExclusions
 
 # Keras picks a backend's own implementation only for its exact class; `type(...)` is that
@@ -67,7 +68,7 @@ class SGD(DecayExclusions, _BackendSGD):
         """Does nothing: the decay is part of the gradient."""
 
     def _decay_of(self, variable):
-        return self.weight_decay if self._use_weight_decay(variable) else 0
+        return self.weight_decay if is_decayed(self, variable) else 0
 
     def update_step(self, gradient, variable, learning_rate):
         with _after(gradient):
@@ -79,7 +80,7 @@ class SGD(DecayExclusions, _BackendSGD):
         if self.weight_decay and self._decay_of(variable):
             update = ops.add(update, ops.multiply(variable, ops.cast(self.weight_decay, dtype)))
         if self.momentum:
-            velocity = self.momentums[self._get_variable_index(variable)]
+            velocity = self.momentums[place_of(self, variable)]
             momentum = ops.cast(self.momentum, dtype)
             self.assign(velocity, ops.add(ops.multiply(velocity, momentum), update))
             if self.nesterov:
@@ -104,7 +105,7 @@ class SGD(DecayExclusions, _BackendSGD):
             for i, update in zip(decayed, with_decay, strict=True):
                 updates[i] = update
         if self.momentum:
-            velocities = [self.momentums[self._get_variable_index(v)].value for v in variables]
+            velocities = [self.momentums[place_of(self, v)].value for v in variables]
             torch._foreach_mul_(velocities, self.momentum)
             torch._foreach_add_(velocities, updates)
             if self.nesterov:
