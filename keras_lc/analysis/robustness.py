@@ -11,14 +11,15 @@ from keras import ops
 
 from keras_lc.images import check_counts, check_images, class_numbers
 from keras_lc.keras_internals import graph_of, producer
+from keras_lc.types import Array
 
 _ATTACKS = ("fgsm", "pgd")
 
 
 def robust_accuracy(
     model: keras.Model,
-    x,
-    y,
+    x: Array,
+    y: Array,
     attack: str = "fgsm",
     epsilon: float = 1 / 255,
     pixel_range: tuple[float, float] = (0, 255),
@@ -72,8 +73,8 @@ def robust_accuracy(
 
 def adversarial_examples(
     model: keras.Model,
-    x,
-    y,
+    x: Array,
+    y: Array,
     attack: str = "fgsm",
     epsilon: float = 1 / 255,
     pixel_range: tuple[float, float] = (0, 255),

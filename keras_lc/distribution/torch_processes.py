@@ -13,7 +13,7 @@ from keras_lc.keras_internals import has_own_ddp
 
 
 class TorchProcesses(Distribution):
-    def __init__(self, kind):
+    def __init__(self, kind: str):
         import torch
         import torch.distributed
 
@@ -22,7 +22,7 @@ class TorchProcesses(Distribution):
         self.processes = self.replicas = torch.distributed.get_world_size()
         self.process = torch.distributed.get_rank()
 
-    def prepare(self, model):
+    def prepare(self, model: keras.Model) -> None:
         super().prepare(model)
         # Keras 3.16 has DDP in its own steps, and adds up metrics itself.
         if not has_own_ddp(model):

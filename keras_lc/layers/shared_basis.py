@@ -3,6 +3,8 @@
 import math
 import operator
 import weakref
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -11,6 +13,7 @@ from keras_lc.keras_internals import source_layers
 from keras_lc.layers.initializers import ByFunction, symmetric_uniform
 from keras_lc.layers.seeded_basis import SeededBasis
 from keras_lc.seeds import resolve_seed
+from keras_lc.types import Store, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -77,11 +80,11 @@ class SharedBasis:
             bases.setdefault(key, shared)
         return shared
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"size": self.size, "seed": self.seed}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "SharedBasis":
         return cls(**config)
 
 
@@ -92,7 +95,7 @@ _BASES_OF_INPUT = weakref.WeakKeyDictionary()
 class SharedNumbers(SeededBasis, keras.layers.Layer):
     """The owner of a `SharedBasis`' variable: saved once, with the first layer that shares it."""
 
-    def __init__(self, shared, dtype):
+    def __init__(self, shared: SharedBasis, dtype: str):
         super().__init__(name="shared_basis", dtype=dtype)
         self.shared = shared
         self.numbers = self.add_weight(
@@ -104,7 +107,7 @@ class SharedNumbers(SeededBasis, keras.layers.Layer):
         )
         self.built = True
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Store) -> None:
         if not store.keys():
             raise ValueError(
                 "The layers of this model share one basis in the file, and have several in the "
@@ -113,7 +116,7 @@ class SharedNumbers(SeededBasis, keras.layers.Layer):
             )
         super().load_own_variables(store)
 
-    def first(self, shape):
+    def first(self, shape: Sequence[int]) -> Tensor:
         """Returns the first numbers, in that shape."""
         return ops.reshape(self.numbers[: math.prod(shape)], shape)
 

@@ -2,7 +2,10 @@
 
 import math
 import numbers
+import os
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +18,7 @@ from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.training.batches import FollowEpochs, ShuffledBatches
 from keras_lc.training.recipe import CIFAR
+from keras_lc.types import Activation, Array, Shape
 
 # Channel statistics of CIFAR-10's training images, in pixel values.
 CIFAR10_MEAN = (125.30691805, 122.95039414, 113.86538318)
@@ -41,14 +45,14 @@ class Classifier(keras.Model):
     recipe = CIFAR
 
     # Keras clones and loads a functional subclass as such if its constructor looks like this.
-    def __init__(self, *args, seed=None, **kwargs):
+    def __init__(self, *args: Any, seed: int | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.seed = resolve_seed(seed)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}
 
-    def save(self, filepath, *args, **kwargs):
+    def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """As `keras.Model.save`, for `.keras` files only."""
         if str(filepath).endswith((".h5", ".hdf5")):
             # Keras would write one, and no longer find this class when it reads it.
@@ -61,21 +65,21 @@ class Classifier(keras.Model):
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=True,
-        class_weight=None,
-        sample_weight=None,
-        initial_epoch=0,
-        steps_per_epoch=None,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Array | None = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Array | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Trains as `keras.Model.fit`; a model never compiled follows the paper's recipe.
 
         The recipe is scaled to the number of epochs and steps: the learning rate comes down to 0
@@ -245,15 +249,15 @@ class _PlannedSteps(keras.callbacks.Callback):
 
 
 def image_input(
-    input_shape,
-    include_preprocessing,
-    mean,
-    std,
-    augmentation,
-    seed,
-    data_format,
-    low_resolution=True,
-):
+    input_shape: Shape,
+    include_preprocessing: bool,
+    mean: float | Sequence[float] | np.ndarray | None,
+    std: float | Sequence[float] | np.ndarray | None,
+    augmentation: str | keras.layers.Layer | None,
+    seed: int,
+    data_format: str,
+    low_resolution: bool = True,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Returns the input tensor of a network and what its first layer sees.
 
     `low_resolution` says whose statistics stand for a `mean` and `std` of `None`: CIFAR-10's, or
@@ -319,7 +323,14 @@ def _are_reversed(opposite, middle, channels):
     return max(middle, channels) <= 2 * min(middle, channels)
 
 
-def classifier_head(x, classes, activation, seed, data_format, hidden=None):
+def classifier_head(
+    x: keras.KerasTensor,
+    classes: int,
+    activation: Activation,
+    seed: int,
+    data_format: str,
+    hidden: tuple[int, str] | None = None,
+) -> keras.KerasTensor:
     """Returns the outputs: global average pooling, a `hidden` layer if any, and a linear layer.
 
     `hidden` is a pair: the number of units and their activation.

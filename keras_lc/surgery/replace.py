@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_lc.keras_internals import flat_layers, graph_of, inner_layers
+from keras_lc.types import Array
 
 Substitute = Callable[[keras.layers.Layer], Sequence[keras.layers.Layer] | None]
 
@@ -90,7 +91,7 @@ def paths_within(model: keras.Model) -> dict[keras.layers.Layer, str]:
     return paths
 
 
-def to_numpy(value) -> np.ndarray:
+def to_numpy(value: Array) -> np.ndarray:
     """Returns the array to assign, so that no two variables share a buffer.
 
     Under JAX, variables assigned from each other would: training or predicting with one model,
@@ -100,7 +101,7 @@ def to_numpy(value) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(value))
 
 
-def check_is_model(model) -> None:
+def check_is_model(model: object) -> None:
     """Raises `ValueError` for what is no Keras model."""
     if not isinstance(model, keras.Model):
         raise ValueError(

@@ -1,12 +1,14 @@
 """SGD as PyTorch defines it."""
 
 import contextlib
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_lc.keras_internals import is_decayed, place_of
 from keras_lc.training.decay_exclusions import DecayExclusions
+from keras_lc.types import LearningRate, Tensor
 
 # Keras picks a backend's own implementation only for its exact class; `type(...)` is that
 # implementation: under PyTorch it updates all variables in a few fused calls. Not constructed:
@@ -45,13 +47,13 @@ class SGD(DecayExclusions, _BackendSGD):
 
     def __init__(
         self,
-        learning_rate=0.01,
-        momentum=0.0,
-        nesterov=False,
-        weight_decay=None,
+        learning_rate: LearningRate = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | None = None,
         # Without one, Keras numbers the optimizers of a process, and names their variables so.
-        name="sgd",
-        **kwargs,
+        name: str = "sgd",
+        **kwargs: Any,
     ):
         super().__init__(
             learning_rate=learning_rate,
@@ -70,7 +72,7 @@ class SGD(DecayExclusions, _BackendSGD):
     def _decay_of(self, variable):
         return self.weight_decay if is_decayed(self, variable) else 0
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         with _after(gradient):
             self._update(gradient, variable, learning_rate)
 
