@@ -8,6 +8,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -71,7 +72,17 @@ class SpatialOperator:
         """
         return _joined(family, size, width, self.name)
 
-    def __call__(self, x, filters, kernel_size, strides, seed, data_format, name, groups=1):
+    def __call__(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        kernel_size: int,
+        strides: int,
+        seed: int,
+        data_format: str,
+        name: str,
+        groups: int = 1,
+    ) -> keras.KerasTensor:
         """Applies the operator with PyTorch's padding, `kernel_size // 2` on every side.
 
         Args:
@@ -108,11 +119,11 @@ class SpatialOperator:
             return self.depthwise_layer(filters, own_seed, **geometry)(x)
         return self.layer(filters, own_seed, groups=groups, **geometry)(x)
 
-    def layer(self, filters, seed, **geometry):
+    def layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
         """Returns the layer itself; `geometry` holds Conv2D's arguments."""
         raise NotImplementedError
 
-    def depthwise_layer(self, filters, seed, **geometry):
+    def depthwise_layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
         """Returns the layer in which each channel has one filter of its own."""
         return self.layer(filters, seed, groups=filters, **geometry)
 
@@ -124,7 +135,9 @@ class SpatialOperator:
         """Returns whether batch normalization and an activation follow, as after a convolution."""
         return True
 
-    def for_network(self, topology: "Topology", x: keras.KerasTensor, seed: int):
+    def for_network(
+        self, topology: "Topology", x: keras.KerasTensor, seed: int
+    ) -> "SpatialOperator":
         """Returns the operator with which to build one network.
 
         Args:
@@ -144,10 +157,10 @@ class Learned(SpatialOperator):
 
     _word = ""
 
-    def layer(self, filters, seed, **geometry):
+    def layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
         return Conv2D(filters, use_bias=False, kernel_initializer=FanInUniform(seed), **geometry)
 
-    def depthwise_layer(self, filters, seed, **geometry):
+    def depthwise_layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
         initializer = FanInUniform(seed, fan_in=geometry["kernel_size"] ** 2)
         return DepthwiseConv2D(use_bias=False, depthwise_initializer=initializer, **geometry)
 
@@ -165,10 +178,10 @@ class Frozen(SpatialOperator):
     def __post_init__(self):
         _check_seed(self.seed)
 
-    def layer(self, filters, seed, **geometry):
+    def layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
         return FrozenConv2D(filters, use_bias=False, seed=seed, **geometry)
 
-    def depthwise_layer(self, filters, seed, **geometry):
+    def depthwise_layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
         return FrozenDepthwiseConv2D(use_bias=False, seed=seed, **geometry)
 
 
@@ -211,7 +224,7 @@ class LC(SpatialOperator):
                 )
 
     @property
-    def name(self):
+    def name(self) -> str:
         return _joined(self._kind, f"x{self.expansion}")
 
     @property
@@ -221,10 +234,10 @@ class LC(SpatialOperator):
         learnable = None if self.frozen else "learnable"
         return _joined(word, learnable, self.between, "shared" if self.shared else None, *others)
 
-    def network_name(self, family, size="", width=""):
+    def network_name(self, family: str, size: str = "", width: str = "") -> str:
         return _joined(family, self._kind, size, f"{width}x{self.expansion}")
 
-    def layer(self, filters, seed, **geometry):
+    def layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
         options = dict(expansion=self.expansion, frozen=self.frozen, seed=seed, **geometry)
         if self.between is not None:
             return LCBlock(filters, between=self.between, **options)
@@ -241,7 +254,9 @@ class LC(SpatialOperator):
             **options,
         )
 
-    def for_network(self, topology, x, seed):
+    def for_network(
+        self, topology: "Topology", x: keras.KerasTensor, seed: int
+    ) -> "SpatialOperator":
         if self.shared is not True:
             return self
         sizes = _Sizes(self.expansion)
@@ -269,10 +284,10 @@ class GramLimit(SpatialOperator):
         check_expansion(self.expansion)
 
     @property
-    def name(self):
+    def name(self) -> str:
         return _joined(*self._words("expansion"), f"x{self.expansion}")
 
-    def layer(self, filters, seed, **geometry):
+    def layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
         return GramLimitConv2D(
             filters, use_bias=False, expansion=self.expansion, seed=seed, **geometry
         )
@@ -312,7 +327,17 @@ class MaxPool(SpatialOperator):
     only_in_bottlenecks = True
     _word = "max"
 
-    def __call__(self, x, filters, kernel_size, strides, seed, data_format, name, groups=1):
+    def __call__(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        kernel_size: int,
+        strides: int,
+        seed: int,
+        data_format: str,
+        name: str,
+        groups: int = 1,
+    ) -> keras.KerasTensor:
         if _channels(x, data_format) != filters:
             raise ValueError(
                 "A max-pool has as many output as input channels. Received: "
@@ -325,10 +350,10 @@ class MaxPool(SpatialOperator):
             x = MaxPooling2D(1, strides, data_format=data_format, name=f"{name}_stride")(x)
         return x
 
-    def for_stem(self):
+    def for_stem(self) -> "SpatialOperator":
         return Learned()
 
-    def is_normalized(self, strides):
+    def is_normalized(self, strides: int) -> bool:
         return False
 
 
@@ -346,7 +371,17 @@ class Hybrid(SpatialOperator):
 
     only_in_bottlenecks = True
 
-    def __call__(self, x, filters, kernel_size, strides, seed, data_format, name, groups=1):
+    def __call__(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        kernel_size: int,
+        strides: int,
+        seed: int,
+        data_format: str,
+        name: str,
+        groups: int = 1,
+    ) -> keras.KerasTensor:
         if strides == 1:
             return MaxPool()(x, filters, kernel_size, 1, seed, data_format, name, groups)
         x = AveragePooling2D(strides, padding="same", data_format=data_format, name=f"{name}_pool")(
@@ -354,10 +389,10 @@ class Hybrid(SpatialOperator):
         )
         return Learned()(x, filters, kernel_size, 1, seed, data_format, name, groups)
 
-    def for_stem(self):
+    def for_stem(self) -> "SpatialOperator":
         return Learned()
 
-    def is_normalized(self, strides):
+    def is_normalized(self, strides: int) -> bool:
         return strides > 1
 
 
@@ -402,7 +437,7 @@ _BY_NAME = {
 }
 
 
-def get(identifier) -> SpatialOperator:
+def get(identifier: str | SpatialOperator) -> SpatialOperator:
     """Returns a spatial operator from its name, or itself.
 
     Args:

@@ -52,7 +52,7 @@ ARROWS = {
     "surgery": {"layers"},
     "analysis": {"layers", "surgery"},
 }
-RULES = {"files", "images", "listed", "paths", "seeds"}
+RULES = {"files", "images", "keras_internals", "listed", "paths", "seeds", "types"}
 
 
 def names_imported(path):

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -70,7 +71,7 @@ class FilterEvolution(keras.callbacks.Callback):
         self.count = count
         self._frames = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         layers = spatial_layers(self.model)
         if self.layer not in layers:
             raise ValueError(
@@ -79,18 +80,18 @@ class FilterEvolution(keras.callbacks.Callback):
         self._convolution = layers[self.layer]
         self._frames = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._frames is None:
             self._frames = _read_gif(self.path, last=epoch) if epoch and self.path else {}
             if epoch % self.every == 0:
                 self._record(epoch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch + 1
         if self._epoch % self.every == 0:
             self._record(self._epoch)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._frames and self._epoch not in self._frames:
             self._record(self._epoch)
         if self.events is not None:

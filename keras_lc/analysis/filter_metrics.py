@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
+from keras_lc.types import Array
+
 # The fit of CNN Filter DB to the entropy of random 3×3 filters.
 _LIMIT, _MIDPOINT, _SLOPE, _OFFSET = 1.2618047, 2.30436435, 0.88767525, -0.31050834
 
@@ -18,7 +20,7 @@ _LIMIT, _MIDPOINT, _SLOPE, _OFFSET = 1.2618047, 2.30436435, 0.88767525, -0.31050
 _OFF = 0.01
 
 
-def variance_entropy(kernel, normalize: bool = False) -> float:
+def variance_entropy(kernel: Array, normalize: bool = False) -> float:
     """Returns how many different patterns the 2-D filters of a kernel show.
 
     The kernel's `n = channels/groups · filters` 2-D filters are the rows of a matrix, from which
@@ -97,7 +99,7 @@ def randomness_threshold(n: int) -> float:
     return _LIMIT / (1 + math.exp(-_SLOPE * (math.log2(n) - _MIDPOINT))) + _OFFSET
 
 
-def sparsity(kernel) -> float:
+def sparsity(kernel: Array) -> float:
     """Returns the share of 2-D filters that are off.
 
     A filter is off if its largest |weight| is below 1 % of the kernel's largest |weight|; in a
@@ -119,7 +121,7 @@ def sparsity(kernel) -> float:
     return _share_off(np.abs(_filters_2d(_checked(kernel, "kernel"))).max(axis=1))
 
 
-def combination_sparsity(combination) -> float:
+def combination_sparsity(combination: Array) -> float:
     """Returns the share of weights of a combination that are off.
 
     A weight is off if it is below 1 % of the largest |weight|: that filter of the basis hardly
@@ -182,7 +184,7 @@ def spatial_variance(kernels: Iterable) -> np.ndarray:
     return np.concatenate(stacked).var(axis=0).reshape(sizes[0])
 
 
-def orthogonality(kernel) -> float:
+def orthogonality(kernel: Array) -> float:
     """Returns 1 minus the mean |cosine| between two different filters of a kernel.
 
     A filter is all that makes one output channel, `height · width · channels/groups` numbers. The
@@ -216,7 +218,7 @@ def orthogonality(kernel) -> float:
     return max(0.0, 1 - float(others) / (filters * (filters - 1)))
 
 
-def norms(kernel) -> dict[str, float]:
+def norms(kernel: Array) -> dict[str, float]:
     """Returns norms of the matrix `(height · width · channels/groups, filters)` of a kernel.
 
     Args:
@@ -240,7 +242,7 @@ def norms(kernel) -> dict[str, float]:
     }
 
 
-def effective_rank(kernel) -> float:
+def effective_rank(kernel: Array) -> float:
     """Returns the effective rank of the matrix `(height · width · channels/groups, filters)`.
 
     `exp(-Σ p · ln p)` with the singular values `s` and `p = s / Σs`: `r` where `r` of them are

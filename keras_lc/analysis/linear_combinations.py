@@ -6,8 +6,9 @@ import math
 
 import keras
 
+from keras_lc.keras_internals import calls_of, graph_of
 from keras_lc.layers import LCBlock, LCConv2D
-from keras_lc.surgery.replace import graph_of, layers_within, paths_within
+from keras_lc.surgery.replace import layers_within, paths_within
 from keras_lc.surgery.spatial_convolutions import (
     combines_itself,
     is_spatial,
@@ -142,15 +143,11 @@ class _Trace:
         held = {
             id(tensor): layers for tensor, layers in zip(graph.inputs, held_by_inputs, strict=True)
         }
-        for depth in sorted(graph._nodes_by_depth, reverse=True):
-            for node in graph._nodes_by_depth[depth]:
-                if node.is_input:
-                    continue
-                inputs = [held[id(tensor)] for tensor in node.input_tensors]
-                for tensor, layers in zip(
-                    node.outputs, self.call(node.operation, inputs, len(node.outputs)), strict=True
-                ):
-                    held[id(tensor)] = layers
+        for call in calls_of(graph):
+            inputs = [held[id(tensor)] for tensor in call.inputs]
+            outputs = self.call(call.operation, inputs, len(call.outputs))
+            for tensor, layers in zip(call.outputs, outputs, strict=True):
+                held[id(tensor)] = layers
         return [held[id(tensor)] for tensor in graph.outputs]
 
     def call(self, operation, inputs, outputs):

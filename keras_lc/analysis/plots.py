@@ -6,6 +6,8 @@ All text on them is plain: a `$` in a name is a dollar.
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -13,6 +15,10 @@ import numpy as np
 from keras_lc.analysis.runs import is_number, note_on_runs, summarize
 from keras_lc.files import whole_file
 from keras_lc.paths import user_path
+from keras_lc.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; markers for prints in grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -295,7 +301,7 @@ def plot_spatial_variance(heatmaps: dict, path: str | os.PathLike, title: str = 
     return _save(figure, path, dpi=240)
 
 
-def filter_mosaic(kernel, count: int) -> np.ndarray:
+def filter_mosaic(kernel: Array, count: int) -> np.ndarray:
     """Returns a picture of the first filters of a kernel, in a square with white gaps.
 
     Args:
@@ -449,7 +455,7 @@ def _set_scale(axis, places):
             axis.xaxis.set_minor_formatter(NullFormatter())
 
 
-def pyplot():
+def pyplot() -> ModuleType:
     """Imports matplotlib when a picture needs it, without a window."""
     try:
         import matplotlib
@@ -472,7 +478,7 @@ def _save(figure, path, dpi=120):
     return path
 
 
-def as_plain_text(figure) -> None:
+def as_plain_text(figure: "Figure") -> None:
     """Takes names on a figure for text, and no formulas; numbers at its axes may be powers."""
     from matplotlib.axis import Tick
     from matplotlib.text import Text

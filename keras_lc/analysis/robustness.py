@@ -10,15 +10,16 @@ import numpy as np
 from keras import ops
 
 from keras_lc.images import check_counts, check_images, class_numbers
-from keras_lc.surgery.replace import graph_of
+from keras_lc.keras_internals import graph_of, producer
+from keras_lc.types import Array
 
 _ATTACKS = ("fgsm", "pgd")
 
 
 def robust_accuracy(
     model: keras.Model,
-    x,
-    y,
+    x: Array,
+    y: Array,
     attack: str = "fgsm",
     epsilon: float = 1 / 255,
     pixel_range: tuple[float, float] = (0, 255),
@@ -72,8 +73,8 @@ def robust_accuracy(
 
 def adversarial_examples(
     model: keras.Model,
-    x,
-    y,
+    x: Array,
+    y: Array,
     attack: str = "fgsm",
     epsilon: float = 1 / 255,
     pixel_range: tuple[float, float] = (0, 255),
@@ -273,7 +274,7 @@ def _returns_logits(model, from_logits):
         return bool(from_logits)
     last = model
     while (graph := graph_of(last)) is not None:
-        last = graph.outputs[0]._keras_history.operation
+        last = producer(graph.outputs[0])
     activation = getattr(last, "activation", None)
     if isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax:
         return False

@@ -135,6 +135,6 @@ def _check_seeds(runs, settings):
         )
 
 
-def is_number(value) -> bool:
+def is_number(value: object) -> bool:
     """Returns whether a setting can stand on an axis: a number, and no boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

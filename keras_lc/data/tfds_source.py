@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def read(name: str, data_dir: Path) -> Dataset | None:
     return _as_dataset(name, _import_tfds(), builder(name, data_dir))
 
 
-def builder(name: str, data_dir: Path):
+def builder(name: str, data_dir: Path) -> Any:
     """Returns the builder of data that TensorFlow Datasets has prepared in `data_dir`."""
     # A wildcard makes tfds take the newest version on disk, not the newest that it knows.
     return _import_tfds().builder(name, data_dir=data_dir, version="*.*.*")

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_lc.images import check_counts
+from keras_lc.types import Array
 
 
 class PartOfBatches(keras.utils.PyDataset):
@@ -21,20 +22,20 @@ class PartOfBatches(keras.utils.PyDataset):
     array([2, 3])
     """
 
-    def __init__(self, batches, parts: int, part: int):
+    def __init__(self, batches: keras.utils.PyDataset, parts: int, part: int):
         super().__init__()
         self._batches = batches
         self._parts = parts
         self._part = part
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         return _part(self._batches[index], self._parts, self._part)
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """Integer, the epoch whose batches it gives."""
         return self._batches.epoch
 
@@ -42,7 +43,7 @@ class PartOfBatches(keras.utils.PyDataset):
         """Gives the batches of this epoch from now on."""
         self._batches.start_epoch(epoch)
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         self._batches.on_epoch_end()
 
 
@@ -72,7 +73,16 @@ class EvaluationBatches(keras.utils.PyDataset):
     array([1.2, 0. ], dtype=float32)
     """
 
-    def __init__(self, x, y, batch_size, multiple_of=1, parts=1, part=0, weight=None):
+    def __init__(
+        self,
+        x: Array,
+        y: Array,
+        batch_size: int,
+        multiple_of: int = 1,
+        parts: int = 1,
+        part: int = 0,
+        weight: float | None = None,
+    ):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
@@ -84,10 +94,10 @@ class EvaluationBatches(keras.utils.PyDataset):
         self._weight = self._images / len(x) if weight is None else weight
         self._parts, self._part = parts, part
 
-    def __len__(self):
+    def __len__(self) -> int:
         return -(-self._images // self._batch_size)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         first = index * self._batch_size
         places = np.arange(first, min(first + self._batch_size, self._images))
         chosen = np.minimum(places, len(self._x) - 1)

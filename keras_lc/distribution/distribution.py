@@ -6,7 +6,9 @@ import keras
 import numpy as np
 
 from keras_lc.distribution.batches import EvaluationBatches, PartOfBatches
+from keras_lc.keras_internals import flat_layers
 from keras_lc.seeds import fingerprint
+from keras_lc.types import Array
 
 
 class Distribution:
@@ -83,7 +85,9 @@ class Distribution:
             return batches
         return PartOfBatches(batches, self.processes, self.process)
 
-    def evaluation_batches(self, x, y, batch_size, weight=None) -> EvaluationBatches:
+    def evaluation_batches(
+        self, x: Array, y: Array, batch_size: int, weight: float | None = None
+    ) -> EvaluationBatches:
         """Returns what this process' `evaluate` takes, of any number of images.
 
         With metrics that were compiled as `weighted_metrics`, the results are exact: what fills
@@ -93,7 +97,7 @@ class Distribution:
             x, y, batch_size, self.replicas, self.processes, self.process, weight
         )
 
-    def count_correct(self, model: keras.Model, x, y, batch_size: int) -> int:
+    def count_correct(self, model: keras.Model, x: Array, y: Array, batch_size: int) -> int:
         """Returns how many images a model classifies correctly, exactly.
 
         Args:
@@ -131,7 +135,7 @@ def batch_statistics(model: keras.Model) -> list[keras.Variable]:
     """Returns the moving means and variances of a model's batch normalization."""
     return [
         variable
-        for layer in model._flatten_layers()
+        for layer in flat_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization)
         for variable in (layer.moving_mean, layer.moving_variance)
     ]

@@ -11,7 +11,7 @@ _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 
 
 class JaxMesh(Distribution):
-    def __init__(self, kind):
+    def __init__(self, kind: str):
         import jax
 
         if os.environ.get(_PROCESSES) and not jax.distributed.is_initialized():

@@ -1,13 +1,16 @@
 """TensorFlow: a replica of the model on every device of one process, by `MirroredStrategy`."""
 
+import contextlib
 import json
 import os
+
+import keras
 
 from keras_lc.distribution.distribution import Distribution, batch_statistics
 
 
 class TensorFlowMirrored(Distribution):
-    def __init__(self, kind):
+    def __init__(self, kind: str):
         import tensorflow as tf
 
         cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
@@ -24,10 +27,10 @@ class TensorFlowMirrored(Distribution):
         self._strategy = tf.distribute.MirroredStrategy(devices)
         self.replicas = self._strategy.num_replicas_in_sync
 
-    def scope(self):
+    def scope(self) -> contextlib.AbstractContextManager:
         return self._strategy.scope()
 
-    def prepare(self, model):
+    def prepare(self, model: keras.Model) -> None:
         super().prepare(model)
         if statistics := batch_statistics(model):
             object.__setattr__(model, "train_step", _with_equal_statistics(model, statistics))

@@ -1,6 +1,7 @@
 """PyTorch: a process a device, by `DistributedDataParallel` (DDP) and torchrun."""
 
 import atexit
+import inspect
 import os
 
 import keras
@@ -8,10 +9,11 @@ import numpy as np
 from keras import tree
 
 from keras_lc.distribution.distribution import Distribution, batch_statistics
+from keras_lc.keras_internals import has_own_ddp
 
 
 class TorchProcesses(Distribution):
-    def __init__(self, kind):
+    def __init__(self, kind: str):
         import torch
         import torch.distributed
 
@@ -20,10 +22,10 @@ class TorchProcesses(Distribution):
         self.processes = self.replicas = torch.distributed.get_world_size()
         self.process = torch.distributed.get_rank()
 
-    def prepare(self, model):
+    def prepare(self, model: keras.Model) -> None:
         super().prepare(model)
         # Keras 3.16 has DDP in its own steps, and adds up metrics itself.
-        if not hasattr(model, "_initialize_ddp"):
+        if not has_own_ddp(model):
             train_step, metrics_result = _train_step(model), _metrics_result(model)
             # Past Keras, which would track what they hold, and past PyTorch, likewise.
             object.__setattr__(model, "train_step", train_step)
@@ -68,14 +70,15 @@ def _train_step(model):
     # The gradients are DDP's buffers themselves, and not held twice.
     replica = DistributedDataParallel(model, gradient_as_bucket_view=True)
 
+    in_call, in_loss = _in_training(model.call), _in_training(model.compute_loss)
+
     def train_step(data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y_pred = replica(x, training=True) if model._call_has_training_arg else replica(x)
+        y_pred = replica(x, **in_call)
         model.zero_grad()
-        loss = model._compute_loss(
-            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
-        )
-        model._loss_tracker.update_state(loss, sample_weight=tree.flatten(x)[0].shape[0])
+        loss = model.compute_loss(x, y, y_pred, sample_weight, **in_loss)
+        # The mean loss, which is the first of the metrics.
+        model.metrics[0].update_state(loss, sample_weight=tree.flatten(x)[0].shape[0])
         model.optimizer.scale_loss(loss).backward()
         variables = model.trainable_weights
         with torch.no_grad():
@@ -83,6 +86,11 @@ def _train_step(model):
         return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     return train_step
+
+
+def _in_training(method):
+    """The flag that says so, for a method that takes it: a subclass' own may not."""
+    return {"training": True} if "training" in inspect.signature(method).parameters else {}
 
 
 def _metrics_result(model):

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_lc.layers.backend import convolve, fused_batch_norm, in_native_order
+from keras_lc.types import Tensor
 
 
 def keras_class(layer: keras.layers.Layer) -> type:
@@ -41,7 +42,7 @@ class Conv2D(keras.layers.Conv2D):
     (1, 30, 30, 8)
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         # A combined kernel is computed in the variables' dtype, and rounded once.
         return _convolve(self, inputs, ops.cast(self.kernel, self.compute_dtype))
 
@@ -60,7 +61,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     (1, 30, 30, 8)
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         # One group of filters for each channel.
         kernel = ops.reshape(self.kernel, (*self.kernel_size, 1, -1))
         return _convolve(self, inputs, kernel)
@@ -93,7 +94,7 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
     (1, 16, 16, 8)
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return _pool(self, ops.max_pool, inputs)
 
 
@@ -111,7 +112,7 @@ class AveragePooling2D(keras.layers.AveragePooling2D):
     (1, 16, 16, 8)
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return _pool(self, ops.average_pool, inputs)
 
 
@@ -146,7 +147,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     (1, 32, 32, 8)
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         fused = None
         update = bool(training and self.trainable)
         if mask is None and not self.synchronized and not self.renorm and len(inputs.shape) == 4:

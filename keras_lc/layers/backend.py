@@ -4,14 +4,25 @@ Everything else in `keras_lc.layers` is written with `keras.ops`.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_lc.layers.axes import channel_axis
+from keras_lc.types import Tensor
 
 
-def convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_format):
+def convolve(
+    inputs: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None,
+    strides: Sequence[int],
+    padding: str,
+    dilation_rate: Sequence[int],
+    data_format: str,
+) -> Tensor:
     """Returns a 2D convolution by the backend's fastest call.
 
     Args:
@@ -89,7 +100,9 @@ def _same_padding(size, extent, stride, dilation):
     return total // 2, total - total // 2
 
 
-def in_native_order(operation, inputs, *args, data_format, **kwargs):
+def in_native_order(
+    operation: Callable[..., Tensor], inputs: Tensor, *args: Any, data_format: str, **kwargs: Any
+) -> Tensor:
     """Calls a 2D convolution or pool of `keras.ops` with the axes in the backend's own order.
 
     PyTorch names the axes of a feature map in the order `channels_first`, whatever the order of
@@ -127,7 +140,16 @@ def _native_format():
     return None
 
 
-def fused_batch_norm(inputs, gamma, beta, mean, variance, axis, epsilon, training):
+def fused_batch_norm(
+    inputs: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    axis: int,
+    epsilon: float,
+    training: bool,
+) -> tuple[Tensor, Tensor, Tensor] | None:
     """Normalizes each channel of a 4D tensor by the backend's fused kernel, where it has one.
 
     Args:
@@ -201,7 +223,7 @@ def _torch_batch_norm(inputs, gamma, beta, mean, variance, axis, epsilon, traini
     return outputs if axis == 1 else outputs.permute(0, 2, 3, 1), mean, variance
 
 
-def replica_index():
+def replica_index() -> Any:
     """Returns the index of the part of the batch that this call of a layer computes.
 
     An integer or integer tensor. 0 where the call sees the whole batch: on one device, and under

@@ -1,6 +1,7 @@
 """What the convolutions share whose filters come from a seed: arguments and build."""
 
 import numbers
+from typing import Any, NoReturn
 
 import keras
 
@@ -9,6 +10,7 @@ from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.initializers import ByFunction, fan_in_uniform
 from keras_lc.layers.seeded_basis import SeededBasis
 from keras_lc.seeds import resolve_seed
+from keras_lc.types import Initializer, Shape, Size, Tensor
 
 
 def check_expansion(expansion: int) -> int:
@@ -27,13 +29,21 @@ class BasisConv2D(SeededBasis, Conv2D):
     A subclass sets `basis_filters` and `frozen` before `build`, and gives the layer its `kernel`.
     """
 
-    def __init__(self, filters, kernel_size, *, basis_initializer=None, seed=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Size,
+        *,
+        basis_initializer: Initializer = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         self._refuse_kernel_arguments(kwargs, ("kernel_", "lora_"))
         super().__init__(filters, kernel_size, **kwargs)
         self.seed = resolve_seed(seed)
         self.basis_initializer = keras.initializers.get(basis_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
         axis = channel_axis(self.data_format)
         channels = input_shape[axis]
@@ -60,7 +70,7 @@ class BasisConv2D(SeededBasis, Conv2D):
         self.built = True
 
     @property
-    def basis(self):
+    def basis(self) -> Tensor:
         if not self.built:
             raise AttributeError("You must build the layer before accessing `basis`.")
         return self._basis
@@ -92,19 +102,19 @@ class BasisConv2D(SeededBasis, Conv2D):
         """Creates what the subclass trains beside the bias."""
 
     @property
-    def is_depthwise(self):
+    def is_depthwise(self) -> bool:
         """Whether each channel is convolved by itself, so that a `DepthwiseConv2D` is equal."""
         one_stride = self.strides[0] == self.strides[1]  # as TensorFlow's needs it
         return 1 < self.groups and self._group_channels == 1 and one_stride
 
-    def enable_lora(self, *args, **kwargs):
+    def enable_lora(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(
             f"LoRA needs a kernel variable, and {type(self).__name__} (layer '{self.name}') has "
             "none. `keras_lc.fold(model)` returns a model of plain Conv2D layers, on which "
             "`enable_lora` works."
         )
 
-    def quantize(self, mode=None, **kwargs):
+    def quantize(self, mode: str | None = None, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(
             f"{type(self).__name__} (layer '{self.name}') cannot be quantized in place. "
             "Call `keras_lc.fold(model)` first; for int8, export the folded model with "
@@ -124,7 +134,7 @@ class BasisConv2D(SeededBasis, Conv2D):
     def _draw(self, seed):
         return fan_in_uniform(seed, self._filters_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
             del config[name]

@@ -3,6 +3,7 @@
 import keras
 
 from keras_lc.layers.basis_conv2d import BasisConv2D
+from keras_lc.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -45,11 +46,11 @@ class FrozenConv2D(BasisConv2D):
     frozen = True
 
     @property
-    def basis_filters(self):
+    def basis_filters(self) -> int:
         return self.filters
 
     @property
-    def kernel(self):
+    def kernel(self) -> Tensor:
         if not self.built:
             raise AttributeError("You must build the layer before accessing `kernel`.")
         return self.basis

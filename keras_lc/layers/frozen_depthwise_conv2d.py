@@ -1,6 +1,7 @@
 """DepthwiseConv2D with random filters that are never trained."""
 
 import math
+from typing import Any
 
 import keras
 
@@ -9,6 +10,7 @@ from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.initializers import ByFunction, fan_in_uniform
 from keras_lc.layers.seeded_basis import SeededBasis
 from keras_lc.seeds import resolve_seed
+from keras_lc.types import Initializer, Shape, Size, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -55,13 +57,20 @@ class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
 
     frozen = True
 
-    def __init__(self, kernel_size, *args, basis_initializer=None, seed=None, **kwargs):
+    def __init__(
+        self,
+        kernel_size: Size,
+        *args: Any,
+        basis_initializer: Initializer = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         self._refuse_kernel_arguments(kwargs, ("depthwise_",))
         super().__init__(kernel_size, *args, **kwargs)
         self.seed = resolve_seed(seed)
         self.basis_initializer = keras.initializers.get(basis_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
         axis = channel_axis(self.data_format)
         channels = input_shape[axis]
@@ -92,7 +101,7 @@ class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
         return self._seeded_basis(dtype)
 
     @property
-    def kernel(self):
+    def kernel(self) -> Tensor:
         if not self.built:
             raise AttributeError("You must build the layer before accessing `kernel`.")
         return self.basis
@@ -110,7 +119,7 @@ class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
     def _draw(self, seed):
         return fan_in_uniform(seed, self._filters_shape, fan_in=math.prod(self.kernel_size))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in ("initializer", "regularizer", "constraint"):
             del config[f"depthwise_{name}"]

@@ -1,6 +1,7 @@
 """Conv2D that learns as a frozen LC layer does in the limit of many random filters."""
 
 import math
+from typing import Any, NoReturn
 
 import keras
 
@@ -9,6 +10,7 @@ from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.stored_variables import check_names, check_shapes
 from keras_lc.seeds import resolve_seed
+from keras_lc.types import Shape, Size, Store, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -43,7 +45,15 @@ class GramLimitConv2D(Conv2D):
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4
     """
 
-    def __init__(self, filters, kernel_size, *, expansion=1, seed=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Size,
+        *,
+        expansion: int = 1,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         if kwargs.get("lora_rank"):
             raise ValueError(
                 "GramLimitConv2D takes no `lora_rank`: fold the model to plain Conv2D layers "
@@ -60,24 +70,28 @@ class GramLimitConv2D(Conv2D):
     def _basis_filters(self):
         return self.filters * self.expansion // self.groups
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
-        numbers_of_a_filter = math.prod(self._kernel.shape[:-1])
+        numbers_of_a_filter = math.prod(self._trained_kernel.shape[:-1])
         self.learning_rate_factor = self._basis_filters / (3 * numbers_of_a_filter)
 
     @property
-    def kernel(self):
+    def kernel(self) -> Tensor:
         if not self.built:
             raise AttributeError("You must build the layer before accessing `kernel`.")
-        return self._kernel * math.sqrt(self.learning_rate_factor)
+        return self._trained_kernel * math.sqrt(self.learning_rate_factor)
 
-    def save_own_variables(self, store):
+    @property
+    def _trained_kernel(self):
+        return super().kernel
+
+    def save_own_variables(self, store: Store) -> None:
         # Keras would store `kernel`, and load it into the variable.
         if self.built:
             for name, variable in self._trained_variables.items():
                 store[name] = variable
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Store) -> None:
         if self.built:
             check_names(self, store, self._trained_variables)
             check_shapes(self, store, self._trained_variables)
@@ -87,13 +101,13 @@ class GramLimitConv2D(Conv2D):
     @property
     def _trained_variables(self):
         bias = {} if self.bias is None else {"bias": self.bias}
-        return {"kernel": self._kernel, **bias}
+        return {"kernel": self._trained_kernel, **bias}
 
-    def enable_lora(self, *args, **kwargs):
+    def enable_lora(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(
             f"GramLimitConv2D (layer '{self.name}') has no LoRA. `keras_lc.fold(model)` returns a "
             "model of plain Conv2D layers, on which `enable_lora` works."
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "expansion": self.expansion, "seed": self.seed}

@@ -7,11 +7,14 @@ exact integer and float32 arithmetic.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_lc.seeds import resolve_seed
+from keras_lc.types import Shape, Tensor
 
 # Even, since two numbers come from one word.
 _PIECE = 2**16
@@ -85,11 +88,11 @@ class FanInUniform(keras.initializers.Initializer):
         self.seed = resolve_seed(seed)
         self.fan_in = fan_in
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Shape, dtype: str | None = None) -> Tensor:
         values = fan_in_uniform(self.seed, tuple(shape), self.fan_in)
         return keras.ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"seed": self.seed, "fan_in": self.fan_in}
 
 
@@ -100,8 +103,8 @@ class ByFunction(keras.initializers.Initializer):
     the `__call__` of their initializer, which must be a method written in Python.
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[..., Tensor]):
         self.function = function
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Shape, dtype: str | None = None) -> Tensor:
         return self.function(shape, dtype=dtype)

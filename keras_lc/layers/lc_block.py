@@ -1,5 +1,7 @@
 """The LC block with a normalisation or an activation between basis and combination."""
 
+from typing import Any
+
 import keras
 
 from keras_lc.layers.accelerated import BatchNormalization, Conv2D
@@ -8,6 +10,7 @@ from keras_lc.layers.basis_conv2d import check_expansion
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.seeds import derive_seed, resolve_seed
+from keras_lc.types import Shape, Size, Tensor
 
 BETWEEN = ("relu", "bn", "bn_relu")
 
@@ -53,18 +56,18 @@ class LCBlock(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        between,
+        filters: int,
+        kernel_size: Size,
+        between: str,
         *,
-        strides=(1, 1),
-        padding="valid",
-        data_format=None,
-        groups=1,
-        expansion=1,
-        frozen=True,
-        seed=None,
-        **kwargs,
+        strides: Size = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        groups: int = 1,
+        expansion: int = 1,
+        frozen: bool = True,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if between not in BETWEEN:
@@ -110,7 +113,7 @@ class LCBlock(keras.layers.Layer):
             dtype=self.dtype_policy,
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.basis_conv.build(input_shape)
         features = self.basis_conv.compute_output_shape(input_shape)
         if self.batch_norm is not None:
@@ -118,7 +121,7 @@ class LCBlock(keras.layers.Layer):
         self.combination_conv.build(features)
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         x = self.basis_conv(inputs)
         if self.batch_norm is not None:
             x = self.batch_norm(x, training=training)
@@ -126,11 +129,11 @@ class LCBlock(keras.layers.Layer):
             x = self.activation(x)
         return self.combination_conv(x)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         features = self.basis_conv.compute_output_shape(input_shape)
         return self.combination_conv.compute_output_shape(features)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             filters=self.combination_conv.filters,

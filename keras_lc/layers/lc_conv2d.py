@@ -1,6 +1,7 @@
 """Conv2D whose kernel is a trained linear combination of random filters."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from keras_lc.layers.compact_basis import (
 from keras_lc.layers.initializers import ByFunction, FanInUniform
 from keras_lc.layers.shared_basis import SharedBasis
 from keras_lc.seeds import derive_seed
+from keras_lc.types import Activation, Array, Constraint, Initializer, Regularizer, Size, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -106,24 +108,24 @@ class LCConv2D(BasisConv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=(1, 1),
-        padding="valid",
-        data_format=None,
-        dilation_rate=(1, 1),
-        groups=1,
-        activation=None,
-        use_bias=True,
+        filters: int,
+        kernel_size: Size,
+        strides: Size = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Size = (1, 1),
+        groups: int = 1,
+        activation: Activation = None,
+        use_bias: bool = True,
         *,
-        expansion=1,
-        frozen=True,
-        compact=False,
-        combination_initializer=None,
-        combination_regularizer=None,
-        combination_constraint=None,
-        shared_basis=None,
-        **kwargs,
+        expansion: int = 1,
+        frozen: bool = True,
+        compact: bool = False,
+        combination_initializer: Initializer = None,
+        combination_regularizer: Regularizer = None,
+        combination_constraint: Constraint = None,
+        shared_basis: SharedBasis | dict[str, Any] | None = None,
+        **kwargs: Any,
     ):
         expansion = check_expansion(expansion)
         if isinstance(shared_basis, dict):
@@ -165,11 +167,11 @@ class LCConv2D(BasisConv2D):
         self.shared_basis = shared_basis
 
     @property
-    def basis_filters(self):
+    def basis_filters(self) -> int:
         return self.filters * self.expansion
 
     @property
-    def is_factored(self):
+    def is_factored(self) -> bool:
         return self.compact and self._numbers_of_a_filter * self.groups < self.basis_filters
 
     @property
@@ -196,19 +198,19 @@ class LCConv2D(BasisConv2D):
             return self._draw(self._basis_seed)
         return ops.convert_to_numpy(self.basis)
 
-    def has_seeded_basis(self):
+    def has_seeded_basis(self) -> bool:
         if self._takes_slice:
             return self._shared_numbers.has_seeded_basis()
         return super().has_seeded_basis()
 
-    def __call__(self, inputs, *args, **kwargs):
+    def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.shared_basis is not None and isinstance(inputs, keras.KerasTensor):
             shared_basis = self.shared_basis.in_graph_of(inputs)
             if not self.built:
                 self.shared_basis = shared_basis
         return super().__call__(inputs, *args, **kwargs)
 
-    def get_build_config(self):
+    def get_build_config(self) -> dict[str, Any] | None:
         # With one, a loaded layer would be built before it is called, and so before it finds in
         # its graph the basis that it shares.
         return super().get_build_config() if self.shared_basis is None else None
@@ -242,7 +244,7 @@ class LCConv2D(BasisConv2D):
             )
 
     @property
-    def basis(self):
+    def basis(self) -> Tensor:
         if self.built and self._takes_slice:
             return self._shared_numbers.first(self._filters_shape) * self._shared_scale
         return super().basis
@@ -302,7 +304,7 @@ class LCConv2D(BasisConv2D):
         full = initializer((self._group_filters, self.filters), dtype=dtype)
         return ops.convert_to_tensor(self.compact_combination(full), dtype)
 
-    def compact_combination(self, combination) -> np.ndarray:
+    def compact_combination(self, combination: Array) -> np.ndarray:
         """Returns the combination with which this compact layer has the kernel of a full one.
 
         Args:
@@ -324,7 +326,7 @@ class LCConv2D(BasisConv2D):
         return from_groups(solve_combination(*parts), (-1, self.filters))
 
     @property
-    def kernel(self):
+    def kernel(self) -> Tensor:
         if not self.built:
             raise AttributeError("You must build the layer before accessing `kernel`.")
         if self._takes_slice:
@@ -347,7 +349,7 @@ class LCConv2D(BasisConv2D):
     def _other_variables(self):
         return {"combination": self.combination, **super()._other_variables()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             expansion=self.expansion,

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_lc.layers.stored_variables import check_names, check_shapes
 from keras_lc.seeds import fingerprint
+from keras_lc.types import Store
 
 _STORED_SEED = "seed"
 _STORED_FINGERPRINT = "basis_fingerprint"
@@ -100,7 +101,7 @@ class SeededBasis:
             ops.convert_to_numpy(as_stored), ops.convert_to_numpy(self._basis_variable.value)
         )
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Store) -> None:
         if not self.built:
             return
         for name, variable in self._other_variables().items():
@@ -114,7 +115,7 @@ class SeededBasis:
             store[_STORED_SEED] = np.array(self._basis_seed, "int64")
             store[_STORED_FINGERPRINT] = np.array(stored)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Store) -> None:
         if not self.built:
             return
         variables, from_seed = self._other_variables(), ()

@@ -3,13 +3,17 @@
 import math
 import operator
 import weakref
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_lc.keras_internals import source_layers
 from keras_lc.layers.initializers import ByFunction, symmetric_uniform
 from keras_lc.layers.seeded_basis import SeededBasis
 from keras_lc.seeds import resolve_seed
+from keras_lc.types import Store, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -56,13 +60,13 @@ class SharedBasis:
         if self.size < 1:
             raise ValueError(f"`size` must be at least 1. Received: size={size}")
         self.seed = resolve_seed(seed)
-        self._layers = {}
+        self._owners = {}
 
     def layer(self, dtype: str) -> keras.layers.Layer:
         """Returns the layer that owns the variable of that dtype."""
-        if dtype not in self._layers:
-            self._layers[dtype] = SharedNumbers(self, dtype=dtype)
-        return self._layers[dtype]
+        if dtype not in self._owners:
+            self._owners[dtype] = SharedNumbers(self, dtype=dtype)
+        return self._owners[dtype]
 
     def in_graph_of(self, tensor: keras.KerasTensor) -> "SharedBasis":
         """Returns the equal basis that this tensor's graph has already, or itself.
@@ -70,19 +74,18 @@ class SharedBasis:
         A copied layer comes with a basis of its own. That all copies descend from the same
         inputs tells that they belong together.
         """
-        inputs = _inputs_of(tensor)
-        known = [_BASES_OF_INPUT.setdefault(layer, {}) for layer in inputs]
+        known = [_BASES_OF_INPUT.setdefault(layer, {}) for layer in source_layers(tensor)]
         key = (self.size, self.seed)
         shared = next((bases[key] for bases in known if key in bases), self)
         for bases in known:
             bases.setdefault(key, shared)
         return shared
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"size": self.size, "seed": self.seed}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "SharedBasis":
         return cls(**config)
 
 
@@ -90,25 +93,10 @@ class SharedBasis:
 _BASES_OF_INPUT = weakref.WeakKeyDictionary()
 
 
-def _inputs_of(tensor):
-    """The input layers from which a symbolic tensor is computed."""
-    inputs, seen, left = [], set(), [tensor]
-    while left:
-        history = getattr(left.pop(), "_keras_history", None)
-        if history is None or (history.operation, history.node_index) in seen:
-            continue
-        seen.add((history.operation, history.node_index))
-        parents = history.operation._inbound_nodes[history.node_index].input_tensors
-        left.extend(parents)
-        if not parents:
-            inputs.append(history.operation)
-    return inputs
-
-
 class SharedNumbers(SeededBasis, keras.layers.Layer):
     """The owner of a `SharedBasis`' variable: saved once, with the first layer that shares it."""
 
-    def __init__(self, shared, dtype):
+    def __init__(self, shared: SharedBasis, dtype: str):
         super().__init__(name="shared_basis", dtype=dtype)
         self.shared = shared
         self.numbers = self.add_weight(
@@ -120,7 +108,7 @@ class SharedNumbers(SeededBasis, keras.layers.Layer):
         )
         self.built = True
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Store) -> None:
         if not store.keys():
             raise ValueError(
                 "The layers of this model share one basis in the file, and have several in the "
@@ -129,7 +117,7 @@ class SharedNumbers(SeededBasis, keras.layers.Layer):
             )
         super().load_own_variables(store)
 
-    def first(self, shape):
+    def first(self, shape: Sequence[int]) -> Tensor:
         """Returns the first numbers, in that shape."""
         return ops.reshape(self.numbers[: math.prod(shape)], shape)
 

@@ -3,8 +3,15 @@
 Keras' `skip_mismatch` leaves out a layer that raises: it must not be changed by then.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-def check_names(layer, store, expected):
+import keras
+
+from keras_lc.types import Store
+
+
+def check_names(layer: keras.layers.Layer, store: Store, expected: Iterable[str]) -> None:
     """Raises `ValueError` if a file does not hold just the arrays of these names for a layer."""
     found = set(store.keys())
     if found != set(expected):
@@ -14,7 +21,7 @@ def check_names(layer, store, expected):
         )
 
 
-def check_shapes(layer, store, variables):
+def check_shapes(layer: keras.layers.Layer, store: Store, variables: Mapping[str, Any]) -> None:
     """Raises `ValueError` if an array of a file does not fit the variable of its name."""
     others = [
         f"'{name}' {tuple(store[name].shape)}, where the layer has {tuple(variable.shape)}"

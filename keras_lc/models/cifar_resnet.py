@@ -1,33 +1,37 @@
 """The ResNets for small images (He et al., 2015, Section 4.2), with any spatial operator."""
 
 import numbers
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from keras_lc import spatial as spatial_operators
 from keras_lc.layers.axes import standardize_data_format
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder
 from keras_lc.seeds import resolve_seed
+from keras_lc.spatial import SpatialOperator
+from keras_lc.types import Activation, Shape
 
 _STAGES = 3
 
 
 def CIFARResNet(
-    depth=20,
-    width=16,
-    spatial="learned",
-    kernel_size=3,
-    input_shape=(32, 32, 3),
-    classes=10,
-    include_preprocessing=True,
-    mean=None,
-    std=None,
-    augmentation="crop_flip",
-    classifier_activation=None,
-    data_format=None,
-    seed=None,
-    name=None,
+    depth: int = 20,
+    width: int = 16,
+    spatial: str | SpatialOperator = "learned",
+    kernel_size: int = 3,
+    input_shape: Shape = (32, 32, 3),
+    classes: int = 10,
+    include_preprocessing: bool = True,
+    mean: float | Sequence[float] | np.ndarray | None = None,
+    std: float | Sequence[float] | np.ndarray | None = None,
+    augmentation: str | keras.layers.Layer | None = "crop_flip",
+    classifier_activation: Activation = None,
+    data_format: str | None = None,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Classifier:
     """ResNet for small images: a stem and three stages of basic blocks, of any width.
 
@@ -42,20 +46,8 @@ def CIFARResNet(
         spatial: Spatial operator at every spatial place, the stem too: `"learned"`, `"frozen"`,
             `"lc"`, or an operator such as `keras_lc.spatial.LC(expansion=8)`.
         kernel_size: Odd integer, the size of all spatial operators, in pixels.
-        input_shape: Tuple of 3 integers or None, without the batch.
-        classes: Integer.
-        include_preprocessing: Boolean, whether the network normalises its images. With `False`,
-            it takes them as they are.
-        mean, std: Number or one for each channel, in pixel values (0 to 255). Default to
-            CIFAR-10's training images for three channels, else to 127.5.
-        augmentation: What training does to its images: `"crop_flip"` (pad 4, random crop, random
-            horizontal flip; CIFAR's), `None`, or a Keras layer. Keras numbers the states of its
-            own random layers through the process: a PyTorch `state_dict` with one fits no other
-            instance, files do.
-        classifier_activation: Activation of the outputs. Defaults to `None`: logits.
-        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
-        seed: Integer that determines all initial weights and frozen filters, the augmentation
-            and the order of the images in `fit`: the same under every backend. `None` draws one.
+        input_shape, classes, include_preprocessing, mean, std, augmentation,
+        classifier_activation, data_format, seed: As of all networks; see `keras_lc.models`.
         name: String. Defaults to the paper's, or one after it, by which networks of other shape or
             operator are told apart: `resnet_lc_20_16x128`, `resnet_20_16_frozen`,
             `resnet_lc_learnable_20_16x8_k5`. A compact network is the same one.
@@ -118,18 +110,25 @@ def CIFARResNet(
 
 
 def ResNetLC(
-    depth=20,
-    width=16,
-    expansion=1,
-    kernel_size=3,
-    frozen=True,
-    compact=False,
-    between=None,
-    shared_basis=False,
-    input_shape=(32, 32, 3),
-    classes=10,
-    seed=None,
-    **kwargs,
+    depth: int = 20,
+    width: int = 16,
+    expansion: int = 1,
+    kernel_size: int = 3,
+    frozen: bool = True,
+    compact: bool = False,
+    between: str | None = None,
+    shared_basis: bool = False,
+    input_shape: Shape = (32, 32, 3),
+    classes: int = 10,
+    seed: int | None = None,
+    *,
+    include_preprocessing: bool = True,
+    mean: float | Sequence[float] | np.ndarray | None = None,
+    std: float | Sequence[float] | np.ndarray | None = None,
+    augmentation: str | keras.layers.Layer | None = "crop_flip",
+    classifier_activation: Activation = None,
+    data_format: str | None = None,
+    name: str | None = None,
 ) -> Classifier:
     """ResNet-LC of the LC paper: a `CIFARResNet` of linear combinations of random filters.
 
@@ -145,10 +144,8 @@ def ResNetLC(
             and their combination (Appendix C).
         shared_basis: Boolean, whether all layers take their random filters from one tensor, as
             large as the largest layer needs; see `keras_lc.layers.SharedBasis`.
-        input_shape: Tuple of 3 integers or None, without the batch.
-        classes: Integer.
-        seed: Integer that determines all that is random. `None` draws one.
-        **kwargs: As in `CIFARResNet`.
+        input_shape, classes, seed, include_preprocessing, mean, std, augmentation,
+        classifier_activation, data_format, name: As of all networks; see `keras_lc.models`.
 
     Returns:
         A `Classifier`, named after the paper, such as `resnet_lc_20_16x128`.
@@ -176,8 +173,14 @@ def ResNetLC(
         kernel_size=kernel_size,
         input_shape=input_shape,
         classes=classes,
+        include_preprocessing=include_preprocessing,
+        mean=mean,
+        std=std,
+        augmentation=augmentation,
+        classifier_activation=classifier_activation,
+        data_format=data_format,
         seed=seed,
-        **kwargs,
+        name=name,
     )
 
 

@@ -3,18 +3,23 @@
 import dataclasses
 import math
 import numbers
+import os
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_lc.images import check_counts, check_images, class_numbers, is_array
+from keras_lc.keras_internals import flat_layers, forget_restored_epoch, schedule_of
 from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.training.batches import FollowEpochs, ShuffledBatches
 from keras_lc.training.recipe import CIFAR, Recipe
+from keras_lc.types import Activation, Array, Shape
 
 # Channel statistics of CIFAR-10's training images, in pixel values.
 CIFAR10_MEAN = (125.30691805, 122.95039414, 113.86538318)
@@ -44,7 +49,13 @@ class Classifier(keras.Model):
     """
 
     # Keras clones and loads a functional subclass as such if its constructor looks like this.
-    def __init__(self, *args, seed=None, recipe=None, **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        seed: int | None = None,
+        recipe: Recipe | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
         # Those of the model whose graph gave the outputs, if one did.
         its_seed, its_recipe = getattr(self.outputs[0], "classifier_settings", (None, CIFAR))
@@ -66,7 +77,7 @@ class Classifier(keras.Model):
             )
         self._recipe = recipe
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         recipe = dataclasses.asdict(self.recipe)
         return {**super().get_config(), "seed": self.seed, "recipe": recipe}
 
@@ -77,7 +88,7 @@ class Classifier(keras.Model):
             outputs.classifier_settings = (self.seed, self.recipe)
         return outputs
 
-    def save(self, filepath, *args, **kwargs):
+    def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """As `keras.Model.save`, for `.keras` files only."""
         if str(filepath).endswith((".h5", ".hdf5")):
             # Keras would write one, and no longer find this class when it reads it.
@@ -90,21 +101,21 @@ class Classifier(keras.Model):
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=True,
-        class_weight=None,
-        sample_weight=None,
-        initial_epoch=0,
-        steps_per_epoch=None,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Array | None = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Array | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Trains as `keras.Model.fit`; a model never compiled follows its recipe.
 
         That is the paper's: `keras_lc.training.CIFAR` for small images, and for full-size networks
@@ -188,7 +199,7 @@ class Classifier(keras.Model):
             first_epoch = 0 if is_continued else initial_epoch
             own_callbacks.append(_PlannedSteps(steps, first_epoch, epochs))
             # Keras lets `BackupAndRestore` set it, and keeps it for the next `fit`.
-            self._initial_epoch = None
+            forget_restored_epoch(self)
         if hasattr(x, "start_epoch"):
             own_callbacks.append(FollowEpochs(x, initial_epoch))
         if own_callbacks:
@@ -278,15 +289,15 @@ class _PlannedSteps(keras.callbacks.Callback):
 
 
 def image_input(
-    input_shape,
-    include_preprocessing,
-    mean,
-    std,
-    augmentation,
-    seed,
-    data_format,
-    low_resolution=True,
-):
+    input_shape: Shape,
+    include_preprocessing: bool,
+    mean: float | Sequence[float] | np.ndarray | None,
+    std: float | Sequence[float] | np.ndarray | None,
+    augmentation: str | keras.layers.Layer | None,
+    seed: int,
+    data_format: str,
+    low_resolution: bool = True,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Returns the input tensor of a network and what its first layer sees.
 
     `low_resolution` says whose statistics stand for a `mean` and `std` of `None`: CIFAR-10's, or
@@ -352,7 +363,14 @@ def _are_reversed(opposite, middle, channels):
     return max(middle, channels) <= 2 * min(middle, channels)
 
 
-def classifier_head(x, classes, activation, seed, data_format, hidden=None):
+def classifier_head(
+    x: keras.KerasTensor,
+    classes: int,
+    activation: Activation,
+    seed: int,
+    data_format: str,
+    hidden: tuple[int, str] | None = None,
+) -> keras.KerasTensor:
     """Returns the outputs: global average pooling, a `hidden` layer if any, and a linear layer.
 
     `hidden` is a pair: the number of units and their activation.
@@ -422,7 +440,7 @@ def _inner_optimizer(model):
 
 
 def _check_continued(optimizer, epochs, steps):
-    schedule = optimizer._learning_rate
+    schedule = schedule_of(optimizer)
     if not isinstance(schedule, keras.optimizers.schedules.CosineDecay):
         return
     begun_for = schedule.decay_steps + schedule.warmup_steps
@@ -531,7 +549,7 @@ def _warn_of_other_optimizers(model):
         optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue
     )
     if not linear and any(
-        getattr(layer, "is_factored", False) for layer in model._flatten_layers() if layer.built
+        getattr(layer, "is_factored", False) for layer in flat_layers(model) if layer.built
     ):
         # Python shows a warning of one text and place once.
         warnings.warn(

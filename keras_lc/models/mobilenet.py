@@ -3,12 +3,17 @@
 import dataclasses
 from collections.abc import Sequence
 
+import keras
+import numpy as np
+
 from keras_lc import spatial as spatial_operators
 from keras_lc.layers.axes import standardize_data_format
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates
 from keras_lc.seeds import resolve_seed
+from keras_lc.spatial import SpatialOperator
 from keras_lc.training.recipe import CIFAR, IMAGENET_A2
+from keras_lc.types import Activation, Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,20 +85,20 @@ _V3_LARGE = (
 
 
 def MobileNetV2(
-    spatial="learned",
-    low_resolution=False,
-    width_multiplier=1.0,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_preprocessing=True,
-    mean=None,
-    std=None,
-    augmentation=None,
-    stochastic_depth=0.0,
-    classifier_activation=None,
-    data_format=None,
-    seed=None,
-    name=None,
+    spatial: str | SpatialOperator = "learned",
+    low_resolution: bool = False,
+    width_multiplier: float = 1.0,
+    input_shape: Shape = (224, 224, 3),
+    classes: int = 1000,
+    include_preprocessing: bool = True,
+    mean: float | Sequence[float] | np.ndarray | None = None,
+    std: float | Sequence[float] | np.ndarray | None = None,
+    augmentation: str | keras.layers.Layer | None = None,
+    stochastic_depth: float = 0.0,
+    classifier_activation: Activation = None,
+    data_format: str | None = None,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Classifier:
     """MobileNetV2: depthwise convolutions, each between two 1×1 convolutions.
 
@@ -112,22 +117,11 @@ def MobileNetV2(
             as is usual for CIFAR: the features are an 8th of the images' size, and not a 32nd.
         width_multiplier: Number, by which all channels are multiplied, and rounded to multiples
             of 8; the last ones by no less than 1.
-        input_shape: Tuple of 3 integers or None, without the batch.
-        classes: Integer.
-        include_preprocessing: Boolean, whether the network normalises its images. With `False`,
-            it takes them as they are.
-        mean, std: Number or one for each channel, in pixel values (0 to 255). Default to
-            ImageNet's for three channels (CIFAR-10's with `low_resolution`), else to 127.5.
-        augmentation: What training does to its images: `None`, `"crop_flip"` (CIFAR's), or a
-            Keras layer; see `keras_lc.CIFARResNet`.
         stochastic_depth: Number, the rate at which training leaves out the last block (see
             `keras_lc.layers.StochasticDepth`); those before it less, linearly down to 0. Only
             blocks with a shortcut can be left out.
-        classifier_activation: Activation of the outputs. Defaults to `None`: logits.
-        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
-        seed: Integer that determines all initial weights and frozen filters, all that training
-            draws and the order of the images in `fit`: the same under every backend. `None` draws
-            one.
+        input_shape, classes, include_preprocessing, mean, std, augmentation,
+        classifier_activation, data_format, seed: As of all networks; see `keras_lc.models`.
         name: String. Defaults to a name after the papers: `mobilenet_v2_frozen`.
 
     Returns:
@@ -190,20 +184,20 @@ def MobileNetV2(
 
 
 def MobileNetV3Large(
-    spatial="learned",
-    low_resolution=False,
-    width_multiplier=1.0,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_preprocessing=True,
-    mean=None,
-    std=None,
-    augmentation=None,
-    stochastic_depth=0.0,
-    classifier_activation=None,
-    data_format=None,
-    seed=None,
-    name=None,
+    spatial: str | SpatialOperator = "learned",
+    low_resolution: bool = False,
+    width_multiplier: float = 1.0,
+    input_shape: Shape = (224, 224, 3),
+    classes: int = 1000,
+    include_preprocessing: bool = True,
+    mean: float | Sequence[float] | np.ndarray | None = None,
+    std: float | Sequence[float] | np.ndarray | None = None,
+    augmentation: str | keras.layers.Layer | None = None,
+    stochastic_depth: float = 0.0,
+    classifier_activation: Activation = None,
+    data_format: str | None = None,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Classifier:
     """MobileNetV3-Large: MobileNetV2 with squeeze-and-excitation, hard-swish and a hidden layer.
 
@@ -215,9 +209,9 @@ def MobileNetV3Large(
             operator such as `keras_lc.spatial.LC(expansion=8)`.
         width_multiplier: Number, by which all channels are multiplied, and rounded to multiples
             of 8.
-        low_resolution, input_shape, classes, include_preprocessing, mean, std, augmentation,
-        stochastic_depth, classifier_activation, data_format, seed, name: As in
-            `keras_lc.MobileNetV2`.
+        low_resolution, stochastic_depth: As in `keras_lc.MobileNetV2`.
+        input_shape, classes, include_preprocessing, mean, std, augmentation,
+        classifier_activation, data_format, seed, name: As of all networks; see `keras_lc.models`.
 
     Returns:
         A `Classifier`: a `keras.Model` whose `fit` has a default recipe,

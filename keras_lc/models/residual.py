@@ -44,19 +44,23 @@ class Builder:
     epsilon: float = 1e-5
 
     @property
-    def channel_axis(self):
+    def channel_axis(self) -> int:
         return channel_axis(self.data_format)
 
-    def for_stem(self, kernel_size):
+    def for_stem(self, kernel_size: int) -> "Builder":
         """Returns the builder of the network's first convolutions."""
         return dataclasses.replace(self, spatial=self.spatial.for_stem(), kernel_size=kernel_size)
 
-    def spatial_conv(self, x, filters, strides, name, groups=1):
+    def spatial_conv(
+        self, x: keras.KerasTensor, filters: int, strides: int, name: str, groups: int = 1
+    ) -> keras.KerasTensor:
         return self.spatial(
             x, filters, self.kernel_size, strides, self.seed, self.data_format, name, groups
         )
 
-    def pointwise_conv(self, x, filters, strides, name):
+    def pointwise_conv(
+        self, x: keras.KerasTensor, filters: int, strides: int, name: str
+    ) -> keras.KerasTensor:
         return Conv2D(
             filters,
             1,
@@ -67,15 +71,23 @@ class Builder:
             name=name,
         )(x)
 
-    def batch_norm(self, x, name):
+    def batch_norm(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         return BatchNormalization(
             axis=self.channel_axis, momentum=self.momentum, epsilon=self.epsilon, name=name
         )(x)
 
-    def activate(self, x, name):
+    def activate(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         return _ACTIVATIONS[self.activation](name=name)(x)
 
-    def spatial_unit(self, x, filters, strides, name, number="", groups=1):
+    def spatial_unit(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        strides: int,
+        name: str,
+        number: int | str = "",
+        groups: int = 1,
+    ) -> keras.KerasTensor:
         """A spatial operator, with the normalization and activation that follow a convolution."""
         x = self.spatial_conv(x, filters, strides, f"{name}_conv{number}", groups)
         if self.spatial.is_normalized(strides):
@@ -83,12 +95,16 @@ class Builder:
             x = self.activate(x, f"{name}_{self.activation}{number}")
         return x
 
-    def pointwise_unit(self, x, filters, name, number=""):
+    def pointwise_unit(
+        self, x: keras.KerasTensor, filters: int, name: str, number: int | str = ""
+    ) -> keras.KerasTensor:
         x = self.pointwise_conv(x, filters, 1, f"{name}_conv{number}")
         x = self.batch_norm(x, f"{name}_bn{number}")
         return self.activate(x, f"{name}_{self.activation}{number}")
 
-    def basic_block(self, x, filters, strides, name, drop_rate=0.0):
+    def basic_block(
+        self, x: keras.KerasTensor, filters: int, strides: int, name: str, drop_rate: float = 0.0
+    ) -> keras.KerasTensor:
         """Two spatial operators and a shortcut (He et al., 2015, Figure 5 left)."""
         if self.spatial.only_in_bottlenecks:
             raise ValueError(
@@ -103,7 +119,16 @@ class Builder:
         x = self.add(x, shortcut, name, drop_rate)
         return self.activate(x, f"{name}_{self.activation}2")
 
-    def bottleneck_block(self, x, filters, width, strides, name, groups=1, drop_rate=0.0):
+    def bottleneck_block(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        width: int,
+        strides: int,
+        name: str,
+        groups: int = 1,
+        drop_rate: float = 0.0,
+    ) -> keras.KerasTensor:
         """A spatial operator on fewer channels, with the stride (He et al., 2015, Figure 5 right).
 
         Args:
@@ -119,7 +144,16 @@ class Builder:
         x = self.add(x, shortcut, name, drop_rate)
         return self.activate(x, f"{name}_{self.activation}3")
 
-    def inverted_block(self, x, filters, width, strides, name, squeeze=0, drop_rate=0.0):
+    def inverted_block(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        width: int,
+        strides: int,
+        name: str,
+        squeeze: int = 0,
+        drop_rate: float = 0.0,
+    ) -> keras.KerasTensor:
         """A depthwise spatial operator between 1×1 convolutions (Sandler et al., 2018, Figure 3).
 
         Args:
@@ -139,7 +173,7 @@ class Builder:
             x = self.add(x, shortcut, name, drop_rate)
         return x
 
-    def squeeze_excite(self, x, squeeze, name):
+    def squeeze_excite(self, x: keras.KerasTensor, squeeze: int, name: str) -> keras.KerasTensor:
         """Scales each channel by a function of all channels' means (Hu et al., 2018)."""
         scale = keras.layers.GlobalAveragePooling2D(
             data_format=self.data_format, keepdims=True, name=f"{name}_pool"
@@ -149,7 +183,9 @@ class Builder:
         scale = self.gate(scale, channels, "hard_sigmoid", f"{name}_conv2")
         return keras.layers.Multiply(name=f"{name}_scale")([x, scale])
 
-    def gate(self, x, filters, activation, name):
+    def gate(
+        self, x: keras.KerasTensor, filters: int, activation: str, name: str
+    ) -> keras.KerasTensor:
         return Conv2D(
             filters,
             1,
@@ -162,7 +198,9 @@ class Builder:
             name=name,
         )(x)
 
-    def shortcut(self, x, filters, strides, name):
+    def shortcut(
+        self, x: keras.KerasTensor, filters: int, strides: int, name: str
+    ) -> keras.KerasTensor:
         """The input of a block, or a 1×1 convolution of it where the shape changes."""
         if strides == 1 and x.shape[self.channel_axis] == filters:
             return x
@@ -178,7 +216,9 @@ class Builder:
         x = self.pointwise_conv(x, filters, strides, f"{name}_shortcut_conv")
         return self.batch_norm(x, f"{name}_shortcut_bn")
 
-    def add(self, x, shortcut, name, drop_rate):
+    def add(
+        self, x: keras.KerasTensor, shortcut: keras.KerasTensor, name: str, drop_rate: float
+    ) -> keras.KerasTensor:
         if drop_rate:
             seed = derive_seed(self.seed, f"{name}_drop") % 2**31
             x = StochasticDepth(drop_rate, seed=seed, name=f"{name}_drop")(x)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import numbers
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from keras_lc import spatial as spatial_operators
 from keras_lc.layers.accelerated import MaxPooling2D
@@ -11,7 +13,9 @@ from keras_lc.layers.axes import standardize_data_format
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates
 from keras_lc.seeds import resolve_seed
+from keras_lc.spatial import SpatialOperator
 from keras_lc.training.recipe import CIFAR, IMAGENET_A2
+from keras_lc.types import Activation, Shape
 
 # depth → the blocks of each stage
 _BASIC = {14: (2, 2, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -53,23 +57,23 @@ _VARIANTS = {
 
 
 def ResNet(
-    depth=18,
-    variant=None,
-    spatial="learned",
-    low_resolution=False,
-    stem_pool=True,
-    width=64,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_preprocessing=True,
-    mean=None,
-    std=None,
-    augmentation=None,
-    stochastic_depth=0.0,
-    classifier_activation=None,
-    data_format=None,
-    seed=None,
-    name=None,
+    depth: int = 18,
+    variant: str | None = None,
+    spatial: str | SpatialOperator = "learned",
+    low_resolution: bool = False,
+    stem_pool: bool = True,
+    width: int = 64,
+    input_shape: Shape = (224, 224, 3),
+    classes: int = 1000,
+    include_preprocessing: bool = True,
+    mean: float | Sequence[float] | np.ndarray | None = None,
+    std: float | Sequence[float] | np.ndarray | None = None,
+    augmentation: str | keras.layers.Layer | None = None,
+    stochastic_depth: float = 0.0,
+    classifier_activation: Activation = None,
+    data_format: str | None = None,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Classifier:
     """ResNet for ImageNet, or with `low_resolution` for small images.
 
@@ -96,21 +100,10 @@ def ResNet(
             network sees four times as many places, and costs as many times more.
         width: Integer, the channels of the stem and the first stage; a multiple of 64 for
             `"next"`.
-        input_shape: Tuple of 3 integers or None, without the batch.
-        classes: Integer.
-        include_preprocessing: Boolean, whether the network normalises its images. With `False`,
-            it takes them as they are.
-        mean, std: Number or one for each channel, in pixel values (0 to 255). Default to
-            ImageNet's for three channels (CIFAR-10's with `low_resolution`), else to 127.5.
-        augmentation: What training does to its images: `None`, `"crop_flip"` (CIFAR's), or a
-            Keras layer; see `keras_lc.CIFARResNet`.
         stochastic_depth: Number, the rate at which training leaves out the last residual branch
             (see `keras_lc.layers.StochasticDepth`); those before it less, linearly down to 0.
-        classifier_activation: Activation of the outputs. Defaults to `None`: logits.
-        data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
-        seed: Integer that determines all initial weights and frozen filters, all that training
-            draws and the order of the images in `fit`: the same under every backend. `None` draws
-            one.
+        input_shape, classes, include_preprocessing, mean, std, augmentation,
+        classifier_activation, data_format, seed: As of all networks; see `keras_lc.models`.
         name: String. Defaults to a name after the papers: `resnet_lc_18d_x8`,
             `resnext_50_32x4d`, `resnet_50_max`.
 

@@ -5,13 +5,14 @@ model. It returns the PyTorch module's name, or `None` where that network has no
 """
 
 import re
+from collections.abc import Collection
 
 _BLOCK = re.compile(r"stage(?P<stage>\d+)_block(?P<block>\d+)_(?P<kind>conv|bn)(?P<number>\d)")
 _SHORTCUT = re.compile(r"stage(?P<stage>\d+)_block(?P<block>\d+)_shortcut_(?P<kind>conv|bn)")
 _INVERTED = re.compile(r"block(?P<block>\d+)_(?P<kind>conv|bn|squeeze_conv)(?P<number>\d)")
 
 
-def torchvision_resnet(name, names):
+def torchvision_resnet(name: str, names: Collection[str]) -> str | None:
     """torchvision's ResNet, ResNeXt and Wide-ResNet; timm's names for these are the same."""
     if name in _PLAIN:
         return _PLAIN[name]
@@ -20,7 +21,7 @@ def torchvision_resnet(name, names):
     return _shortcut(name, first=0)
 
 
-def timm_resnet_d(name, names):
+def timm_resnet_d(name: str, names: Collection[str]) -> str | None:
     """timm's ResNet-D: a deep stem, and a pool (or nothing) as the first of each shortcut."""
     if name.startswith("stem_"):
         return _DEEP_STEM.get(name)
@@ -29,7 +30,7 @@ def timm_resnet_d(name, names):
     return torchvision_resnet(name, names)
 
 
-def pflayer_resnet(name, names):
+def pflayer_resnet(name: str, names: Collection[str]) -> str | None:
     """R50-max and R50-hybrid as in https://github.com/naver-ai/PfLayer, `resnet_pf.py`."""
     if name in ("stem_conv", "stem_bn"):
         return {"stem_conv": "conv1.0", "stem_bn": "conv1.1"}[name]
@@ -43,7 +44,7 @@ def pflayer_resnet(name, names):
     return torchvision_resnet(name, names)
 
 
-def torchvision_mobilenet(name, names):
+def torchvision_mobilenet(name: str, names: Collection[str]) -> str | None:
     """torchvision's MobileNetV2 and MobileNetV3-Large."""
     is_v3 = "hidden" in names
     if name in ("stem_conv", "stem_bn"):

@@ -13,9 +13,10 @@ import keras
 import numpy as np
 
 from keras_lc.files import rename
+from keras_lc.keras_internals import graph_of
 from keras_lc.paths import user_path
 from keras_lc.surgery.fold import fold
-from keras_lc.surgery.replace import check_is_model, graph_of, layers_within, replace
+from keras_lc.surgery.replace import check_is_model, layers_within, replace
 
 _WORKER = pathlib.Path(__file__).with_name("export_worker.py")
 _BATCH_SIZES = (1, 5)

@@ -42,10 +42,18 @@ def bake_normalization(model):
     """Makes statistics part of the graph; tf2onnx takes the tensors they are for inputs."""
     import keras
 
-    for layer in model._flatten_layers():
+    for layer in layers_within(model):
         if isinstance(layer, keras.layers.Normalization):
             layer.mean = keras.ops.convert_to_numpy(layer.mean)
             layer.variance = keras.ops.convert_to_numpy(layer.variance)
+
+
+def layers_within(layer):
+    """Yields all layers below one: those of models and pipelines, and what wrappers wrap."""
+    wrapped = getattr(layer, "layer", None)
+    for inner in [*getattr(layer, "layers", ()), *([] if wrapped is None else [wrapped])]:
+        yield inner
+        yield from layers_within(inner)
 
 
 def saved_model_runner(path):

@@ -5,6 +5,7 @@ import collections
 import keras
 import numpy as np
 
+from keras_lc.keras_internals import calls_of, graph_of, producer
 from keras_lc.layers import (
     FrozenConv2D,
     FrozenDepthwiseConv2D,
@@ -19,7 +20,6 @@ from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.compact_basis import by_group, from_groups
 from keras_lc.surgery.replace import (
     check_is_model,
-    graph_of,
     graphs_within,
     layers_within,
     replace,
@@ -113,19 +113,14 @@ def _always_in_training_mode(model):
     """The layers that the graph itself calls with `training=True`, at inference too."""
     layers = set()
     for graph in graphs_within(model):
-        for node in _nodes(graph):
-            if not isinstance(node.operation, keras.layers.Layer):
+        for call in calls_of(graph):
+            if not isinstance(call.operation, keras.layers.Layer):
                 continue
-            args, kwargs = node.arguments.args, node.arguments.kwargs
             # By position, the flag could be another one: then too much stays as it is.
-            if kwargs.get("training") or any(argument is True for argument in args[1:]):
-                layers.add(node.operation)
-                layers.update(layer for _, layer in layers_within(node.operation))
+            if call.kwargs.get("training") or any(value is True for value in call.args[1:]):
+                layers.add(call.operation)
+                layers.update(layer for _, layer in layers_within(call.operation))
     return layers
-
-
-def _nodes(graph):
-    return [node for nodes in graph._nodes_by_depth.values() for node in nodes]
 
 
 # --- LC layers ---
@@ -245,25 +240,25 @@ def _fuse_batch_norm(model):
 def _find_fusions(model):
     """Returns `{convolution: batch normalization}` for those that can be fused exactly."""
     graphs = graphs_within(model)
-    nodes = [node for graph in graphs for node in _nodes(graph)]
-    calls = collections.Counter(node.operation for node in nodes)
-    for operation in list(calls):
+    calls = [call for graph in graphs for call in calls_of(graph)]
+    counts = collections.Counter(call.operation for call in calls)
+    for operation in list(counts):
         if isinstance(operation, keras.layers.Layer) and graph_of(operation) is None:
-            calls.update(layer for _, layer in layers_within(operation))
-    uses = collections.Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+            counts.update(layer for _, layer in layers_within(operation))
+    uses = collections.Counter(id(tensor) for call in calls for tensor in call.inputs)
     uses.update(id(tensor) for graph in graphs for tensor in graph.outputs)
     in_training_mode = _always_in_training_mode(model)
 
     fusions = {}
-    for node in nodes:
-        batch_norm = node.operation
+    for call in calls:
+        batch_norm = call.operation
         if type(batch_norm) is not keras.layers.BatchNormalization:
             continue
-        conv = node.input_tensors[0]._keras_history.operation
+        conv = producer(call.inputs[0])
         if (
             _is_fusable(conv, batch_norm)
-            and calls[conv] == calls[batch_norm] == 1
-            and uses[id(node.input_tensors[0])] == 1
+            and counts[conv] == counts[batch_norm] == 1
+            and uses[id(call.inputs[0])] == 1
             and batch_norm not in in_training_mode
         ):
             fusions[conv] = batch_norm

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
-from keras.src.models.functional import Functional
+
+from keras_lc.keras_internals import flat_layers, graph_of, inner_layers
+from keras_lc.types import Array
 
 Substitute = Callable[[keras.layers.Layer], Sequence[keras.layers.Layer] | None]
 
@@ -55,16 +57,7 @@ def replace(model: keras.Model, substitute: Substitute) -> keras.Model:
     return _Walk(substitute).run(model)
 
 
-def graph_of(layer: keras.layers.Layer) -> Functional | None:
-    """Returns the graph that says what a model computes, or `None` where only code says it."""
-    if isinstance(layer, keras.Sequential) and type(layer).call is keras.Sequential.call:
-        return layer._functional
-    if isinstance(layer, Functional) and type(layer).call is Functional.call:
-        return layer
-    return None
-
-
-def graphs_within(model: keras.Model) -> list[Functional]:
+def graphs_within(model: keras.Model) -> list[keras.Function]:
     """Returns the graphs of a model and of the models nested in it at any depth, each once."""
     graphs = []
 
@@ -83,7 +76,7 @@ def layers_within(
     layer: keras.layers.Layer, path: str = ""
 ) -> Iterator[tuple[str, keras.layers.Layer]]:
     """Yields `(path, layer)` for all layers below one, hidden ones too; shared ones repeatedly."""
-    for inner in layer.layers if isinstance(layer, keras.Model) else layer._layers:
+    for inner in inner_layers(layer):
         inner_path = f"{path}/{inner.name}" if path else inner.name
         yield inner_path, inner
         yield from layers_within(inner, inner_path)
@@ -98,7 +91,7 @@ def paths_within(model: keras.Model) -> dict[keras.layers.Layer, str]:
     return paths
 
 
-def to_numpy(value) -> np.ndarray:
+def to_numpy(value: Array) -> np.ndarray:
     """Returns the array to assign, so that no two variables share a buffer.
 
     Under JAX, variables assigned from each other would: training or predicting with one model,
@@ -108,7 +101,7 @@ def to_numpy(value) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(value))
 
 
-def check_is_model(model) -> None:
+def check_is_model(model: object) -> None:
     """Raises `ValueError` for what is no Keras model."""
     if not isinstance(model, keras.Model):
         raise ValueError(
@@ -147,15 +140,18 @@ class _Walk:
             layers = [new for layer in model.layers for new in self.copies_of(layer, path)]
             # Without a layer, a Sequential cannot be called.
             layers = layers or [keras.layers.Identity()]
-            return keras.Sequential([_copy_input(graph.inputs[0]), *layers], name=model.name)
-        inputs = keras.tree.map_structure(_copy_input, graph.input)
-        outputs = graph._run_through_graph(
-            inputs,
-            call_fn=lambda operation, *args, **kwargs: _call(
+            inputs = _input_copier(graph)(graph.inputs[0])
+            return keras.Sequential([inputs, *layers], name=model.name)
+        # Neither of a subclass nor compiled, which the copy would be too.
+        plain = keras.Model(model.input, model.output, name=model.name)
+        return keras.models.clone_model(
+            plain,
+            input_tensors=keras.tree.map_structure(_input_copier(plain), plain.input),
+            clone_function=lambda operation: operation,
+            call_function=lambda operation, *args, **kwargs: _call(
                 self.copies_of(operation, path), args, kwargs
             ),
         )
-        return keras.Model(inputs, outputs, name=model.name)
 
     def copies_of(self, operation, path):
         if operation not in self.copies:
@@ -191,7 +187,7 @@ class _Walk:
         # Setting the flag of a layer sets those of all layers within: the outermost first.
         for source, targets in reversed(self.copies.items()):
             if source in twins:
-                pairs = zip(source._flatten_layers(), twins[source]._flatten_layers(), strict=True)
+                pairs = zip(flat_layers(source), flat_layers(twins[source]), strict=True)
             elif isinstance(source, keras.layers.Layer):
                 pairs = ((source, target) for target in targets)
             else:
@@ -221,9 +217,19 @@ def _copy(operation, path):
         ) from error
 
 
-def _copy_input(tensor):
-    layer = tensor._keras_history.operation
-    return type(layer).from_config(layer.get_config()).output
+def _input_copier(graph):
+    """Returns a function that copies an input of a graph with all that its layer says of it."""
+    layers = {
+        id(layer.output): layer
+        for layer in graph.operations
+        if isinstance(layer, keras.layers.InputLayer)
+    }
+
+    def copy(tensor):
+        layer = layers[id(tensor)]
+        return type(layer).from_config(layer.get_config()).output
+
+    return copy
 
 
 def _call(layers, args, kwargs):
@@ -246,7 +252,7 @@ def _assign_variables(source, target):
         )
     for original, copy in zip(source.variables, target.variables, strict=True):
         copy.assign(to_numpy(original))
-    for layer in target._flatten_layers():
+    for layer in flat_layers(target):
         # `keras.layers.Normalization` computes with constants that it makes from its variables.
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()

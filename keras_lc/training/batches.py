@@ -1,11 +1,13 @@
 """Arrays in batches, in an order that is the same under every backend."""
 
 import numbers
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_lc.seeds import derive_seed
+from keras_lc.types import Array
 
 
 class ShuffledBatches(keras.utils.PyDataset):
@@ -42,15 +44,15 @@ class ShuffledBatches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        x,
-        y,
-        batch_size,
+        x: Array,
+        y: Array,
+        batch_size: int,
         *,
-        sample_weight=None,
-        seed=0,
-        first_epoch=0,
-        shuffle=True,
-        steps_per_epoch=None,
+        sample_weight: Array | None = None,
+        seed: int = 0,
+        first_epoch: int = 0,
+        shuffle: bool = True,
+        steps_per_epoch: int | None = None,
     ):
         super().__init__()
         if not _is_count(batch_size) or batch_size > len(x):
@@ -94,10 +96,10 @@ class ShuffledBatches(keras.utils.PyDataset):
             self._drawn = (number, order)
         return order
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._steps
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         number, place = divmod(self.epoch * self._steps + index, self._batches_per_pass)
         chosen = self._order(number)[place * self.batch_size : (place + 1) * self.batch_size]
         return tuple(array[chosen] for array in self._arrays)
@@ -107,7 +109,7 @@ class ShuffledBatches(keras.utils.PyDataset):
         self.epoch = epoch
         self._is_in_fit = True
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         # Keras' `fit` calls it once before the first epoch too.
         if self._is_in_fit:
             self.epoch += 1
@@ -122,12 +124,12 @@ class FollowEpochs(keras.callbacks.Callback):
         initial_epoch: Integer, that of `fit`. In it, the batches go on with their own epoch.
     """
 
-    def __init__(self, batches, initial_epoch: int = 0):
+    def __init__(self, batches: Any, initial_epoch: int = 0):
         super().__init__()
         self._batches = batches
         self._ahead = batches.epoch - initial_epoch
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._batches.start_epoch(epoch + self._ahead)
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 import warnings
+from typing import Any
 
 import keras
 
@@ -63,7 +64,7 @@ class BestModel(keras.callbacks.Callback):
         if known:
             self._check_file()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.monitor not in (logs or {}):
             self._miss(epoch, sorted(logs or {}))
             return

@@ -1,9 +1,14 @@
 """LAMB as its paper defines it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_lc.keras_internals import is_decayed, place_of
 from keras_lc.training.decay_exclusions import DecayExclusions
+from keras_lc.types import LearningRate, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -38,14 +43,14 @@ class LAMB(DecayExclusions, keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=5e-3,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-6,
-        weight_decay=0.02,
-        global_clipnorm=1.0,
-        name="lamb",
-        **kwargs,
+        learning_rate: LearningRate = 5e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        weight_decay: float | None = 0.02,
+        global_clipnorm: float | None = 1.0,
+        name: str = "lamb",
+        **kwargs: Any,
     ):
         super().__init__(
             learning_rate=learning_rate,
@@ -67,7 +72,7 @@ class LAMB(DecayExclusions, keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -77,24 +82,24 @@ class LAMB(DecayExclusions, keras.optimizers.Optimizer):
     def _apply_weight_decay(self, variables):
         """Does nothing: the decay is part of the step."""
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         dtype = variable.dtype
         gradient = ops.cast(gradient, dtype)
         step = ops.cast(self.iterations + 1, dtype)
-        index = self._get_variable_index(variable)
-        momentum, velocity = self._momentums[index], self._velocities[index]
+        place = place_of(self, variable)
+        momentum, velocity = self._momentums[place], self._velocities[place]
         self.assign(momentum, self.beta_1 * momentum + (1 - self.beta_1) * gradient)
         self.assign(velocity, self.beta_2 * velocity + (1 - self.beta_2) * ops.square(gradient))
         first = momentum / (1 - ops.power(ops.cast(self.beta_1, dtype), step))
         second = velocity / (1 - ops.power(ops.cast(self.beta_2, dtype), step))
         update = first / (ops.sqrt(second) + self.epsilon)
         if len(variable.shape) > 1:
-            if self.weight_decay and self._use_weight_decay(variable):
+            if self.weight_decay and is_decayed(self, variable):
                 update = update + self.weight_decay * variable
             update = update * _trust(variable, update)
         self.assign_sub(variable, ops.cast(learning_rate, dtype) * update)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)
         return config

@@ -1,7 +1,11 @@
 """The losses of the papers' recipes."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_lc.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -26,10 +30,10 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
     def __init__(
         self,
-        label_smoothing=0.0,
-        from_logits=True,
-        name="smoothed_crossentropy",
-        **kwargs,
+        label_smoothing: float = 0.0,
+        from_logits: bool = True,
+        name: str = "smoothed_crossentropy",
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         if not 0 <= label_smoothing <= 1:
@@ -40,7 +44,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
         self.label_smoothing = label_smoothing
         self.from_logits = from_logits
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return keras.losses.categorical_crossentropy(
             _shares(y_true, y_pred),
             y_pred,
@@ -48,7 +52,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
             label_smoothing=self.label_smoothing,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(label_smoothing=self.label_smoothing, from_logits=self.from_logits)
         return config
@@ -81,10 +85,10 @@ class BinarisedCrossentropy(keras.losses.Loss):
 
     def __init__(
         self,
-        threshold=0.0,
-        from_logits=True,
-        name="binarised_crossentropy",
-        **kwargs,
+        threshold: float = 0.0,
+        from_logits: bool = True,
+        name: str = "binarised_crossentropy",
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         if not 0 <= threshold < 1:
@@ -94,11 +98,11 @@ class BinarisedCrossentropy(keras.losses.Loss):
         self.threshold = threshold
         self.from_logits = from_logits
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         present = ops.cast(_shares(y_true, y_pred) > self.threshold, y_pred.dtype)
         return keras.losses.binary_crossentropy(present, y_pred, from_logits=self.from_logits)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(threshold=self.threshold, from_logits=self.from_logits)
         return config

@@ -1,7 +1,7 @@
 """The papers' training hyper-parameters, as data."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 
@@ -96,7 +96,7 @@ class Recipe:
         steps: int,
         from_logits: bool = True,
         optimizer_name: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         """Compiles a classifier for a run of this recipe.
 

@@ -8,6 +8,7 @@ import tempfile
 import uuid
 import warnings
 import zipfile
+from typing import Any
 
 import keras
 import numpy as np
@@ -97,7 +98,7 @@ class ResumableRun(keras.callbacks.Callback):
         self._trained, self._done = model, epoch
         return model, epoch
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._trained is None:
             if self.write and self._checkpoints():
                 raise ValueError(
@@ -115,7 +116,7 @@ class ResumableRun(keras.callbacks.Callback):
             for half in self.folder.glob(".checkpoint-*.tmp.keras"):
                 half.unlink(missing_ok=True)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._done is None:
             self._done = epoch
         if epoch != self._done:
@@ -128,7 +129,7 @@ class ResumableRun(keras.callbacks.Callback):
             _set_torch_state(self._torch_state)
             self._torch_state = None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         self._done = epoch + 1

@@ -1,11 +1,14 @@
 """SGD as PyTorch defines it."""
 
 import contextlib
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_lc.keras_internals import is_decayed, place_of
 from keras_lc.training.decay_exclusions import DecayExclusions
+from keras_lc.types import LearningRate, Tensor
 
 # Keras picks a backend's own implementation only for its exact class; `type(...)` is that
 # implementation: under PyTorch it updates all variables in a few fused calls. Not constructed:
@@ -44,13 +47,13 @@ class SGD(DecayExclusions, _BackendSGD):
 
     def __init__(
         self,
-        learning_rate=0.01,
-        momentum=0.0,
-        nesterov=False,
-        weight_decay=None,
+        learning_rate: LearningRate = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | None = None,
         # Without one, Keras numbers the optimizers of a process, and names their variables so.
-        name="sgd",
-        **kwargs,
+        name: str = "sgd",
+        **kwargs: Any,
     ):
         super().__init__(
             learning_rate=learning_rate,
@@ -67,9 +70,9 @@ class SGD(DecayExclusions, _BackendSGD):
         """Does nothing: the decay is part of the gradient."""
 
     def _decay_of(self, variable):
-        return self.weight_decay if self._use_weight_decay(variable) else 0
+        return self.weight_decay if is_decayed(self, variable) else 0
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         with _after(gradient):
             self._update(gradient, variable, learning_rate)
 
@@ -79,7 +82,7 @@ class SGD(DecayExclusions, _BackendSGD):
         if self.weight_decay and self._decay_of(variable):
             update = ops.add(update, ops.multiply(variable, ops.cast(self.weight_decay, dtype)))
         if self.momentum:
-            velocity = self.momentums[self._get_variable_index(variable)]
+            velocity = self.momentums[place_of(self, variable)]
             momentum = ops.cast(self.momentum, dtype)
             self.assign(velocity, ops.add(ops.multiply(velocity, momentum), update))
             if self.nesterov:
@@ -104,7 +107,7 @@ class SGD(DecayExclusions, _BackendSGD):
             for i, update in zip(decayed, with_decay, strict=True):
                 updates[i] = update
         if self.momentum:
-            velocities = [self.momentums[self._get_variable_index(v)].value for v in variables]
+            velocities = [self.momentums[place_of(self, v)].value for v in variables]
             torch._foreach_mul_(velocities, self.momentum)
             torch._foreach_add_(velocities, updates)
             if self.nesterov:

@@ -1,12 +1,14 @@
 """CIFAR's augmentation, a crop and a flip for each image, inside the training step."""
 
 import numbers
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_lc.layers.axes import side_axes, standardize_data_format
 from keras_lc.layers.per_image.seeded_random import SeededRandomLayer
+from keras_lc.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -39,7 +41,14 @@ class RandomCropFlip(SeededRandomLayer):
     (8, 32, 32, 3)
     """
 
-    def __init__(self, padding=4, horizontal_flip=True, data_format=None, seed=None, **kwargs):
+    def __init__(
+        self,
+        padding: int = 4,
+        horizontal_flip: bool = True,
+        data_format: str | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(seed=seed, **kwargs)
         if not isinstance(padding, numbers.Integral) or padding < 0:
             raise ValueError(
@@ -49,11 +58,11 @@ class RandomCropFlip(SeededRandomLayer):
         self.horizontal_flip = bool(horizontal_flip)
         self.data_format = standardize_data_format(data_format)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.input_spec = keras.InputSpec(ndim=4)
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training:
             return inputs
         rows_axis, columns_axis = side_axes(self.data_format)
@@ -86,7 +95,7 @@ class RandomCropFlip(SeededRandomLayer):
         flips = ops.equal(ops.bitwise_and(flip, 1), 1)
         return top, left, flips if self.horizontal_flip else ops.zeros_like(flips)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             padding=self.padding,

@@ -1,5 +1,7 @@
 """Random numbers for each image of a batch: the same under every backend, continued from a file."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,6 +9,7 @@ from keras import ops
 from keras_lc.layers.backend import replica_index
 from keras_lc.layers.stored_variables import check_names, check_shapes
 from keras_lc.seeds import resolve_seed
+from keras_lc.types import Store, Tensor
 
 _MASK = 0xFFFF
 _ROUNDS = 6
@@ -38,7 +41,7 @@ class SeededRandomLayer(keras.layers.Layer):
     place in its batch.
     """
 
-    def __init__(self, seed=None, **kwargs):
+    def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.seed = resolve_seed(seed)
         if self.seed >= SEED_LIMIT:
@@ -46,7 +49,7 @@ class SeededRandomLayer(keras.layers.Layer):
         # Without a name, Keras numbers them through the process: no two models would be alike.
         self.seed_generator = keras.random.SeedGenerator(self.seed, name=self.name)
 
-    def draw_words(self, batch_size, count):
+    def draw_words(self, batch_size: int | Tensor, count: int) -> Tensor:
         """Returns int32 numbers from 0 to 65535, of shape `(batch_size, count)`; new in each call.
 
         Args:
@@ -63,19 +66,19 @@ class SeededRandomLayer(keras.layers.Layer):
         # The scalars first, so that most rounds run on one number and not on a batch of them.
         return _hash16([low[0], high[0], low[1], high[1], number, image])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
     # Keras writes no seed generator's state, and a resumed run would draw as if it had just begun.
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Store) -> None:
         state = ops.convert_to_numpy(self.seed_generator.state.value)
         store["seed_state"] = state.astype("int64")
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Store) -> None:
         state = self.seed_generator.state
         check_names(self, store, {"seed_state"})
         check_shapes(self, store, {"seed_state": state})
         state.assign(np.array(store["seed_state"]).astype(state.dtype))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}

@@ -1,9 +1,12 @@
 """Stochastic depth: a residual branch that is left out for some images of a batch."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_lc.layers.per_image.seeded_random import SeededRandomLayer
+from keras_lc.types import Tensor
 
 _WORDS = 2**16
 
@@ -40,14 +43,14 @@ class StochasticDepth(SeededRandomLayer):
     - [Deep Networks with Stochastic Depth](https://arxiv.org/abs/1603.09382)
     """
 
-    def __init__(self, rate, seed=None, **kwargs):
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
         super().__init__(seed=seed, **kwargs)
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
             raise ValueError(f"`rate` must be at least 0 and below 1. Received: rate={rate!r}")
         self.rate = float(rate)
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or self.rate == 0:
             return inputs
         words = self.draw_words(ops.shape(inputs)[0], 1)
@@ -55,5 +58,5 @@ class StochasticDepth(SeededRandomLayer):
         kept = ops.cast(words >= round(self.rate * _WORDS), inputs.dtype)
         return inputs * (kept / (1 - self.rate))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate}

@@ -1,0 +1,87 @@
+"""One file uses what is private in Keras, and no other does."""
+
+import ast
+import pathlib
+
+import keras
+import pytest
+
+import keras_lc
+
+PACKAGE = pathlib.Path(keras_lc.__path__[0])
+# A private name of Keras' that a class here defines for itself, on an object that is not Keras'.
+OWN_NAMES = {
+    "analysis/linear_combinations.py": {"_outputs"},
+    "analysis/report.py": {"_metrics"},
+    "surgery/fold.py": {"_initializer"},
+    "training/lamb.py": {"_momentums", "_velocities"},
+    "training/resume.py": {"_iterations", "_path"},
+}
+# Methods that Keras calls, and that a class here overrides: no public name says the same.
+# `_apply_weight_decay`: the decay is part of our step. `_parallel_update_step`: PyTorch's form of
+# `update_step`. `_run_through_graph`: `clone_model` makes the copy of its outputs.
+HOOKS = {"_apply_weight_decay", "_parallel_update_step", "_run_through_graph"}
+
+
+def private_names_of_keras():
+    inputs = keras.Input((4, 4, 1))
+    layers = [
+        keras.layers.Conv2D(1, 1),
+        keras.layers.DepthwiseConv2D(1),
+        keras.layers.BatchNormalization(),
+    ]
+    outputs = inputs
+    for layer in layers:
+        outputs = layer(outputs)
+    model = keras.Model(inputs, outputs)
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    model.compile(optimizer, "mse")
+    optimizer.build(model.trainable_variables)
+    objects = [
+        *(inputs, outputs, *layers, model, optimizer, *model.variables),
+        keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]),
+        keras.optimizers.Adam(),
+        keras.callbacks.Callback(),
+        keras.distribution.ModelParallel,
+        keras.initializers.Zeros(),
+        keras.losses.MeanSquaredError(),
+        keras.metrics.Mean(),
+        keras.random.SeedGenerator(0),
+        keras.utils.PyDataset(),
+    ]
+    return {name for value in objects for name in dir(value) if name[0] == "_" != name[1]}
+
+
+def private_names_used(tree):
+    """Yields the names that a file says in code or, for `getattr`, as a string."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef) and function.name in HOOKS:
+            # What such a method overrides, it may call.
+            for node in ast.walk(function):
+                if isinstance(node, ast.Attribute) and node.attr == function.name:
+                    node.attr = "overridden"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.FunctionDef) and node.name not in HOOKS:
+            yield node.name
+        elif isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("keras.src."):
+            yield "keras.src"
+        elif isinstance(node, ast.Import):
+            yield from ("keras.src" for name in node.names if "keras.src" in name.name)
+
+
+@pytest.mark.once
+def test_one_file_uses_what_is_private_in_keras():
+    private = {*private_names_of_keras(), "keras.src"}
+    # The check itself sees what it is to see.
+    assert {"_functional", "_flatten_layers", "_keras_history", "_loss_tracker"} <= private
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        used = set(private_names_used(ast.parse(path.read_text()))) & private
+        if used - OWN_NAMES.get(name, set()):
+            found[name] = used
+    assert list(found) == ["keras_internals.py"], found
