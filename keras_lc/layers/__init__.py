@@ -8,6 +8,7 @@ from keras_lc.layers.frozen_depthwise_conv2d import FrozenDepthwiseConv2D as Fro
 from keras_lc.layers.gram_limit_conv2d import GramLimitConv2D as GramLimitConv2D
 from keras_lc.layers.lc_block import LCBlock as LCBlock
 from keras_lc.layers.lc_conv2d import LCConv2D as LCConv2D
+from keras_lc.layers.position_embedding import PositionEmbedding as PositionEmbedding
 from keras_lc.layers.random_basis import FanInUniform as FanInUniform
 from keras_lc.layers.random_crop_flip import RandomCropFlip as RandomCropFlip
 from keras_lc.layers.shared_basis import SharedBasis as SharedBasis

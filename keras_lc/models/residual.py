@@ -49,10 +49,9 @@ class Builder:
         """Returns the builder of the network's first convolutions."""
         return dataclasses.replace(self, spatial=self.spatial.for_stem(), kernel_size=kernel_size)
 
-    def spatial_conv(self, x, filters, strides, name, groups=1):
-        return self.spatial(
-            x, filters, self.kernel_size, strides, self.seed, self.data_format, name, groups
-        )
+    def spatial_conv(self, x, filters, strides, name, groups=1, **options):
+        place = (self.kernel_size, strides, self.seed, self.data_format, name, groups)
+        return self.spatial(x, filters, *place, **options)
 
     def pointwise_conv(self, x, filters, strides, name):
         return Conv2D(
