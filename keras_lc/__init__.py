@@ -13,8 +13,10 @@ from keras_lc.layers import RandomCropFlip as RandomCropFlip
 from keras_lc.models import CIFARResNet as CIFARResNet
 from keras_lc.models import MobileNetV2 as MobileNetV2
 from keras_lc.models import MobileNetV3Large as MobileNetV3Large
+from keras_lc.models import PiT as PiT
 from keras_lc.models import ResNet as ResNet
 from keras_lc.models import ResNetLC as ResNetLC
+from keras_lc.models import ViT as ViT
 from keras_lc.models import load_torch_weights as load_torch_weights
 from keras_lc.surgery import export as export
 from keras_lc.surgery import fold as fold

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from keras_lc.keras_internals import producer
 from keras_lc.layers.accelerated import (
     AveragePooling2D,
     Conv2D,
@@ -35,7 +36,8 @@ class SpatialOperator:
     """Base class: a description of a layer, to be put at each spatial place of a topology.
 
     Subclasses are frozen dataclasses whose fields are their configuration, and build the layer in
-    `layer(filters, seed, **geometry)`. Two operators that make different networks must have
+    `layer(filters, seed, **geometry)`, with `use_bias` among the geometry in networks whose
+    convolutions have a bias. Two operators that make different networks must have
     different names.
     """
 
@@ -82,39 +84,44 @@ class SpatialOperator:
         data_format: str,
         name: str,
         groups: int = 1,
+        padding: int | None = None,
+        use_bias: bool = False,
     ) -> keras.KerasTensor:
-        """Applies the operator with PyTorch's padding, `kernel_size // 2` on every side.
+        """Applies the operator with PyTorch's padding, alike on every side.
 
         Args:
             x: Symbolic tensor, 4D.
             filters: Integer, the number of output channels.
-            kernel_size: Odd integer, in pixels.
+            kernel_size: Integer, in pixels; odd where `padding` is `None`.
             strides: Integer.
             seed: Integer, the seed of the model. The layer's own follows from it and `name`.
             data_format: `"channels_last"` or `"channels_first"`.
             name: String, the name of the layer.
             groups: Integer, the groups of channels that are convolved each by itself; as many as
                 channels for a depthwise convolution.
+            padding: Integer, in pixels. Defaults to `kernel_size // 2`.
+            use_bias: Boolean, whether a trained number is added to each output channel.
 
         Returns:
             A symbolic tensor.
         """
-        padding = "same"
-        if strides > 1:
-            # Keras' "same" would pad less on the top and left.
-            padding = "valid"
-            x = keras.layers.ZeroPadding2D(
-                kernel_size // 2, data_format=data_format, name=f"{name}_pad"
-            )(x)
+        half = kernel_size // 2
+        padding = half if padding is None else padding
+        # Else Keras' "same" would pad less on the top and left.
+        is_same = strides == 1 and padding == half
+        if padding and not is_same:
+            x = _zero_padding(padding, data_format, name)(x)
         own_seed = getattr(self, "seed", None)
         own_seed = derive_seed(seed if own_seed is None else own_seed, name)
         geometry = dict(
             kernel_size=kernel_size,
             strides=strides,
-            padding=padding,
+            padding="same" if is_same else "valid",
             data_format=data_format,
             name=name,
         )
+        if use_bias:
+            geometry["use_bias"] = True
         if 1 < groups == filters == _channels(x, data_format):
             return self.depthwise_layer(filters, own_seed, **geometry)(x)
         return self.layer(filters, own_seed, groups=groups, **geometry)(x)
@@ -157,12 +164,16 @@ class Learned(SpatialOperator):
 
     _word = ""
 
-    def layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
-        return Conv2D(filters, use_bias=False, kernel_initializer=FanInUniform(seed), **geometry)
+    def layer(
+        self, filters: int, seed: int, use_bias: bool = False, **geometry: Any
+    ) -> keras.layers.Layer:
+        return Conv2D(filters, use_bias=use_bias, kernel_initializer=FanInUniform(seed), **geometry)
 
-    def depthwise_layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
+    def depthwise_layer(
+        self, filters: int, seed: int, use_bias: bool = False, **geometry: Any
+    ) -> keras.layers.Layer:
         initializer = FanInUniform(seed, fan_in=geometry["kernel_size"] ** 2)
-        return DepthwiseConv2D(use_bias=False, depthwise_initializer=initializer, **geometry)
+        return DepthwiseConv2D(use_bias=use_bias, depthwise_initializer=initializer, **geometry)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,11 +189,15 @@ class Frozen(SpatialOperator):
     def __post_init__(self):
         _check_seed(self.seed)
 
-    def layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
-        return FrozenConv2D(filters, use_bias=False, seed=seed, **geometry)
+    def layer(
+        self, filters: int, seed: int, use_bias: bool = False, **geometry: Any
+    ) -> keras.layers.Layer:
+        return FrozenConv2D(filters, use_bias=use_bias, seed=seed, **geometry)
 
-    def depthwise_layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
-        return FrozenDepthwiseConv2D(use_bias=False, seed=seed, **geometry)
+    def depthwise_layer(
+        self, filters: int, seed: int, use_bias: bool = False, **geometry: Any
+    ) -> keras.layers.Layer:
+        return FrozenDepthwiseConv2D(use_bias=use_bias, seed=seed, **geometry)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,9 +252,16 @@ class LC(SpatialOperator):
     def network_name(self, family: str, size: str = "", width: str = "") -> str:
         return _joined(family, self._kind, size, f"{width}x{self.expansion}")
 
-    def layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
+    def layer(
+        self, filters: int, seed: int, use_bias: bool = False, **geometry: Any
+    ) -> keras.layers.Layer:
         options = dict(expansion=self.expansion, frozen=self.frozen, seed=seed, **geometry)
         if self.between is not None:
+            if use_bias:
+                raise ValueError(
+                    "With `between`, a convolution has no bias, and this network's have one: "
+                    f"leave it out. Received: between={self.between!r}"
+                )
             return LCBlock(filters, between=self.between, **options)
         if self.shared is True:
             raise ValueError(
@@ -248,7 +270,7 @@ class LC(SpatialOperator):
             )
         return LCConv2D(
             filters,
-            use_bias=False,
+            use_bias=use_bias,
             compact=self.compact,
             shared_basis=self.shared or None,
             **options,
@@ -287,9 +309,11 @@ class GramLimit(SpatialOperator):
     def name(self) -> str:
         return _joined(*self._words("expansion"), f"x{self.expansion}")
 
-    def layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
+    def layer(
+        self, filters: int, seed: int, use_bias: bool = False, **geometry: Any
+    ) -> keras.layers.Layer:
         return GramLimitConv2D(
-            filters, use_bias=False, expansion=self.expansion, seed=seed, **geometry
+            filters, use_bias=use_bias, expansion=self.expansion, seed=seed, **geometry
         )
 
 
@@ -343,12 +367,17 @@ class MaxPool(SpatialOperator):
                 "A max-pool has as many output as input channels. Received: "
                 f"filters={filters}, inputs of shape {tuple(x.shape)}"
             )
-        x = MaxPooling2D(kernel_size, 1, "same", data_format=data_format, name=f"{name}_pool")(x)
-        if strides > 1:
-            # Then every second one: with strides of its own, the pool would be padded less on the
-            # top and left, and zeros as padding are right for positive inputs only.
-            x = MaxPooling2D(1, strides, data_format=data_format, name=f"{name}_stride")(x)
-        return x
+        options = dict(data_format=data_format, name=f"{name}_pool")
+        if strides == 1:
+            return MaxPooling2D(kernel_size, 1, "same", **options)(x)
+        if _is_rectified(x):
+            # Zeros serve as well as -∞ then.
+            x = _zero_padding(kernel_size // 2, data_format, name)(x)
+            return MaxPooling2D(kernel_size, strides, **options)(x)
+        # Else every second place of all: with strides of its own, Keras' "same" would pad less on
+        # the top and left.
+        x = MaxPooling2D(kernel_size, 1, "same", **options)(x)
+        return MaxPooling2D(1, strides, data_format=data_format, name=f"{name}_stride")(x)
 
     def for_stem(self) -> "SpatialOperator":
         return Learned()
@@ -416,6 +445,16 @@ def _default(field):
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
+
+
+def _zero_padding(padding, data_format, name):
+    return keras.layers.ZeroPadding2D(padding, data_format=data_format, name=f"{name}_pad")
+
+
+def _is_rectified(x):
+    """Returns whether a ReLU comes right before, so that nothing is negative."""
+    layer = producer(x)
+    return isinstance(layer, keras.layers.ReLU) and not (layer.negative_slope or layer.threshold)
 
 
 def _channels(x, data_format):

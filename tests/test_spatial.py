@@ -132,6 +132,31 @@ def test_max_pools_see_no_padding_among_negative_inputs(size, strides, side):
     np.testing.assert_array_equal(got, numpy_max_pool(x, size, strides))
 
 
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("side", [8, 9])
+@pytest.mark.parametrize(
+    ("before", "is_once"),
+    [
+        (lambda: keras.layers.ReLU(), True),
+        (lambda: keras.layers.ReLU(6.0), True),
+        (lambda: keras.layers.ReLU(negative_slope=0.1), False),
+        (lambda: keras.layers.Activation("hard_swish"), False),
+    ],
+)
+def test_behind_a_relu_a_strided_max_pool_is_computed_where_it_is_needed(
+    size, side, before, is_once
+):
+    inputs = keras.Input((side, side, 2))
+    activation = before()
+    outputs = spatial.get("max")(activation(inputs), 2, size, 2, 0, "channels_last", "conv")
+    model = keras.Model(inputs, outputs)
+    strides = {layer.strides for layer in model.layers if layer.name == "conv_pool"}
+    assert strides == ({(2, 2)} if is_once else {(1, 1)})
+    x = np.random.default_rng(0).normal(0, 4, (2, side, side, 2)).astype("float32")
+    expected = numpy_max_pool(keras.ops.convert_to_numpy(activation(x)), size, 2)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(x)), expected)
+
+
 def test_hybrid_pools_where_the_size_stays_and_averages_and_convolves_where_it_halves():
     inputs = keras.Input((8, 8, 2))
     hybrid = spatial.get("hybrid")

@@ -7,10 +7,12 @@ from keras_lc.analysis.filter_metrics import randomness_threshold as randomness_
 from keras_lc.analysis.filter_metrics import sparsity as sparsity
 from keras_lc.analysis.filter_metrics import spatial_variance as spatial_variance
 from keras_lc.analysis.filter_metrics import variance_entropy as variance_entropy
+from keras_lc.analysis.grad_cam import grad_cam as grad_cam
 from keras_lc.analysis.linear_combinations import LCRate as LCRate
 from keras_lc.analysis.linear_combinations import lc_rate as lc_rate
 from keras_lc.analysis.plots import plot_curves as plot_curves
 from keras_lc.analysis.plots import plot_filters as plot_filters
+from keras_lc.analysis.plots import plot_grad_cam as plot_grad_cam
 from keras_lc.analysis.plots import plot_kernels as plot_kernels
 from keras_lc.analysis.plots import plot_spatial_variance as plot_spatial_variance
 from keras_lc.analysis.plots import plot_sweep as plot_sweep

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
+from keras_lc.analysis.grad_cam import grad_cam
 from keras_lc.analysis.runs import is_number, note_on_runs, summarize
 from keras_lc.files import whole_file
 from keras_lc.paths import user_path
@@ -332,6 +333,82 @@ def filter_mosaic(kernel: Array, count: int) -> np.ndarray:
         top, left = row * height, column * width
         mosaic[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return mosaic
+
+
+def plot_grad_cam(
+    model: keras.Model,
+    x,
+    path: str | os.PathLike,
+    classes=None,
+    class_names: Sequence[str] | None = None,
+    layer: str | None = None,
+) -> pathlib.Path:
+    """Draws images, and below each the places that speak for a class, by Grad-CAM.
+
+    Each map has its own scale: yellow where a place says most for the class, black where nothing
+    does. See `keras_lc.analysis.grad_cam`.
+
+    Args:
+        model: A Functional or Sequential model from images to class scores.
+        x: Array of images with values in [0, 255], in the layout that the model takes.
+        path: Path of the PNG.
+        classes: Integer, or one for each image: the class to speak for. Defaults to `None`: the one
+            that the model predicts.
+        class_names: Sequence of strings, by which the classes are called in the picture.
+        layer: String, the name of the layer whose output is the feature map. Defaults to `None`:
+            the last one that has rows and columns.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If an argument has no meaning, or the model has no such feature map.
+
+    Example:
+
+    ```python
+    model = keras_lc.ResNet(50, spatial="hybrid")
+    keras_lc.load_torch_weights(model, "resnet50_hybrid.pth")
+    keras_lc.analysis.plot_grad_cam(model, images, "grad_cam.png")
+    ```
+
+    Reference:
+
+    - [Learning Features with Parameter-Free Layers](https://arxiv.org/abs/2202.02777)
+    """
+    plt = pyplot()
+    x = keras.ops.convert_to_numpy(x)
+    if classes is None:
+        classes = np.argmax(model.predict(x, verbose=0), axis=-1)
+    maps = grad_cam(model, x, classes, layer)
+    pictures = x if x.shape[-1] in (1, 3) else np.moveaxis(x, 1, -1)
+    pictures = np.broadcast_to(np.clip(pictures / 255, 0, 1), (*pictures.shape[:3], 3))
+    figure, axes = plt.subplots(
+        2, len(x), figsize=(1.6 * len(x), 3.4), layout="constrained", squeeze=False
+    )
+    height, width = pictures.shape[1:3]
+    for column, number in enumerate(np.broadcast_to(classes, len(x))):
+        above, below = axes[:, column]
+        above.imshow(pictures[column])
+        name = class_names[number] if class_names is not None else f"class {number}"
+        above.set_title(name, fontsize=_STYLE["axes.titlesize"])
+        grey = pictures[column].mean(-1)
+        below.imshow(grey, cmap="gray", vmin=0, vmax=1)
+        highest = maps[column].max()
+        below.imshow(
+            maps[column],
+            cmap="inferno",
+            vmin=0,
+            vmax=highest if highest > 0 else 1,
+            alpha=0.6,
+            interpolation="bilinear",
+            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.supxlabel(f"{model.name}: where it sees what is named", fontsize=8)
+    return _save(figure, path)
 
 
 def _panels(plt, arrays, name, axes, panel):

@@ -27,5 +27,7 @@ from keras_lc.models.classifier import IMAGENET_MEAN as IMAGENET_MEAN
 from keras_lc.models.classifier import IMAGENET_STD as IMAGENET_STD
 from keras_lc.models.mobilenet import MobileNetV2 as MobileNetV2
 from keras_lc.models.mobilenet import MobileNetV3Large as MobileNetV3Large
+from keras_lc.models.pit import PiT as PiT
 from keras_lc.models.resnet import ResNet as ResNet
 from keras_lc.models.torch_weights import load_torch_weights as load_torch_weights
+from keras_lc.models.vit import ViT as ViT

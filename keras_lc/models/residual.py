@@ -1,6 +1,7 @@
 """Residual blocks, written once for all residual networks."""
 
 import dataclasses
+from typing import Any
 
 import keras
 
@@ -52,11 +53,16 @@ class Builder:
         return dataclasses.replace(self, spatial=self.spatial.for_stem(), kernel_size=kernel_size)
 
     def spatial_conv(
-        self, x: keras.KerasTensor, filters: int, strides: int, name: str, groups: int = 1
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        strides: int,
+        name: str,
+        groups: int = 1,
+        **options: Any,
     ) -> keras.KerasTensor:
-        return self.spatial(
-            x, filters, self.kernel_size, strides, self.seed, self.data_format, name, groups
-        )
+        place = (self.kernel_size, strides, self.seed, self.data_format, name, groups)
+        return self.spatial(x, filters, *place, **options)
 
     def pointwise_conv(
         self, x: keras.KerasTensor, filters: int, strides: int, name: str

@@ -7,8 +7,16 @@ model. It returns the PyTorch module's name, or `None` where that network has no
 import re
 from collections.abc import Collection
 
+#: The layers after the global pooling.
+HEAD = ("hidden", "classifier")
+
 _BLOCK = re.compile(r"stage(?P<stage>\d+)_block(?P<block>\d+)_(?P<kind>conv|bn)(?P<number>\d)")
 _SHORTCUT = re.compile(r"stage(?P<stage>\d+)_block(?P<block>\d+)_shortcut_(?P<kind>conv|bn)")
+_TRANSFORMER_BLOCK = re.compile(
+    r"stage(?P<stage>\d+)_block(?P<block>\d+)_"
+    r"(?P<part>attention|expand|project|norm1|norm2|mlp1|mlp2)"
+)
+_BETWEEN_STAGES = re.compile(r"stage(?P<stage>\d+)_conv")
 _INVERTED = re.compile(r"block(?P<block>\d+)_(?P<kind>conv|bn|squeeze_conv)(?P<number>\d)")
 
 
@@ -91,6 +99,22 @@ def trainer_mobilenet(name, names):
     return "fc.1" if name == "classifier" else torchvision_mobilenet(name, names)
 
 
+def pflayer_transformer(name, names):
+    """ViT and PiT as in https://github.com/naver-ai/PfLayer, `vit_pf.py` and `pit_pf.py`."""
+    is_pit = "stage2_conv" in names
+    if name == "patch_embedding":
+        return "patch_embed.conv" if is_pit else "patch_embed.proj"
+    if name in _PLAIN_OF_TRANSFORMERS:
+        return _PLAIN_OF_TRANSFORMERS[name]
+    if found := _BETWEEN_STAGES.fullmatch(name):
+        return f"pools.{int(found['stage']) - 2}.conv"
+    found = _TRANSFORMER_BLOCK.fullmatch(name)
+    if not found:
+        return None
+    stage = f"transformers.{int(found['stage']) - 1}." if is_pit else ""
+    return f"{stage}blocks.{found['block']}.{_PARTS_OF_TRANSFORMERS[found['part']]}"
+
+
 NAMINGS = {
     "torchvision's ResNet": torchvision_resnet,
     "timm's ResNet-D": timm_resnet_d,
@@ -98,6 +122,7 @@ NAMINGS = {
     "torchvision's MobileNet": torchvision_mobilenet,
     "tinytorchtrainer's CIFAR-ResNet": trainer_cifar_resnet,
     "tinytorchtrainer's MobileNetV2": trainer_mobilenet,
+    "PfLayer's ViT and PiT": pflayer_transformer,
 }
 
 _PLAIN = {"stem_conv": "conv1", "stem_bn": "bn1", "classifier": "fc"}
@@ -108,6 +133,20 @@ _DEEP_STEM = {
     "stem_bn2": "conv1.4",
     "stem_conv3": "conv1.6",
     "stem_bn3": "bn1",
+}
+_PLAIN_OF_TRANSFORMERS = {
+    "position_embedding": "pos_embed",
+    "norm": "norm",
+    "classifier": "head",
+}
+_PARTS_OF_TRANSFORMERS = {
+    "attention": "attn",
+    "expand": "attn.qkv",
+    "project": "attn.proj",
+    "norm1": "norm1",
+    "norm2": "norm2",
+    "mlp1": "mlp.fc1",
+    "mlp2": "mlp.fc2",
 }
 _PARTS_OF_PFLAYER = {"1": "reduction_block", "2": "conv_block", "3": "expansion_block"}
 

@@ -1,19 +1,20 @@
 """Weights of PyTorch's published networks, for those of `keras_lc.models`."""
 
 import collections
+import dataclasses
 import json
 import math
 import os
 import pathlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
 
-from keras_lc.layers import GramLimitConv2D, LCBlock, LCConv2D
+from keras_lc.layers import GramLimitConv2D, LCBlock, LCConv2D, PositionEmbedding
 from keras_lc.listed import listed
-from keras_lc.models.torch_names import NAMINGS
+from keras_lc.models.torch_names import HEAD, NAMINGS
 
 # What wrappers of models put before all names.
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -36,12 +37,13 @@ def load_torch_weights(
     """Gives a network the weights of its PyTorch original.
 
     For `keras_lc.ResNet` (torchvision's names; timm's for the variant "d"; those of
-    https://github.com/naver-ai/PfLayer for max-pools and hybrids), `keras_lc.MobileNetV2` and
-    `keras_lc.MobileNetV3Large` (torchvision's), and the networks for small images of the LC paper's
+    https://github.com/naver-ai/PfLayer for max-pools and hybrids), `keras_lc.ViT` and
+    `keras_lc.PiT` (PfLayer's), `keras_lc.MobileNetV2` and `keras_lc.MobileNetV3Large`
+    (torchvision's), and the networks for small images of the LC paper's
     authors (https://github.com/paulgavrikov/tinytorchtrainer: `keras_lc.CIFARResNet`, and
     `low_resolution=True` for the others), with learned or frozen convolutions. Every number of the
     model and of the state dict must have its place in the other; `num_batches_tracked` alone is
-    left out.
+    left out. A position embedding may be that of images of another size: it is resampled.
 
     Build the network with the statistics that the weights were trained with: ImageNet's are the
     default, and CIFAR-10's for small images.
@@ -91,11 +93,29 @@ def load_torch_weights(
         given = {name: value for name, value in given.items() if _module(name) in modules}
     _check_fit(given, naming, wanted, model)
     # All are read before the first is assigned.
-    values = {
-        name: np.transpose(_to_numpy(given[name]), axes) for name, (_, _, axes, _) in wanted.items()
-    }
-    for name, (_, variable, _, _) in wanted.items():
-        variable.assign(values[name])
+    assignments = [
+        pair for name, place in wanted.items() for pair in place.assignments(_to_numpy(given[name]))
+    ]
+    for variable, value in assignments:
+        variable.assign(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where one of PyTorch's tensors belongs.
+
+    Args:
+        layer: The layer.
+        shape: Tuple of integers, the tensor's in PyTorch.
+        assignments: Function of the tensor as an array, to pairs of our variables and their values.
+    """
+
+    layer: keras.layers.Layer
+    shape: tuple[int, ...]
+    assignments: Callable[[np.ndarray], list]
+
+    def takes(self, shape):
+        return shape == self.shape
 
 
 _PRODUCTS = (LCConv2D, LCBlock, GramLimitConv2D)
@@ -116,13 +136,14 @@ def _check_fit(given, naming, wanted, model):
     unexpected = [name for name in given if name not in wanted]
     reshaped = [
         name
-        for name, (*_, shape) in wanted.items()
-        if name in given and tuple(given[name].shape) != shape
+        for name, place in wanted.items()
+        if name in given and not place.takes(tuple(given[name].shape))
     ]
     if not (missing or unexpected or reshaped):
         return
     described = [
-        f"{name} {tuple(given[name].shape)} where {wanted[name][-1]} is needed" for name in reshaped
+        f"{name} {tuple(given[name].shape)} where {wanted[name].shape} is needed"
+        for name in reshaped
     ]
     problems = [
         f"{title}: {listed(names)}."
@@ -141,7 +162,7 @@ def _check_fit(given, naming, wanted, model):
 
 def _advice(given, wanted, problems):
     """Names the argument that helps, if one does."""
-    heads = {name for name, (layer, *_) in wanted.items() if _is_head(layer)}
+    heads = {name for name, place in wanted.items() if _is_head(place.layer)}
     bodies = {_module(name) for name in wanted.keys() - heads}
     if all(_module(name) not in bodies for name in problems):
         return " Pass `head=False` to load all but the head."
@@ -288,8 +309,7 @@ def _module(name):
 def _closest_naming(model, given, head):
     """Returns the naming that leaves the fewest names over, and what it says.
 
-    Of the networks that have all layers of the model, that is:
-    `{name: (layer, variable, axes, shape)}`, with the shape and the order of the axes in PyTorch.
+    Of the networks that have all layers of the model, that is: `{name: place}`.
     """
     layers = [
         layer for layer in model.layers if _holds_weights(layer) and (head or not _is_head(layer))
@@ -303,9 +323,9 @@ def _closest_naming(model, given, head):
             unnamed[title] = nameless
             continue
         candidates[title] = {
-            f"{module}.{part}": (layer, variable, axes, _shape_in_torch(variable, axes))
+            ".".join(filter(None, (module, part))): place
             for layer, module in modules.items()
-            for part, variable, axes in _parts(layer)
+            for part, place in _parts(layer).items()
         }
     if not candidates:
         title = min(unnamed, key=lambda title: len(unnamed[title]))
@@ -323,32 +343,89 @@ def _holds_weights(layer):
 
 
 def _is_head(layer):
-    return isinstance(layer, keras.layers.Dense)
+    return layer.name in HEAD
 
 
 def _parts(layer):
-    """Returns PyTorch's name, our variable and the order of PyTorch's axes, for each weight."""
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return [
-            ("weight", layer.gamma, _VECTOR),
-            ("bias", layer.beta, _VECTOR),
-            ("running_mean", layer.moving_mean, _VECTOR),
-            ("running_var", layer.moving_variance, _VECTOR),
-        ]
+    """Returns where the tensors of a layer's counterpart belong, by their names in it."""
+    if isinstance(layer, keras.layers.MultiHeadAttention):
+        return _attention(layer)
+    if isinstance(layer, PositionEmbedding):
+        return {"": _Positions.of(layer)}
+    if isinstance(layer, keras.layers.BatchNormalization | keras.layers.LayerNormalization):
+        variables = {"weight": layer.gamma, "bias": layer.beta}
+        if isinstance(layer, keras.layers.BatchNormalization):
+            variables |= {"running_mean": layer.moving_mean, "running_var": layer.moving_variance}
+        return {name: _transposed(layer, v, _VECTOR) for name, v in variables.items()}
     axes = _KERNEL
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         axes = _DEPTHWISE_KERNEL
     elif isinstance(layer, keras.layers.Dense):
         axes = _MATRIX
-    parts = [("weight", layer.kernel, axes)]
-    return parts if layer.bias is None else [*parts, ("bias", layer.bias, _VECTOR)]
+    parts = {"weight": _transposed(layer, layer.kernel, axes)}
+    return (
+        parts if layer.bias is None else parts | {"bias": _transposed(layer, layer.bias, _VECTOR)}
+    )
 
 
-def _shape_in_torch(variable, axes):
+def _transposed(layer, variable, axes):
     shape = [0] * len(axes)
     for size, axis in zip(variable.shape, axes, strict=True):
         shape[axis] = size
-    return tuple(shape)
+    return _Place(layer, tuple(shape), lambda values: [(variable, np.transpose(values, axes))])
+
+
+def _attention(layer):
+    """There, one linear layer gives queries, keys and values, one after the other."""
+    projections = [layer.query_dense, layer.key_dense, layer.value_dense]
+    output = layer.output_dense
+    channels = output.kernel.shape[-1]
+
+    def split_among(variables):
+        return lambda values: [
+            (variable, part.T.reshape(variable.shape))
+            for variable, part in zip(variables, np.split(values, 3), strict=True)
+        ]
+
+    kernels, biases = zip(*((dense.kernel, dense.bias) for dense in projections), strict=True)
+    return {
+        "qkv.weight": _Place(layer, (3 * channels, channels), split_among(kernels)),
+        "qkv.bias": _Place(layer, (3 * channels,), split_among(biases)),
+        "proj.weight": _Place(
+            layer,
+            (channels, channels),
+            lambda values: [(output.kernel, values.T.reshape(output.kernel.shape))],
+        ),
+        "proj.bias": _transposed(layer, output.bias, _VECTOR),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Positions(_Place):
+    """A map of any size, which is resampled; ViT has its rows one after the other."""
+
+    @classmethod
+    def of(cls, layer):
+        height, width, channels = layer.embedding.shape
+
+        def assignments(values):
+            if values.ndim == 4:
+                return [(layer.embedding, layer.resampled(values[0].transpose(1, 2, 0)))]
+            places = values.shape[1]
+            side = math.isqrt(places)
+            size = (height, width) if places == height * width else (side, side)
+            return [(layer.embedding, layer.resampled(values.reshape(*size, channels)))]
+
+        return cls(layer, (1, height * width, channels), assignments)
+
+    def takes(self, shape):
+        if len(shape) == 4:
+            return shape[:2] == (1, self.shape[-1])
+        return (
+            len(shape) == 3
+            and shape == (1, shape[1], self.shape[-1])
+            and (shape[1] == self.shape[1] or math.isqrt(shape[1]) ** 2 == shape[1])
+        )
 
 
 def _to_numpy(value):

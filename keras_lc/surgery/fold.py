@@ -12,6 +12,7 @@ from keras_lc.layers import (
     GramLimitConv2D,
     LCBlock,
     LCConv2D,
+    PositionEmbedding,
     RandomCropFlip,
     StochasticDepth,
 )
@@ -32,7 +33,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
 
     `LCConv2D` and `FrozenConv2D` become `keras.layers.Conv2D` of the same name, whose kernel is
     the combined kernel, and `FrozenDepthwiseConv2D` becomes `keras.layers.DepthwiseConv2D`, as do
-    LC layers with a group for each channel;
+    LC layers with a group for each channel; `PositionEmbedding` becomes a
+    `keras.layers.EinsumDense` that multiplies by 1 and has the embedding as its bias;
     `RandomCropFlip` and `StochasticDepth`, which do nothing at inference, are left out. The result
     consists of Keras' own layers (and of yours): a file of it loads where `keras_lc` is not
     installed. Its outputs equal the model's to float32 rounding.
@@ -85,6 +87,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
         if exact_type is FrozenDepthwiseConv2D:
             config = keras.layers.DepthwiseConv2D.get_config(layer)
             return [_built(keras.layers.DepthwiseConv2D, config, layer.kernel, layer.bias)]
+        if exact_type is PositionEmbedding:
+            return [_position_bias(layer)]
         if exact_type in (RandomCropFlip, StochasticDepth) and layer not in in_training_mode:
             return []
         if exact_type is LCBlock:
@@ -168,6 +172,22 @@ def _depthwise_conv2d(layer):
     depthwise["depth_multiplier"] = layer.filters // layer.groups
     kernel = to_numpy(layer.kernel).reshape(*layer.kernel_size, layer.groups, -1)
     return _built(keras.layers.DepthwiseConv2D, depthwise, kernel, layer.bias)
+
+
+def _position_bias(layer):
+    """Returns the layer of Keras that adds a trained map, and multiplies each channel by 1."""
+    shape = layer.embedding.shape
+    bias = keras.layers.EinsumDense(
+        "bhwc,c->bhwc",
+        output_shape=tuple(shape),
+        bias_axes="hwc",
+        name=layer.name,
+        dtype=layer.dtype_policy,
+    )
+    bias.build((None, *shape))
+    bias.kernel.assign(np.ones(bias.kernel.shape))
+    bias.bias.assign(to_numpy(layer.embedding))
+    return bias
 
 
 def _built(cls, config, kernel, bias):

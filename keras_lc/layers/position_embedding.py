@@ -1,0 +1,86 @@
+"""A trained vector for each place of a feature map."""
+
+import keras
+import numpy as np
+
+from keras_lc.layers.stored_variables import check_names
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class PositionEmbedding(keras.layers.Layer):
+    """Adds a trained vector to each place of a feature map.
+
+    Weights of a map of another size are resampled when they are loaded, so that a network trained
+    on images of one size goes on with images of another.
+
+    Args:
+        initializer: Keras initializer of the vectors.
+
+    Input shape: `(batch, height, width, channels)`, with a known height and width.
+
+    Output shape: as the input's.
+
+    Example:
+
+    >>> layer = keras_lc.layers.PositionEmbedding()
+    >>> layer(np.zeros((1, 14, 14, 384))).shape
+    (1, 14, 14, 384)
+    """
+
+    def __init__(self, initializer="zeros", **kwargs):
+        super().__init__(**kwargs)
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, input_shape):
+        self.embedding = self.add_weight(
+            name="embedding", shape=tuple(input_shape[1:]), initializer=self.initializer
+        )
+        self.built = True
+
+    def call(self, inputs):
+        return inputs + self.embedding
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def load_own_variables(self, store):
+        check_names(self, store, {"0"})
+        values = np.array(store["0"])
+        channels = self.embedding.shape[-1]
+        if values.ndim != 3 or values.shape[-1] != channels:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}) expects vectors of {channels} "
+                f"channels for each place of a map, but the file holds {values.shape}."
+            )
+        self.embedding.assign(self.resampled(values))
+
+    def resampled(self, values: np.ndarray) -> np.ndarray:
+        """Returns a map `(height, width, channels)` in the size of this layer's: bicubic."""
+        height, width, _ = self.embedding.shape
+        rows, columns = _bicubic(values.shape[0], height), _bicubic(values.shape[1], width)
+        resampled = np.einsum("ab,bcd,ec->aed", rows, values, columns)
+        return resampled.astype(values.dtype)
+
+    def get_config(self):
+        initializer = keras.initializers.serialize(self.initializer)
+        return {**super().get_config(), "initializer": initializer}
+
+
+def _bicubic(size, new_size):
+    """Returns the matrix that resamples a line, as PyTorch does it (without `align_corners`).
+
+    Keys' cubic with a = -0.75, of which each place takes 4, and the last one again beyond the end.
+    """
+    if size == new_size:
+        return np.eye(size)
+    a = -0.75
+    centres = (np.arange(new_size) + 0.5) * size / new_size - 0.5
+    first = np.floor(centres).astype(int) - 1
+    matrix = np.zeros((new_size, size))
+    for place in (first, first + 1, first + 2, first + 3):
+        t = np.abs(centres - place)
+        near = ((a + 2) * t - (a + 3)) * t * t + 1
+        far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+        weights = np.where(t <= 1, near, far)
+        np.add.at(matrix, (np.arange(new_size), np.clip(place, 0, size - 1)), weights)
+    return matrix

@@ -1,0 +1,92 @@
+"""Pooling-based vision transformers, with self-attention or max-pools."""
+
+from keras_lc.models.classifier import Classifier
+from keras_lc.models.transformer import Plan, Stage, build, check_patch_size
+
+# Patch size, channels of a head, and heads and blocks of each stage.
+_SIZES = {
+    "tiny": (16, 32, (2, 4, 8), (2, 6, 4)),
+    "small": (16, 48, (3, 6, 12), (2, 6, 4)),
+    "base": (14, 64, (4, 8, 16), (3, 6, 4)),
+}
+
+
+def PiT(
+    size="small",
+    spatial="learned",
+    patch_size=None,
+    input_shape=(224, 224, 3),
+    classes=1000,
+    include_preprocessing=True,
+    mean=None,
+    std=None,
+    augmentation=None,
+    dropout=0.0,
+    stochastic_depth=0.0,
+    classifier_activation=None,
+    data_format=None,
+    seed=None,
+    name=None,
+) -> Classifier:
+    """Pooling-based vision transformer: three stages, each of half the size and twice the width.
+
+    As `keras_lc.ViT` in all else. The patches overlap by half; between two stages, a depthwise
+    3×3 convolution of stride 2 gives each channel two. With `"max"`, self-attention stays in the
+    first, third, … block of each stage. The other operators stand in the spatial convolutions:
+    that of the patches and those between the stages, which stay trained ones with `"max"`.
+
+    Args:
+        size: `"tiny"`, `"small"` or `"base"`: 32, 48 or 64 channels a head; 2, 3 or 4 heads in the
+            first stage; 2, 2 or 3 blocks in it, then 6 and 4.
+        spatial: Spatial operator: `"learned"`, `"max"`, `"frozen"`, `"lc"`, or an operator such
+            as `keras_lc.spatial.LC(expansion=8)`.
+        patch_size: Even integer, in pixels; the patches are half of that apart. Defaults to 16,
+            and to 14 for `"base"`.
+        input_shape, classes, include_preprocessing, mean, std, augmentation, dropout,
+        stochastic_depth, classifier_activation, data_format, seed, name: As in `keras_lc.ViT`.
+
+    Returns:
+        A `Classifier`: a `keras.Model` whose `fit` has a default recipe, that of ImageNet in the
+        LC paper.
+
+    Raises:
+        ValueError: If there is no such size, or the images' size is unknown or too small.
+
+    Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
+
+    Output shape: `(batch, classes)`, logits.
+
+    Example:
+
+    >>> model = keras_lc.PiT("tiny", spatial="max", input_shape=(64, 64, 3))
+    >>> model.name
+    'pit_tiny_max'
+
+    Reference:
+
+    - [Rethinking Spatial Dimensions of Vision Transformers](https://arxiv.org/abs/2103.16302)
+    - [Learning Features with Parameter-Free Layers](https://arxiv.org/abs/2202.02777)
+    """
+    if size not in _SIZES:
+        raise ValueError(f"`size` must be one of {list(_SIZES)}. Received: size={size!r}")
+    default_patch_size, head_width, heads, blocks = _SIZES[size]
+    patch_size = default_patch_size if patch_size is None else patch_size
+    check_patch_size(patch_size, multiple=2)
+    words = size if patch_size == default_patch_size else f"{size}_p{patch_size}"
+    stages = [Stage(head_width * h, h, b) for h, b in zip(heads, blocks, strict=True)]
+    return build(
+        Plan("pit", words, patch_size, patch_size // 2, stages),
+        spatial=spatial,
+        input_shape=input_shape,
+        classes=classes,
+        include_preprocessing=include_preprocessing,
+        mean=mean,
+        std=std,
+        augmentation=augmentation,
+        dropout=dropout,
+        stochastic_depth=stochastic_depth,
+        classifier_activation=classifier_activation,
+        data_format=data_format,
+        seed=seed,
+        name=name,
+    )

@@ -1,0 +1,216 @@
+"""What vision transformers are made of, written once for all of them."""
+
+import dataclasses
+import numbers
+from collections.abc import Sequence
+
+import keras
+
+from keras_lc import spatial as spatial_operators
+from keras_lc.layers.position_embedding import PositionEmbedding
+from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
+from keras_lc.models.classifier import Classifier, classifier_head, image_input
+from keras_lc.models.residual import Builder, drop_rates
+from keras_lc.training.recipe import IMAGENET_A2
+
+_MLP_RATIO = 4
+# Of the linear layer before a max-pool.
+_POOL_RATIO = 3
+# `FanInUniform` has this deviation then: 1 / √(3 · 833) = 0.02.
+_FAN_IN_OF_002 = 833
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Blocks of one width.
+
+    Args:
+        width: Integer, the channels of each place.
+        heads: Integer, of self-attention.
+        blocks: Integer.
+    """
+
+    width: int
+    heads: int
+    blocks: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A network: its patches and its stages; between two stages, each side is halved.
+
+    Args:
+        family, size: Strings, of the network's name.
+        patch_size, patch_strides: Integers, in pixels.
+        stages: The stages.
+    """
+
+    family: str
+    size: str
+    patch_size: int
+    patch_strides: int
+    stages: Sequence[Stage]
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerBuilder(Builder):
+    """What all places of one transformer have in common; its maps are `channels_last`.
+
+    Args:
+        dropout: Number, the rate of dropout.
+    """
+
+    dropout: float = 0.0
+
+    def patches(self, x, width, size, strides):
+        """A vector for each patch of the images, and one for its place."""
+        x = self.for_stem(size).spatial_conv(
+            x, width, strides, "patch_embedding", padding=0, use_bias=True
+        )
+        x = PositionEmbedding(
+            FanInUniform(derive_seed(self.seed, "position_embedding"), fan_in=_FAN_IN_OF_002),
+            name="position_embedding",
+        )(x)
+        return self.drop_out(x, "position")
+
+    def halve(self, x, width, name):
+        """A depthwise convolution of stride 2 that gives each channel several (PiT, Section 3)."""
+        return self.for_stem(3).spatial_conv(x, width, 2, name, groups=x.shape[-1], use_bias=True)
+
+    def block(self, x, heads, name, pools=False, drop_rate=0.0):
+        """What looks at other places, and then a perceptron at each place, both with a shortcut.
+
+        Args:
+            heads: Integer, of self-attention.
+            pools: Boolean, whether the spatial operator stands in the place of self-attention.
+        """
+        y = self.normalize(x, f"{name}_norm1")
+        if pools:
+            y = self.pool(y, name)
+        else:
+            y = self.attend(y, heads, f"{name}_attention")
+        x = self.add(self.drop_out(y, f"{name}_mix"), x, f"{name}_mix", drop_rate)
+        y = self.normalize(x, f"{name}_norm2")
+        y = self.dense(y, _MLP_RATIO * x.shape[-1], f"{name}_mlp1", "gelu")
+        y = self.drop_out(y, f"{name}_hidden")
+        y = self.dense(y, x.shape[-1], f"{name}_mlp2")
+        return self.add(self.drop_out(y, f"{name}_mlp"), x, f"{name}_mlp", drop_rate)
+
+    def attend(self, x, heads, name):
+        """Self-attention (Vaswani et al., 2017)."""
+        height, width, channels = x.shape[1:]
+        x = keras.layers.Reshape((height * width, channels), name=f"{name}_tokens")(x)
+        layer = keras.layers.MultiHeadAttention(heads, channels // heads, name=name)
+        x = layer(x, x)
+        # A seed in its config would give queries, keys and values the same numbers.
+        for part in ("query", "key", "value", "output"):
+            kernel = getattr(layer, f"{part}_dense").kernel
+            kernel.assign(self._initializer(f"{name}_{part}")(kernel.shape, kernel.dtype))
+        return keras.layers.Reshape((height, width, channels), name=f"{name}_map")(x)
+
+    def pool(self, x, name):
+        """A pool between two linear layers (Han et al., 2022, Section 5)."""
+        channels = x.shape[-1]
+        x = self.dense(x, _POOL_RATIO * channels, f"{name}_expand", "gelu")
+        x = self.spatial_conv(x, x.shape[-1], 1, name)
+        x = keras.layers.Activation("gelu", name=f"{name}_gelu")(x)
+        return self.dense(x, channels, f"{name}_project")
+
+    def dense(self, x, units, name, activation=None):
+        return keras.layers.Dense(
+            units, activation=activation, kernel_initializer=self._initializer(name), name=name
+        )(x)
+
+    def normalize(self, x, name):
+        return keras.layers.LayerNormalization(epsilon=1e-6, name=name)(x)
+
+    def drop_out(self, x, name):
+        if not self.dropout:
+            return x
+        seed = derive_seed(self.seed, f"{name}_dropout") % 2**31
+        return keras.layers.Dropout(self.dropout, seed=seed, name=f"{name}_dropout")(x)
+
+    def _initializer(self, name):
+        return FanInUniform(derive_seed(self.seed, name), fan_in=_FAN_IN_OF_002)
+
+
+def build(
+    plan: Plan,
+    *,
+    spatial,
+    input_shape,
+    classes,
+    include_preprocessing,
+    mean,
+    std,
+    augmentation,
+    dropout,
+    stochastic_depth,
+    classifier_activation,
+    data_format,
+    seed,
+    name,
+) -> Classifier:
+    """Builds a network from its plan; the arguments are those of `keras_lc.ViT`."""
+    spatial = spatial_operators.get(spatial)
+    if isinstance(spatial, spatial_operators.Hybrid):
+        raise ValueError(
+            "A hybrid of pools and convolutions is one of bottlenecks (`keras_lc.ResNet(50)`). In "
+            "a transformer, pass 'max': self-attention stays in every second block, and a "
+            f"convolution where the size changes. Received: spatial={spatial!r}"
+        )
+    if not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` must be at least 0 and below 1. Received: dropout={dropout!r}")
+    rates = iter(drop_rates(stochastic_depth, sum(stage.blocks for stage in plan.stages)))
+    rates = [[next(rates) for _ in range(stage.blocks)] for stage in plan.stages]
+    seed = resolve_seed(seed)
+    data_format = data_format or keras.config.image_data_format()
+    inputs, x = image_input(
+        input_shape,
+        include_preprocessing,
+        mean,
+        std,
+        augmentation,
+        seed,
+        data_format,
+        low_resolution=False,
+    )
+    if data_format == "channels_first":
+        x = keras.layers.Permute((2, 3, 1), name="channels_last")(x)
+    _check_places(plan, x.shape[1:3], input_shape)
+
+    def topology(x, spatial):
+        build = TransformerBuilder(spatial, 3, seed, "channels_last", dropout=dropout)
+        x = build.patches(x, plan.stages[0].width, plan.patch_size, plan.patch_strides)
+        for number, (stage, stage_rates) in enumerate(zip(plan.stages, rates, strict=True), 1):
+            if number > 1:
+                x = build.halve(x, stage.width, f"stage{number}_conv")
+            for block, rate in enumerate(stage_rates):
+                # As the authors have it: the first block of a stage keeps self-attention.
+                pools = spatial.only_in_bottlenecks and block % 2 == 1
+                x = build.block(x, stage.heads, f"stage{number}_block{block}", pools, rate)
+        return build.normalize(x, "norm")
+
+    x = topology(x, spatial.for_network(topology, x, seed))
+    outputs = classifier_head(x, classes, classifier_activation, seed, "channels_last")
+    name = name or spatial.network_name(plan.family, plan.size)
+    model = Classifier(inputs, outputs, seed=seed, name=name)
+    model.recipe = IMAGENET_A2
+    return model
+
+
+def check_patch_size(patch_size, multiple=1):
+    """Raises `ValueError` for what is no size of patches."""
+    whole = isinstance(patch_size, numbers.Integral) and not isinstance(patch_size, bool)
+    if not whole or patch_size < 1 or patch_size % multiple:
+        kind = "a positive integer" if multiple == 1 else "a positive even integer"
+        raise ValueError(f"`patch_size` must be {kind}. Received: patch_size={patch_size!r}")
+
+
+def _check_places(plan, size, input_shape):
+    if None in size or min(size) < plan.patch_size:
+        raise ValueError(
+            "`input_shape` must have a known height and width, since each place has an embedding "
+            f"of its own, of at least one patch of {plan.patch_size} pixels. "
+            f"Received: input_shape={tuple(input_shape)}"
+        )
