@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_lc.analysis import gap, plot_kernels, plot_spatial_variance, plot_sweep, spatial_kernels
-from recipes.files import DamagedFile, read_checked
+from recipes.files import DamagedFile, check_whole, read_checked
 from recipes.paper import numbers as paper
 from recipes.paper.render import (
     Runs,
@@ -276,7 +276,9 @@ def _one_seed(rows):
 
 
 def _model(runs, row) -> keras.Model:
-    return keras.saving.load_model(runs.folder / row["run"] / "model.keras")
+    path = runs.folder / row["run"] / "model.keras"
+    check_whole(path)
+    return keras.saving.load_model(path)
 
 
 def _random_filters(model):

@@ -160,6 +160,8 @@ def test_an_evaluation_of_another_model_is_left_out(tmp_path):
 def test_a_sweep_names_what_is_broken_once_and_goes_on(tmp_path, capsys):
     edit_by_hand(write_run(tmp_path, Cell(seed=1), accuracy=0.5))
     (tmp_path / "sweep.json").write_text("{")
+    (tmp_path / ".results.csv.7.tmp").touch()
+    os.utime(tmp_path / ".results.csv.7.tmp", (0, 0))
     step = Step("tests.recipes.fake_step", (str(tmp_path / "a"), "0"), tmp_path / "a")
     job = Job("a", tmp_path / "a", (step,), epochs=1)
     (outcome,) = sweep([job], tmp_path, Machine(threads=1))
@@ -167,6 +169,8 @@ def test_a_sweep_names_what_is_broken_once_and_goes_on(tmp_path, capsys):
     assert outcome.state == "done"
     assert said.count("was changed after it was written") == 1
     assert "sweep.json is damaged" in said and read_json(tmp_path / "sweep.json")["runs"] == ["a"]
+    # Of a sweep that was killed.
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_a_sweep_prints_its_folder_as_it_is(tmp_path, capsys):
