@@ -17,7 +17,7 @@ from .callbacks import InterruptBetweenBatches
 from .command_line import plain_console, remedy_of
 from .environment import device, environment
 from .files import check_whole, read_state, write_checked
-from .finished import read_run
+from .finished import check_run, read_run
 from .folder import (
     as_json,
     begun_with,
@@ -197,9 +197,17 @@ class Session:
         self.say(f"The run in {self.output} is finished: see its config.json.")
         missing = [path for path in self._decoration() if not path.exists()]
         if missing and self.devices.is_first:
-            model = keras.saving.load_model(file)
-            self._decorate(model, read_state(file)["history"], missing)
+            self._decorate(self._reported(config), read_state(file)["history"], missing)
         return config["results"]
+
+    def _reported(self, config):
+        """Returns the model of a finished run that its results are of."""
+        name = "best.keras" if "best_epoch" in config["results"] else "model.keras"
+        file = self.output / name
+        with way_out_of_damage():
+            check_whole(file)
+            check_run(config, read_state(file).get("run"), file)
+        return keras.saving.load_model(file)
 
     def finish(self, model, results: dict, rows: dict[str, str]) -> dict:
         """Writes the files of a finished run and prints its results.

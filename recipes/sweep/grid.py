@@ -7,6 +7,7 @@ import re
 import typing
 from typing import ClassVar, Literal
 
+from ..common import checks
 from ..common.command_line import command_words
 from ..train import command as train
 
@@ -173,12 +174,10 @@ class Evaluation:
     """Steps of PGD, a stronger and slower attack; 0 for FGSM alone."""
     pgd_restarts: int = 1
 
-    def __post_init__(self):
-        for name, least in (("attack_images", 1), ("pgd_steps", 0), ("pgd_restarts", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} must be at least {least}. Received: {value}")
+    def check(self) -> None:
+        """As `recipes.train.check`."""
+        checks.check_range(self, ["attack_images", "pgd_restarts"])
+        checks.check_range(self, ["pgd_steps"], 0)
         if not 0 <= self.epsilon <= 255:
             raise ValueError(f"--epsilon must be from 0 to 255. Received: {self.epsilon}")
 

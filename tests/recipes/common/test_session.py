@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 
 import keras_lc
+from keras_lc.training.resume import save_with_state
 from recipes.common import folder as folders
+from recipes.common.files import read_checked
 from recipes.common.session import Session
+from tests.recipes.fake_runs import change
 
 pytestmark = pytest.mark.once
 
@@ -150,6 +153,32 @@ def test_what_a_finished_run_lacks_is_made_up_for(whole, finished, monkeypatch, 
     assert (path, form) == (finished / "model.onnx", "onnx")
     np.testing.assert_array_equal(values[0], weights(finished)[0])
     assert f"Exported and verified: {path}" in capsys.readouterr().out
+
+
+def with_best(finished, run=None):
+    """Gives a finished run a best model, which its results are of. Returns its weights."""
+    config = read_checked(finished / "config.json")
+    change(finished / "config.json", results={**config["results"], "best_epoch": 1})
+    best = build()
+    best.set_weights([7 * np.ones((2, 1)), np.ones(1)])
+    save_with_state(best, finished / "best.keras", {"run": run or config["run"]})
+    return best.get_weights()
+
+
+def test_what_is_made_up_for_is_of_the_model_that_the_results_are_of(finished, monkeypatch):
+    best, exported = with_best(finished), []
+    monkeypatch.setattr(keras_lc, "export", lambda model, *_, **__: exported.append(model))
+    train(finished, resume=True, export=True)
+    for a, b in zip(exported[0].get_weights(), best, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_best_model_that_is_not_of_the_run_is_not_exported(finished):
+    with_best(finished, run="another")
+    for message in ("is of another run than the config.json", r"is damaged \(.*No such file"):
+        with pytest.raises(SystemExit, match=rf"best\.keras {message}"):
+            train(finished, resume=True, export=True)
+        (finished / "best.keras").unlink(missing_ok=True)
 
 
 def test_a_finished_run_that_lacks_nothing_is_not_even_loaded(finished, whole, monkeypatch):
