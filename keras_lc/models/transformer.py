@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import keras
 
 from keras_lc import spatial as spatial_operators
+from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.position_embedding import PositionEmbedding
-from keras_lc.layers.random_basis import FanInUniform, derive_seed, resolve_seed
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates
+from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.training.recipe import IMAGENET_A2
 
 _MLP_RATIO = 4
