@@ -29,10 +29,13 @@ def whole_file(path: pathlib.Path, ending: str = "") -> Iterator[pathlib.Path]:
 
 
 def rename(temporary: str | os.PathLike, path: str | os.PathLike) -> None:
-    """Gives a file that is written its name, so that `path` never holds half a file."""
+    """Gives a file or folder that is written its name, so that `path` never holds half of it."""
     # On disk before it has its name, or a power cut could leave the name without the content.
-    with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
+    temporary = pathlib.Path(temporary)
+    for written in temporary.rglob("*") if temporary.is_dir() else [temporary]:
+        if written.is_file():
+            with open(written, "rb+") as file:
+                os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
