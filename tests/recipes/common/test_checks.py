@@ -10,9 +10,10 @@ import pytest
 
 import keras_lc.data  # noqa: F401
 from recipes.common import checks
+from recipes.common.settings import Settings as Arguments
+from recipes.common.settings import check
 from recipes.sweep.command import check_machine
 from recipes.sweep.grid import Cell, Machine
-from recipes.train.command import Arguments, check
 
 pytestmark = pytest.mark.once
 

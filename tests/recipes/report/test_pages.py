@@ -137,6 +137,7 @@ def test_imagenet_run_is_on_one_page(tmp_path):
         {
             "run": "a",
             "arguments": arguments | {"frozen": True, "expansion": 1, "compact": False},
+            "data": {},
             "results": {"test_accuracy": 0.5, "test_top5": 0.75, "seconds": 60.0},
             "precision": "float32", "backend": "jax", "device": "2 CPU cores",
             "versions": {"keras": "3.15.1"}, "git_commit": "1234567",
