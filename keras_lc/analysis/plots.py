@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_lc.analysis.runs import is_number, note_on_runs, summarize
+from keras_lc.listed import how_to_install
 from keras_lc.paths import user_path
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; markers for prints in grey.
@@ -453,7 +454,7 @@ def pyplot():
     try:
         import matplotlib
     except ImportError:
-        raise ImportError('Pictures need matplotlib: `pip install "keras-lc[plots]"`.') from None
+        raise ImportError(f"Pictures need matplotlib. Run: {how_to_install('plots')}") from None
     matplotlib.use("Agg", force=False)
     import matplotlib.pyplot
 

@@ -12,6 +12,7 @@ import tempfile
 import keras
 import numpy as np
 
+from keras_lc.listed import how_to_install
 from keras_lc.paths import user_path
 from keras_lc.surgery.fold import fold
 from keras_lc.surgery.replace import check_is_model, graph_of, layers_within, replace
@@ -129,8 +130,8 @@ def _check_packages(format, packages):
     if missing:
         raise ImportError(
             f"Exporting with format={format!r} needs {', '.join(missing)}, not installed here. "
-            'Run `pip install "keras-lc[export]"`'
-            + (" and `pip install torch`." if "torch" in missing else ".")
+            + f"Run: {how_to_install('export')}"
+            + (" and: pip install torch" if "torch" in missing else "")
         )
 
 
