@@ -24,3 +24,8 @@ def shown(name: str) -> str:
     if plain and name and name == unicodedata.normalize("NFKC", name):
         return name
     return ascii(name)
+
+
+def how_to_install(extra: str) -> str:
+    """Returns the command that installs an extra, for an error message."""
+    return f'pip install "keras-lc[{extra}]" (in a checkout: pip install -e ".[{extra}]")'

@@ -13,6 +13,7 @@ import numpy as np
 from keras_lc.analysis.plots import as_plain_text, filter_mosaic, pyplot
 from keras_lc.analysis.report import kernel_of, spatial_layers
 from keras_lc.files import whole_file
+from keras_lc.listed import how_to_install
 from keras_lc.paths import user_path
 
 _FRAME_MS, _LAST_FRAME_MS = 350, 2500
@@ -180,8 +181,8 @@ class _EventFile:
             import tensorflow
         except ImportError:
             raise ImportError(
-                "`log_dir` needs TensorFlow, which writes TensorBoard's files: "
-                '`pip install "keras-lc[tensorflow]"`, or leave `log_dir` out.'
+                "`log_dir` needs TensorFlow, which writes TensorBoard's files. Leave `log_dir` "
+                f"out, or run: {how_to_install('tensorflow')}"
             ) from None
         self._tensorflow = tensorflow
         self._folder = folder

@@ -15,6 +15,7 @@ import numpy as np
 from keras_lc.analysis.grad_cam import grad_cam
 from keras_lc.analysis.runs import is_number, note_on_runs, summarize
 from keras_lc.files import whole_file
+from keras_lc.listed import how_to_install
 from keras_lc.paths import user_path
 from keras_lc.types import Array
 
@@ -537,7 +538,7 @@ def pyplot() -> ModuleType:
     try:
         import matplotlib
     except ImportError:
-        raise ImportError('Pictures need matplotlib: `pip install "keras-lc[plots]"`.') from None
+        raise ImportError(f"Pictures need matplotlib. Run: {how_to_install('plots')}") from None
     matplotlib.use("Agg", force=False)
     import matplotlib.pyplot
 

@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+from keras_lc.listed import how_to_install
+
 
 def require(module: str, extra: str = "data") -> ModuleType:
     """Imports a module when a source needs it, so that `keras_lc.data` itself needs only NumPy.
@@ -21,6 +23,6 @@ def require(module: str, extra: str = "data") -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f'This data needs {module}, which cannot be imported: pip install "keras-lc[{extra}]"'
-            f" ({error})"
+            f"This data needs {module}, which cannot be imported ({error}). Run: "
+            f"{how_to_install(extra)}"
         ) from error

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_lc.files import rename
 from keras_lc.keras_internals import graph_of
+from keras_lc.listed import how_to_install
 from keras_lc.paths import user_path
 from keras_lc.surgery.fold import fold
 from keras_lc.surgery.replace import check_is_model, layers_within, replace
@@ -131,8 +132,8 @@ def _check_packages(format, packages):
     if missing:
         raise ImportError(
             f"Exporting with format={format!r} needs {', '.join(missing)}, not installed here. "
-            'Run `pip install "keras-lc[export]"`'
-            + (" and `pip install torch`." if "torch" in missing else ".")
+            + f"Run: {how_to_install('export')}"
+            + (" and: pip install torch" if "torch" in missing else "")
         )
 
 

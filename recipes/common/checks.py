@@ -3,15 +3,20 @@
 import contextlib
 import importlib.util
 import json
-import math
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator
 
 BACKENDS = ("tensorflow", "jax", "torch")
-#: What `keras_lc.data.load` knows without an image folder.
-DATASETS = ("cifar10", "cifar100", "svhn_cropped", "fashion_mnist", "digits")
+#: What `keras_lc.data.load` knows without an image folder, as tables and figures call it.
+DATASETS = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "svhn_cropped": "SVHN",
+    "fashion_mnist": "Fashion-MNIST",
+    "digits": "digits",
+}
 
 
 @contextlib.contextmanager
@@ -21,23 +26,6 @@ def in_one_line() -> Iterator[None]:
         yield
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(str(error)) from None
-
-
-def check_range(arguments, names: Iterable[str], least: float = 1, below: float = math.inf) -> None:
-    """Raises `ValueError` for a setting that is not from `least` to less than `below`."""
-    for name in names:
-        value = getattr(arguments, name)
-        if value is not None and not least <= value < below:
-            limit = "" if below == math.inf else f" and below {below}"
-            raise ValueError(f"{option(name)} must be at least {least}{limit}. Received: {value}")
-
-
-def check_positive(arguments, names: Iterable[str]) -> None:
-    """Raises `ValueError` for a setting that is not a finite number above 0."""
-    for name in names:
-        value = getattr(arguments, name)
-        if not 0 < value < math.inf:
-            raise ValueError(f"{option(name)} must be above 0. Received: {value}")
 
 
 def check_backend(backend: str | None) -> None:

@@ -1,11 +1,21 @@
-"""Settings as words of a command. Without Keras, which takes seconds to import."""
+"""Commands: their words, names and ends. Without Keras, which takes seconds to import."""
 
 import errno
+import functools
+import importlib
+import pathlib
+import re
 import shlex
 import sys
 from collections.abc import Callable
 
 from rich.console import Console
+
+#: The name of this package: `recipes` in a checkout. In site-packages another one could have it.
+PACKAGE = __name__.partition(".")[0]
+#: Where this package is.
+ROOT = pathlib.Path(__file__).parents[2]
+_SCRIPT = "keras-lc"
 
 _FREE_SPACE = "Free space"
 # What one does where a file cannot be written.
@@ -32,9 +42,48 @@ def command_words(settings: dict) -> list[str]:
     return words
 
 
+def program(module: str) -> list[str]:
+    """Returns the words that call a command, such as `f"{PACKAGE}.train"`."""
+    package, _, command = module.partition(".")
+    return ["python", "-m", module] if package == "recipes" else [_SCRIPT, command]
+
+
+def described(text: str) -> str:
+    """Returns the description of a command, with examples as one calls it here."""
+    return re.sub(
+        r"python -m recipes\.(\w+)", lambda found: " ".join(program(f"{PACKAGE}.{found[1]}")), text
+    )
+
+
 def this_command() -> str:
     """Returns the command of this process, as one types it."""
-    return shlex.join(["python", *sys.orig_argv[1:]])
+    words = sys.orig_argv[1:]
+    if words and pathlib.Path(words[0]).name == _SCRIPT:
+        return shlex.join([_SCRIPT, *words[1:]])
+    return shlex.join(["python", *words])
+
+
+def start(name: str) -> None:
+    """Runs a command of this package."""
+    sys.argv[0] = " ".join(program(f"{PACKAGE}.{name}"))
+    run_command(functools.partial(_import_and_run, name))
+
+
+def _import_and_run(name):
+    try:
+        command = importlib.import_module(f"{PACKAGE}.{name}.command")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == PACKAGE:
+            raise
+        raise SystemExit(
+            f"{sys.argv[0]} needs {error.name}. Run: {how_to_install('recipes')}"
+        ) from None
+    command.main()
+
+
+def how_to_install(extra: str) -> str:
+    """As `keras_lc.listed.how_to_install`, without Keras."""
+    return f'pip install "keras-lc[{extra}]" (in a checkout: pip install -e ".[{extra}]")'
 
 
 def run_command(main: Callable[[], None]) -> None:

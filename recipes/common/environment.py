@@ -3,11 +3,12 @@
 import datetime
 import importlib.metadata
 import os
-import pathlib
 import platform
 import subprocess
 
 import keras
+
+from .command_line import ROOT
 
 _PACKAGES = ("keras-lc", "keras", "numpy", "tensorflow", "jax", "torch")
 
@@ -52,9 +53,12 @@ def _accelerators():
 
 
 def _git_commit():
+    # Where it is installed, another project's repository may be around it.
+    if not (ROOT / ".git").exists():
+        return None
     found = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-        cwd=pathlib.Path(__file__).parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

@@ -10,13 +10,12 @@ import shlex
 import sys
 from collections.abc import Iterator
 
+from .command_line import program
 from .environment import ENVIRONMENT
 from .files import DamagedFile, read_checked, remove_half_written
 from .locks import Locked, lock, unlock
+from .settings import free_on_resume
 
-# What a run may be resumed with: none of these change its result.
-_FREE_ON_RESUME = {"resume", "export", "export_format", "output", "data_dir", "download"}
-_FREE_ON_RESUME |= {"max_corrupt", "preview"}
 # Files that a run writes, beside its config.json.
 _OF_A_RUN = ("model.keras", "best.keras", "checkpoint-*.keras")
 # Letters of a folder's name; file systems take 255 bytes.
@@ -105,10 +104,11 @@ def _check(arguments):
             f"{output} holds a run already. Pass --resume to go on with it, or another --output."
         )
     then, now = before["arguments"], as_json(arguments)
+    free = free_on_resume(arguments)
     changed = [
         f"--{name.replace('_', '-')}: {then.get(name)} then, {value} now"
         for name, value in now.items()
-        if name not in _FREE_ON_RESUME and then.get(name) != value
+        if name not in free and then.get(name) != value
     ]
     if changed:
         raise SystemExit(
@@ -155,11 +155,12 @@ def record(before: dict | None, now: dict) -> dict:
     return {**now, **first, "resumed": [*before.get("resumed", []), part]}
 
 
-def begun_with(config: dict) -> dict:
+def begun_with(config: dict, arguments) -> dict:
     """Returns what of a `config.json` decides the result: what no part of a run may change."""
+    free = free_on_resume(arguments)
     settings = config["arguments"].items()
     return {
-        **{name: value for name, value in settings if name not in _FREE_ON_RESUME},
+        **{name: value for name, value in settings if name not in free},
         "images": config.get("data", {}).get("fingerprint"),
     }
 
@@ -171,8 +172,8 @@ def as_json(arguments) -> dict:
 
 
 def resume_command(module: str, output: pathlib.Path) -> str:
-    """Returns the command that goes on with this run of `python -m module`."""
+    """Returns the command that goes on with this run of a module."""
     given = [word for word in sys.argv[1:] if word != "--resume"]
     if not any(word == "--output" or word.startswith("--output=") for word in given):
         given += ["--output", str(output)]
-    return shlex.join(["python", "-m", module, *given, "--resume"])
+    return shlex.join([*program(module), *given, "--resume"])

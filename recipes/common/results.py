@@ -7,13 +7,10 @@ from collections.abc import Iterable
 
 from .files import DamagedFile, write_text
 from .finished import read_evaluation, read_run
+from .settings import columns, not_applicable, operator_name
 
 # In this order; a run has more settings and numbers in its own files.
-SETTINGS = (
-    "dataset", "network", "depth", "width", "width_multiplier", "operator", "expansion",
-    "kernel_size", "compact", "between", "shared_basis", "epochs", "subset", "batch_size",
-    "augmentation", "precision", "seed",
-)  # fmt: skip
+SETTINGS = columns()
 MEASURED = (
     "test_accuracy", "test_images", "top5_accuracy", "clean_accuracy", "robust_accuracy",
     "pgd_accuracy", "variance_entropy", "variance_entropy_first", "variance_entropy_last",
@@ -76,7 +73,7 @@ def _row(name, config, evaluation):
         **evaluation.get("results", {}),
         **evaluation.get("settings", {}),
         "run": name,
-        "operator": _operator(config["arguments"]),
+        "operator": operator_name(config["arguments"]["spatial"], config["arguments"]["frozen"]),
         "data": data.get("fingerprint"),
         "data_source": data.get("source"),
         "training_images": config["arguments"].get("subset") or data.get("training_images"),
@@ -88,7 +85,7 @@ def _row(name, config, evaluation):
     if found["dataset"] == "imagenet":
         found["network"] = found.get("preset") or found["network"]
     row = {name: found.get(name) for name in COLUMNS}
-    return row | dict.fromkeys(not_applicable(row) & row.keys())
+    return row | dict.fromkeys(not_applicable(config["arguments"]) & row.keys())
 
 
 def _environments(parts):
@@ -103,31 +100,6 @@ def _environments(parts):
         name: ", then ".join(dict.fromkeys(filter(None, values))) or None
         for name, values in found.items()
     }
-
-
-def _operator(arguments):
-    spatial = arguments["spatial"]
-    if spatial != "lc":
-        return spatial
-    return "lc_frozen" if arguments["frozen"] else "lc_learnable"
-
-
-def not_applicable(row: dict) -> set[str]:
-    """Returns the settings that a run does not have, whatever it was called with."""
-    names = set()
-    if not row["operator"].startswith("lc_"):
-        names |= {"frozen", "compact", "between", "shared_basis"}
-    if not row["operator"].startswith(("lc_", "gram_limit")):
-        names.add("expansion")
-    if row["dataset"] == "imagenet":
-        names |= {"width", "kernel_size", "between", "shared_basis", "subset"}
-        if row["network"].startswith("mobilenet"):
-            names.add("depth")
-    elif row["network"] == "cifar_resnet":
-        names.add("width_multiplier")
-    else:
-        names |= {"depth", "width", "kernel_size"}
-    return names
 
 
 def unlike(rows: list[dict], names: Iterable[str]) -> dict[str, dict]:

@@ -44,7 +44,7 @@ class Session:
 
     Args:
         arguments: A dataclass with `batch_size`, `distribute`, `export`, `export_format`,
-            `output` and `resume`, as of `recipes.train.Arguments`.
+            `output` and `resume`, as `recipes.common.settings.Settings`.
         module: String, what the run was started with: `"recipes.train"`.
         name: String for the name of a new folder under `runs/`.
         writes: Boolean, whether there is to be a folder.
@@ -124,7 +124,7 @@ class Session:
         before = read_checked_or_end(self.output / "config.json")
         self._config = record(before, config)
         self.checkpoints = keras_lc.training.ResumableRun(
-            self.output, write=self.devices.is_first, config=begun_with(config)
+            self.output, write=self.devices.is_first, config=begun_with(config, self._arguments)
         )
         with self.devices.scope(), in_one_line():
             model, first_epoch = self._restore(before) or (build(), 0)

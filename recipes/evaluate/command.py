@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ..common import checks
-from ..common.command_line import run_command
+from ..common.command_line import described
 from ..common.files import DamagedFile, check_whole
 from ..common.finished import read_evaluation, read_run
 from ..sweep.grid import Evaluation
@@ -40,7 +40,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments, description=__doc__)
+    arguments = tyro.cli(Arguments, description=described(__doc__))
     with checks.in_one_line():
         arguments.evaluation.check()
     unfinished = [str(run) for run in arguments.runs if not (run / "model.keras").exists()]
@@ -108,7 +108,3 @@ def _evaluate(runs, arguments):
         )  # fmt: skip
         print(f"{run}: {numbers}")
     return broken
-
-
-if __name__ == "__main__":
-    run_command(main)

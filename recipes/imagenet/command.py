@@ -10,13 +10,13 @@ import os
 import pathlib
 
 from ..common import checks
-from ..common.command_line import run_command
+from ..common.command_line import described
 from .arguments import check, parse
 from .presets import table
 
 
 def main() -> None:
-    arguments = parse(f"{__doc__}\n{table()}")
+    arguments = parse(f"{described(__doc__)}\n{table()}")
     with checks.in_one_line():
         check(arguments)
         checks.check_backend(arguments.backend)
@@ -39,7 +39,3 @@ def main() -> None:
     from .run import run
 
     run(arguments)
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -5,22 +5,15 @@ import keras
 import keras_lc
 from keras_lc.models import IMAGENET_MEAN, IMAGENET_STD
 
+from ..common.operator import operator
+
 
 def build(arguments, classes: int) -> keras.Model:
     """Returns the network that `recipes.imagenet.arguments.Arguments` describe."""
-    operators = {
-        "learned": keras_lc.spatial.Learned,
-        "frozen": keras_lc.spatial.Frozen,
-        "max": keras_lc.spatial.MaxPool,
-        "hybrid": keras_lc.spatial.Hybrid,
-        "lc": lambda: keras_lc.spatial.LC(
-            expansion=arguments.expansion, frozen=arguments.frozen, compact=arguments.compact
-        ),
-    }
     common = {
         "low_resolution": arguments.low_resolution,
         "stochastic_depth": arguments.stochastic_depth,
-        "spatial": operators[arguments.spatial](),
+        "spatial": operator(arguments),
         "input_shape": (arguments.image_size, arguments.image_size, 3),
         "classes": classes,
         "mean": IMAGENET_MEAN,

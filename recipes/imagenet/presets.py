@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from ..common.settings import operator_name
+
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
@@ -60,9 +62,7 @@ def preset_operator(name: str) -> tuple[str, int | None]:
     """Returns a preset's spatial operator, as results name it, and its expansion if it has one."""
     settings = PRESETS[name].settings
     spatial = settings.get("spatial", "lc")
-    if spatial != "lc":
-        return spatial, None
-    return "lc_frozen" if settings.get("frozen", True) else "lc_learnable", settings["expansion"]
+    return operator_name(spatial, settings.get("frozen", True)), settings.get("expansion")
 
 
 def table() -> str:

@@ -7,6 +7,7 @@ import keras_lc
 
 from ..common.callbacks import TrainingTime
 from ..common.checks import in_one_line
+from ..common.command_line import PACKAGE
 from ..common.environment import on_gpu
 from ..common.session import Session
 from . import sources
@@ -28,7 +29,8 @@ def run(arguments) -> dict | None:
     """
     keep_from_gpus()
     name = arguments.preset or "imagenet"
-    with Session(arguments, "recipes.imagenet", name, writes=arguments.preview is None) as session:
+    module = f"{PACKAGE}.imagenet"
+    with Session(arguments, module, name, writes=arguments.preview is None) as session:
         return session.make_up() if session.finished else _run(arguments, session)
 
 

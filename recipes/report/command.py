@@ -16,7 +16,7 @@ from typing import Literal
 import tyro
 
 from ..common import checks
-from ..common.command_line import run_command
+from ..common.command_line import described
 from ..common.files import write_text
 
 
@@ -35,7 +35,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments, description=__doc__)
+    arguments = tyro.cli(Arguments, description=described(__doc__))
     with checks.in_one_line():
         if not arguments.folder.is_dir():
             raise ValueError(f"{arguments.folder} is no folder of a run or a sweep.")
@@ -63,7 +63,3 @@ def write_report(
     path = folder / "report.html"
     write_text(path, page)
     return path
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -25,6 +25,7 @@ from keras_lc.analysis import (
     spatial_kernels,
 )
 
+from ..common.command_line import PACKAGE, program
 from ..common.files import DamagedFile, check_whole, read_json, read_state
 from ..common.finished import read_evaluation, read_run
 from ..common.results import (
@@ -32,10 +33,10 @@ from ..common.results import (
     SAME_ATTACK,
     SETTINGS,
     collect,
-    not_applicable,
     row_of,
     unlike,
 )
+from ..common.settings import Settings, not_applicable, settings_of
 from ..sweep.watch import duration
 
 _PERCENT = (
@@ -48,7 +49,7 @@ _MAIN = (
     "trained_parameters", "frozen_parameters", "seconds",
 )  # fmt: skip
 # Of how a run was called, what says nothing about its result.
-_NO_SETTINGS = {"output", "resume", "download", "export", "export_format", "backend", "preview"}
+_UNLISTED = {name for name, setting in settings_of(Settings).items() if not setting.listed}
 
 
 def run_page(folder: pathlib.Path) -> str:
@@ -83,11 +84,11 @@ def run_page(folder: pathlib.Path) -> str:
     layers = evaluation["layers"] if evaluation else filter_report(model)
     # The images of ImageNet are not loaded into memory, and so not attacked.
     missing = evaluation is None and row["dataset"] != "imagenet"
-    hidden = _NO_SETTINGS | not_applicable(row)
+    hidden = _UNLISTED | not_applicable(config["arguments"])
     return render(
         title=f"{model.name}, {row['dataset']}",
         subtitle=str(folder),
-        missing=shlex.join(["python", "-m", "recipes.evaluate", str(folder)]) if missing else None,
+        missing=shlex.join([*program(f"{PACKAGE}.evaluate"), str(folder)]) if missing else None,
         facts=named(numbers, _MAIN),
         pictures=pictures,
         tables=[

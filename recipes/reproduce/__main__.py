@@ -1,7 +1,6 @@
 """`python -m recipes.reproduce`; see `command`."""
 
-from ..common.command_line import run_command
-from .command import main
+from ..common.command_line import start
 
 if __name__ == "__main__":
-    run_command(main)
+    start("reproduce")

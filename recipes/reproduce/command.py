@@ -19,12 +19,12 @@ from typing import Annotated, Literal
 import tyro
 
 from ..common import checks
-from ..common.command_line import run_command, this_command
+from ..common.command_line import described, this_command
 from ..common.files import write_json, write_text
 from ..common.results import collect
 from ..imagenet.presets import PRESETS, preset_operator
 from ..sweep.command import check_machine, share_cores, sweep
-from ..sweep.grid import Evaluation, Machine, Operator
+from ..sweep.grid import Evaluation, Grid, Machine, Operator
 from ..sweep.imagenet_grid import ImageNetGrid
 from ..sweep.jobs import training_job
 from .experiments import EXPERIMENTS, cells_of, differences, scale
@@ -35,36 +35,44 @@ Name = Literal[
 ]  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
+def _scaled_settings():
+    """Returns the options that scale an experiment: their names, and those of axes of grids."""
+    found = {}
+    for name, axis in (Grid.axes | ImageNetGrid.axes).items():
+        if axis.known.scaled == "many":
+            found[name] = (name, tuple[axis.kind, ...], (), axis)
+        elif axis.known.scaled == "one":
+            found[axis.setting] = (name, axis.kind | None, None, axis)
+    return found
+
+
+_SCALED = _scaled_settings()
+# From options to the axes of the grids.
+_AXES = {option: name for option, (name, *_) in _SCALED.items()}
+_Scaled = dataclasses.make_dataclass(
+    "_Scaled",
+    [
+        (option, Annotated[kind, tyro.conf.arg(help=axis.help)], dataclasses.field(default=default))
+        for option, (_, kind, default, axis) in _SCALED.items()
+    ],
+    frozen=True,
+    kw_only=True,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(_Scaled):
     """Tables and figures, and how they are scaled. What is left out is the paper's."""
 
     names: tyro.conf.Positional[tuple[Name, ...]]
     output: pathlib.Path = pathlib.Path("runs/paper")
     """Folder of the runs, tables and pictures."""
-    epochs: int | None = None
-    """The recipe is squeezed into so many."""
     seeds: int | None = None
     """The number of runs of each kind."""
-    subset: int | None = None
-    """Training images, equally many of each class."""
-    image_size: int | None = None
-    """Pixels (imagenet)."""
-    steps: int | None = None
-    """Batches of an epoch (imagenet)."""
     datasets: tuple[str, ...] = ()
     """Only these: cifar10 leaves imagenet out of figure 1."""
-    networks: tuple[str, ...] = ()
-    presets: tuple[str, ...] = ()
-    """Names of recipes.imagenet."""
-    depths: tuple[int, ...] = ()
-    widths: tuple[int, ...] = ()
     operators: tuple[Operator, ...] = ()
     """Only these of the paper's; gram_limit adds a control to what has frozen LC."""
-    expansions: tuple[int, ...] = ()
-    kernel_sizes: tuple[int, ...] = ()
-    batch_size: int | None = None
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] | None = None
     compact: bool = True
     """Whether frozen LC networks train in their compact form: the same network and the same
     training at the price of a plain one."""
@@ -77,7 +85,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments, description=__doc__)
+    arguments = tyro.cli(Arguments, description=described(__doc__))
     if not arguments.names:
         raise SystemExit(f"Name at least one of {', '.join(EXPERIMENTS)}.")
     with checks.in_one_line():
@@ -147,15 +155,6 @@ def _checked(grid):
     with checks.in_one_line():
         grid.cells()
     return grid
-
-
-# From options to the axes of the grids.
-_AXES = {
-    "datasets": "datasets", "networks": "networks", "presets": "presets", "depths": "depths",
-    "widths": "widths", "expansions": "expansions", "kernel_sizes": "kernel_sizes",
-    "epochs": "epochs", "subset": "subsets", "batch_size": "batch_sizes",
-    "image_size": "image_sizes", "steps": "steps", "precision": "precisions",
-}  # fmt: skip
 
 
 def _tuple(value):
@@ -290,7 +289,3 @@ def pictures(output: pathlib.Path, name: str) -> list[pathlib.Path]:
         for path in sorted(output.glob(f"{name}*.png"))
         if not path.stem.removeprefix(name)[:1].isdigit()
     ]
-
-
-if __name__ == "__main__":
-    run_command(main)

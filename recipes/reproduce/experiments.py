@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ..sweep.grid import AXES, Cell, Grid
+from ..sweep.grid import Cell, Grid
 from ..sweep.imagenet_grid import ImageNetCell, ImageNetGrid
 from .numbers import IMAGENET_NETWORKS, NETWORKS
 
@@ -126,27 +126,24 @@ def scale(grid: Grid | ImageNetGrid, **settings) -> Grid | ImageNetGrid:
 def differences(paper: Grid | ImageNetGrid, grid: Grid | ImageNetGrid) -> list[str]:
     """Returns in which settings a grid is not the paper's, in words."""
     found = []
-    for field in dataclasses.fields(grid):
-        # The compact form is the same network, trained the same way.
-        if field.name == "compact":
+    for name, axis in grid.axes.items():
+        if axis.known.same:
             continue
-        theirs, ours = _values(paper, field.name), _values(grid, field.name)
-        if field.name == "seeds":
+        theirs, ours = _values(paper, axis), _values(grid, axis)
+        if name == "seeds":
             theirs, ours = (len(theirs),), (len(ours),)
         # Where none is left, other settings say so.
         if ours and theirs != ours:
-            name = field.name.replace("_", " ")
-            found.append(f"{name}: {_listed(ours)} instead of {_listed(theirs)}")
+            shown = name.replace("_", " ")
+            found.append(f"{shown}: {_listed(ours)} instead of {_listed(theirs)}")
     return found
 
 
 def _values(grid, axis):
     """The values of a setting in those runs that have it."""
-    if isinstance(grid, ImageNetGrid):
-        return getattr(grid, axis)
-    values = tuple(dict.fromkeys(getattr(cell, AXES[axis]) for cell in grid.cells()))
-    # Of all axes but this one, None is what does not apply.
-    return values if axis == "subsets" else tuple(v for v in values if v is not None)
+    values = tuple(dict.fromkeys(getattr(cell, axis.setting) for cell in grid.cells()))
+    # Else, None is what does not apply.
+    return values if None in axis.values else tuple(v for v in values if v is not None)
 
 
 def cells_of(grids: dict[str, Grid | ImageNetGrid]) -> dict[str, list[Cell | ImageNetCell]]:

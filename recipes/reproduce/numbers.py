@@ -1,39 +1,15 @@
 """What the LC paper (arXiv 2301.11360v2) reports, in percent, with its own error if it has one."""
 
-# Rows and columns are named as in the pictures and tables that `recipes.reproduce` writes.
-LEARNED, FROZEN = "learned", "frozen random"
-LC_LEARNABLE, LC_FROZEN = "LC learnable", "LC frozen"
+from ..common import checks, settings
 
-OPERATORS = {
-    "learned": LEARNED,
-    "frozen": FROZEN,
-    "lc_learnable": LC_LEARNABLE,
-    "lc_frozen": LC_FROZEN,
-    # Not in the paper.
-    "gram_limit": "plain, LC's learning rates",
-}
-DATASETS = {
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "fashion_mnist": "Fashion-MNIST",
-    "svhn_cropped": "SVHN",
-}
-BETWEEN = {
-    "none": "none",
-    "relu": "ReLU",
-    "bn": "BatchNorm",
-    "bn_relu": "BatchNorm + ReLU",
-}
-NETWORKS = {
-    "resnet14": "ResNet-14",
-    "resnet18": "ResNet-18",
-    "resnet34": "ResNet-34",
-    "cifar_resnet": "ResNet-20",
-    "resnet50": "ResNet-50",
-    "resnet101": "ResNet-101",
-    "wide_resnet50_2": "Wide-ResNet-50x2",
-    "mobilenet_v2": "MobileNet v2",
-}
+# Rows and columns are named as in the pictures and tables that `recipes.reproduce` writes.
+OPERATORS = {name: operator.label for name, operator in settings.OPERATORS.items()}
+LEARNED, FROZEN = OPERATORS["learned"], OPERATORS["frozen"]
+LC_LEARNABLE, LC_FROZEN = OPERATORS["lc_learnable"], OPERATORS["lc_frozen"]
+
+DATASETS = {name: label for name, label in checks.DATASETS.items() if name != "digits"}
+BETWEEN = settings.BETWEEN
+NETWORKS = settings.NETWORKS
 # By the name of the preset of recipes.imagenet that has frozen filters.
 IMAGENET_NETWORKS = {
     "r18-frozen": "ResNet-18",

@@ -20,10 +20,11 @@ from collections.abc import Callable
 import tyro
 
 from ..common import checks
-from ..common.command_line import run_command, this_command
+from ..common.command_line import described, this_command
 from ..common.files import DamagedFile, read_json, remove_half_written, write_json
 from ..common.results import collect, write_rows
 from .grid import Evaluation, Grid, Machine
+from .imagenet_grid import ImageNetCell
 from .jobs import Job, Outcome, training_job
 from .pools import make_pool, run_all
 from .watch import Watch, duration
@@ -43,7 +44,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = tyro.cli(Arguments, description=__doc__)
+    arguments = tyro.cli(Arguments, description=described(__doc__))
     machine = share_cores(arguments.machine)
     with checks.in_one_line():
         arguments.evaluation.check()
@@ -189,7 +190,7 @@ def check_machine(cells, machine: Machine, output: pathlib.Path) -> None:
         for cell in {cell.dataset: cell for cell in cells}.values():
             download = machine.download and cell.downloads
             checks.check_data(cell.dataset, machine.data_dirs.get(cell.dataset), download)
-        if any(cell.module == "recipes.imagenet" for cell in cells):
+        if any(isinstance(cell, ImageNetCell) for cell in cells):
             checks.check_packages(["tensorflow", "PIL", "keras_cv"], "recipes.imagenet")
 
 
@@ -204,7 +205,3 @@ def share_cores(machine: Machine) -> Machine:
             raise SystemExit(f"--threads must be at least 1. Received: {machine.threads}")
         return machine
     return dataclasses.replace(machine, threads=max(1, (os.cpu_count() or 1) // machine.workers))
-
-
-if __name__ == "__main__":
-    run_command(main)

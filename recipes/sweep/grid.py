@@ -5,43 +5,152 @@ import itertools
 import pathlib
 import re
 import typing
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+import tyro
 
 from ..common import checks
-from ..common.command_line import command_words
-from ..train import command as train
+from ..common.command_line import PACKAGE, command_words
+from ..common.settings import (
+    NETWORKS,
+    OPERATORS,
+    Setting,
+    Settings,
+    check,
+    listed,
+    operators,
+    settings_of,
+    with_note,
+)
 
-Operator = Literal["learned", "frozen", "lc_frozen", "lc_learnable", "gram_limit"]
-Between = Literal["none", "relu", "bn", "bn_relu"]
+Operator = Literal[tuple(operators("train"))]
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
-    """The settings of one run of `recipes.train`.
+class Axis:
+    """A setting that sweeps vary.
 
-    What an operator does not have is `None` or off, so that cells that are the same run are equal:
-    the plain network has no expansion, and only frozen filters without anything between them and
-    their combination have a compact form or come from a shared tensor.
+    Args:
+        setting: String, the field of a cell.
+        kind: The type of its values.
+        values: Tuple, the values in the paper's experiments.
+        known: The `Setting`.
     """
 
-    dataset: str = "cifar10"
-    network: str = "cifar_resnet"
-    depth: int | None = 20
-    width: int | None = 16
-    operator: Operator = "lc_frozen"
-    expansion: int | None = 1
-    compact: bool = False
-    between: Between = "none"
-    shared_basis: bool = False
-    kernel_size: int | None = 3
-    epochs: int = 75
-    subset: int | None = None
-    batch_size: int = 256
-    augmentation: str = "auto"
-    precision: str = "float32"
-    seed: int = 0
+    setting: str
+    kind: typing.Any
+    values: tuple
+    known: Setting
 
-    module: ClassVar[str] = "recipes.train"
+    @property
+    def help(self) -> str:
+        """What `--help` says of it: what it is, and what it is of."""
+        of, frozen = self.known.of, self.known.needs.get("frozen")
+        found = [
+            name
+            for name, operator in operators("train").items()
+            if of in operator.has and frozen in (None, operator.frozen)
+        ]
+        networks = [network for network in self.known.only_on if network in NETWORKS]
+        return with_note(self.known.help, networks + found)
+
+
+def axes_of(described: type, **instead: tuple[str, Axis]) -> dict[str, Axis]:
+    """Returns the axes of a dataclass of settings, by name.
+
+    Args:
+        described: The dataclass.
+        **instead: Names and axes that take the place of settings.
+    """
+    kinds = typing.get_type_hints(described)
+    found = {}
+    for field in dataclasses.fields(described):
+        known = settings_of(described)[field.name]
+        if field.name in instead:
+            name, axis = instead[field.name]
+            found[name] = axis
+        elif known.axis is not None:
+            values = known.paper or (field.default,)
+            found[known.axis] = Axis(field.name, kinds[field.name], values, known)
+    return found
+
+
+def cell_fields(axes: dict[str, Axis]) -> type:
+    """Returns a dataclass with a field for each axis: the paper's first value."""
+    fields = [
+        (axis.setting, axis.kind, dataclasses.field(default=axis.values[0]))
+        for axis in axes.values()
+    ]
+    return dataclasses.make_dataclass("CellFields", fields, frozen=True)
+
+
+def grid_fields(axes: dict[str, Axis]) -> type:
+    """Returns a dataclass with a field for each axis: all of the paper's values."""
+    fields = [
+        (
+            name,
+            Annotated[tuple[axis.kind, ...], tyro.conf.arg(help=axis.help)],
+            dataclasses.field(default=axis.values),
+        )
+        for name, axis in axes.items()
+    ]
+    return dataclasses.make_dataclass("GridFields", fields, frozen=True)
+
+
+class Combinations:
+    """What grids have in common: settings, of which every combination is a run."""
+
+    axes: ClassVar[dict[str, Axis]]
+    cell: ClassVar[type]
+
+    def cells(self) -> list:
+        """Returns the runs, each once; those of the first seed first.
+
+        Raises:
+            ValueError: If a setting has no value.
+        """
+        values = {axis.setting: getattr(self, name) for name, axis in self.axes.items()}
+        empty = [name for name, found in values.items() if not found]
+        if empty:
+            raise ValueError(f"There are no runs without a value for {', '.join(empty)}.")
+        # So that a sweep that is stopped has something of everything.
+        seeds = values.pop("seed")
+        combinations = [
+            dict(zip(values, found, strict=True)) for found in itertools.product(*values.values())
+        ]
+        return list(
+            dict.fromkeys(self.cell(**c, seed=seed) for seed in seeds for c in combinations)
+        )
+
+
+def words_of(cell, axes: dict[str, Axis]) -> list[str]:
+    """Returns how the settings of a cell that are not the paper's stand in its name."""
+    return [
+        axis.known.word.format(value)
+        for axis in axes.values()
+        if axis.known.word and (value := getattr(cell, axis.setting)) not in (None, axis.values[0])
+    ]
+
+
+_OPERATORS = Axis(
+    "operator",
+    Operator,
+    ("lc_frozen",),
+    Setting(listed({name: operator.help for name, operator in operators("train").items()})),
+)
+_AXES = axes_of(Settings, spatial=("operators", _OPERATORS))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell(cell_fields(_AXES)):
+    """The settings of one run of `recipes.train`.
+
+    What an operator or a network does not have is `None` or off, so that cells that are the same
+    run are equal: the plain network has no expansion, and only frozen filters without anything
+    between them and their combination have a compact form or come from a shared tensor.
+    """
+
+    module: ClassVar[str] = f"{PACKAGE}.train"
     evaluated: ClassVar[bool] = True
     downloads: ClassVar[bool] = True
 
@@ -51,25 +160,16 @@ class Cell:
                 "The name of a data set stands in names of folders, and must be letters, digits, "
                 f"_, - and dots. Received: {self.dataset!r}"
             )
-        apply = object.__setattr__
-        if not self.operator.startswith("lc_"):
-            apply(self, "between", "none")
-        if self.operator in ("learned", "frozen"):
-            apply(self, "expansion", None)
-        if self.operator != "lc_frozen" or self.between != "none":
-            apply(self, "compact", False)
-            apply(self, "shared_basis", False)
-        if self.network != "cifar_resnet":
-            apply(self, "depth", None)
-            apply(self, "width", None)
-            apply(self, "kernel_size", None)
-        networks = typing.get_args(typing.get_type_hints(train.Arguments)["network"])
-        if self.network not in networks:
-            raise ValueError(
-                f"A network must be one of {', '.join(networks)}. Received: {self.network}"
-            )
+        operator = OPERATORS[self.operator]
+        for axis in _AXES.values():
+            known, default = axis.known, axis.values[0]
+            if not known.applies(self.network, operator):
+                number = isinstance(default, int) and not isinstance(default, bool)
+                object.__setattr__(self, axis.setting, None if number else default)
+            elif known.needs.items() - (vars(self) | {"frozen": operator.frozen}).items():
+                object.__setattr__(self, axis.setting, default)
         given = {name: value for name, value in self._settings().items() if value is not None}
-        train.check(train.Arguments(**given))
+        check(Settings(**given))
 
     @property
     def name(self) -> str:
@@ -78,16 +178,7 @@ class Cell:
         if network == "cifar_resnet":
             network = f"resnet{self.depth}_{self.width}"
         expansion = f"x{self.expansion}" if self.expansion is not None else ""
-        words = [self.dataset, network + expansion, self.operator]
-        if self.kernel_size not in (None, 3):
-            words.append(f"k{self.kernel_size}")
-        words += ["compact"] * self.compact + ["shared"] * self.shared_basis
-        for name, label in (
-            ("between", "{}"), ("subset", "n{}"), ("batch_size", "b{}"),
-            ("augmentation", "augment_{}"), ("precision", "{}"),
-        ):  # fmt: skip
-            if getattr(self, name) != _DEFAULTS[name]:
-                words.append(label.format(getattr(self, name)))
+        words = [self.dataset, network + expansion, self.operator, *words_of(self, _AXES)]
         return "-".join([*words, f"e{self.epochs}", f"s{self.seed}"])
 
     def train_arguments(self) -> list[str]:
@@ -95,71 +186,18 @@ class Cell:
         return command_words(self._settings())
 
     def _settings(self):
-        spatial = "lc" if self.operator.startswith("lc_") else self.operator
+        operator = OPERATORS[self.operator]
         settings = dataclasses.asdict(self)
         del settings["operator"]
-        return settings | {"spatial": spatial, "frozen": self.operator != "lc_learnable"}
-
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Cell)}
+        return settings | {"spatial": operator.spatial, "frozen": operator.frozen is not False}
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
-    """Settings, of which every combination is a run."""
+class Grid(grid_fields(_AXES), Combinations):
+    """Settings, of which every combination is a run. Where one does not apply, it makes no more."""
 
-    datasets: tuple[str, ...] = ("cifar10",)
-    """digits, cifar10, cifar100, svhn_cropped, fashion_mnist; any name with an image folder."""
-    networks: tuple[str, ...] = ("cifar_resnet",)
-    """cifar_resnet, or a network that has no --depths, --widths and --kernel-sizes."""
-    depths: tuple[int, ...] = (20,)
-    widths: tuple[int, ...] = (16,)
-    operators: tuple[Operator, ...] = ("lc_frozen",)
-    """learned: plain convolutions. frozen: random filters alone. lc_frozen, lc_learnable: linear
-    combinations of random filters, and of filters that are trained too."""
-    expansions: tuple[int, ...] = (1,)
-    """Random filters per output channel (lc_frozen, lc_learnable, gram_limit)."""
-    kernel_sizes: tuple[int, ...] = (3,)
-    compact: tuple[bool, ...] = (False,)
-    """The same network at the price of a plain one (lc_frozen; others are run as they are)."""
-    between: tuple[Between, ...] = ("none",)
-    """What stands between filters and combination (lc_frozen, lc_learnable)."""
-    shared_basis: tuple[bool, ...] = (False,)
-    """One tensor of random numbers for all layers (lc_frozen; others are run as they are)."""
-    seeds: tuple[int, ...] = (0, 1, 2, 3)
-    epochs: tuple[int, ...] = (75,)
-    subsets: tuple[int | None, ...] = (None,)
-    """Numbers of training images; None for all."""
-    batch_sizes: tuple[int, ...] = (256,)
-    augmentations: tuple[Literal["auto", "crop_flip", "none"], ...] = ("auto",)
-    precisions: tuple[Literal["float32", "mixed_bfloat16", "mixed_float16"], ...] = ("float32",)
-
-    def cells(self) -> list[Cell]:
-        """Returns the runs, each once; those of the first seed first.
-
-        Raises:
-            ValueError: If a setting has no value.
-        """
-        axes = {AXES[field.name]: getattr(self, field.name) for field in dataclasses.fields(self)}
-        empty = [name for name, values in axes.items() if not values]
-        if empty:
-            raise ValueError(f"There are no runs without a value for {', '.join(empty)}.")
-        # So that a sweep that is stopped has something of everything.
-        seeds = axes.pop("seed")
-        combinations = [
-            dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
-        ]
-        return list(dict.fromkeys(Cell(**c, seed=seed) for seed in seeds for c in combinations))
-
-
-#: From a grid's settings to a cell's.
-AXES = {
-    "datasets": "dataset", "networks": "network", "depths": "depth", "widths": "width",
-    "operators": "operator", "expansions": "expansion", "kernel_sizes": "kernel_size",
-    "compact": "compact", "between": "between", "shared_basis": "shared_basis", "seeds": "seed",
-    "epochs": "epochs", "subsets": "subset", "batch_sizes": "batch_size",
-    "augmentations": "augmentation", "precisions": "precision",
-}  # fmt: skip
+    axes: ClassVar[dict[str, Axis]] = _AXES
+    cell: ClassVar[type] = Cell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +213,7 @@ class Evaluation:
     pgd_restarts: int = 1
 
     def check(self) -> None:
-        """As `recipes.train.check`."""
+        """Raises `ValueError` where a number is out of its range."""
         checks.check_range(self, ["attack_images", "pgd_restarts"])
         checks.check_range(self, ["pgd_steps"], 0)
         if not 0 <= self.epsilon <= 255:

@@ -1,35 +1,23 @@
 """Runs of `recipes.imagenet` as the cells of a sweep. Without Keras."""
 
 import dataclasses
-import itertools
 from typing import ClassVar
 
-from ..common.command_line import command_words
+from ..common.command_line import PACKAGE, command_words
 from ..imagenet.arguments import Arguments, check, of_preset
+from .grid import Axis, Combinations, axes_of, cell_fields, grid_fields, words_of
+
+_AXES = axes_of(Arguments)
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageNetCell:
-    """The settings of one run of `recipes.imagenet`.
+class ImageNetCell(cell_fields(_AXES)):
+    """The settings of one run of `recipes.imagenet`. What is `None` is the preset's.
 
     Of other epochs than the paper's, the learning rate rises in the same share.
-
-    Args:
-        preset: String, the network's name there.
-        spatial: String, the spatial operator, or `None` for the preset's.
-        epochs, batch_size, image_size, seed: Integers.
-        steps: Integer, the batches of an epoch, or `None` for one pass over the images.
     """
 
-    preset: str
-    spatial: str | None = None
-    epochs: int = 300
-    batch_size: int = 2048
-    image_size: int = 224
-    steps: int | None = None
-    seed: int = 0
-
-    module: ClassVar[str] = "recipes.imagenet"
+    module: ClassVar[str] = f"{PACKAGE}.imagenet"
     dataset: ClassVar[str] = "imagenet"
     # Its data is in no memory, and its test images cannot all be attacked.
     evaluated: ClassVar[bool] = False
@@ -42,13 +30,7 @@ class ImageNetCell:
     @property
     def name(self) -> str:
         """The name of the run's folder: all settings that are not the paper's, and seed."""
-        words = ["imagenet", self.preset]
-        if self.spatial is not None:
-            words.append(f"as_{self.spatial}")
-        for name, letter, default in (("batch_size", "b", 2048), ("image_size", "px", 224)):
-            if getattr(self, name) != default:
-                words.append(f"{letter}{getattr(self, name)}")
-        words += [f"steps{self.steps}"] if self.steps is not None else []
+        words = ["imagenet", self.preset, *words_of(self, _AXES)]
         return "-".join([*words, f"e{self.epochs}", f"s{self.seed}"])
 
     def train_arguments(self) -> list[str]:
@@ -62,23 +44,8 @@ class ImageNetCell:
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageNetGrid:
+class ImageNetGrid(grid_fields(_AXES), Combinations):
     """Settings of which every combination is a run of `recipes.imagenet`; see `Grid`."""
 
-    presets: tuple[str, ...]
-    spatials: tuple[str | None, ...] = (None,)
-    seeds: tuple[int, ...] = (0,)
-    epochs: tuple[int, ...] = (300,)
-    batch_sizes: tuple[int, ...] = (2048,)
-    image_sizes: tuple[int, ...] = (224,)
-    steps: tuple[int | None, ...] = (None,)
-
-    def cells(self) -> list[ImageNetCell]:
-        """Returns the runs; those of the first seed first."""
-        return [
-            ImageNetCell(preset, spatial, epochs, batch_size, image_size, steps, seed)
-            for seed, preset, spatial, epochs, batch_size, image_size, steps in itertools.product(
-                self.seeds, self.presets, self.spatials, self.epochs, self.batch_sizes,
-                self.image_sizes, self.steps,
-            )
-        ]  # fmt: skip
+    axes: ClassVar[dict[str, Axis]] = _AXES
+    cell: ClassVar[type] = ImageNetCell

@@ -8,17 +8,18 @@ import pathlib
 import re
 import shlex
 import signal
+import site
 import subprocess
 import sys
 import threading
 import time
 
+from ..common.command_line import PACKAGE, ROOT
 from ..common.files import DamagedFile, read_checked, read_json
 from ..common.locks import Locked, lock
 from .grid import Cell, Evaluation, Machine
 from .imagenet_grid import ImageNetCell
 
-ROOT = pathlib.Path(__file__).parents[2]
 _LOG_TAIL = 15
 # Of a process that was asked to stop: a batch of a large network, and the start of Keras.
 _GRACE = 20.0
@@ -53,8 +54,10 @@ class Step:
         return [
             sys.executable,
             "-u",
+            # What is in the working directory is not what was started.
+            "-P",
             "-m",
-            "recipes.sweep.tethered",
+            f"{PACKAGE}.sweep.tethered",
             self.module,
             *self.arguments,
             *resume,
@@ -127,7 +130,7 @@ def training_job(
     if cell.evaluated:
         steps.append(
             Step(
-                "recipes.evaluate",
+                f"{PACKAGE}.evaluate",
                 (str(output), *evaluation.arguments(), *backend),
                 writes=output / "evaluation.json",
                 settings=dataclasses.asdict(evaluation),
@@ -188,15 +191,14 @@ def run_job(
 def _run_step(step, job, held, stop, kill, end):
     with open(job.log, "ab", buffering=0) as log:
         command = step.command()
-        shown = shlex.join(["python", "-m", *command[4:]])
+        shown = shlex.join(["python", "-m", *command[5:]])
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {shown}\n".encode())
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": _python_path()} | job.environment,
+            env=os.environ | {"PYTHONPATH": python_path()} | job.environment,
             # The lock is held as long as any of its holders lives.
             pass_fds=[held.fileno()],
             # Else Ctrl-C in a terminal would reach it twice.
@@ -222,8 +224,12 @@ def _run_step(step, job, held, stop, kill, end):
     return "done" if step.is_done() else "failed"
 
 
-def _python_path():
-    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+def python_path() -> str:
+    """Returns the `PYTHONPATH` with which another process finds this package."""
+    # Nothing that is installed may come before Python's own modules.
+    installed = str(ROOT) in [*site.getsitepackages(), site.getusersitepackages()]
+    own = None if installed else str(ROOT)
+    return os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))
 
 
 def _stop(process, kill):

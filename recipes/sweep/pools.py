@@ -5,8 +5,9 @@ import os
 import threading
 from collections.abc import Callable
 
+from ..common.command_line import how_to_install
 from .grid import Machine
-from .jobs import ROOT, Job, Outcome, run_job
+from .jobs import Job, Outcome, python_path, run_job
 
 
 class LocalPool:
@@ -57,10 +58,10 @@ class RayPool:
         try:
             import ray
         except ImportError:
-            raise SystemExit('--ray needs Ray: `pip install "keras-lc[ray]"`.') from None
+            raise SystemExit(f"--ray needs Ray. Run: {how_to_install('ray')}") from None
         self._ray = ray
         # What a worker process imports `recipes` from.
-        environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+        environment = {"env_vars": {"PYTHONPATH": python_path()}}
         # Ray would start workers by `uv run` and hide GPUs from tasks that ask for none.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         options = {"runtime_env": environment, "log_to_driver": False, "logging_level": "error"}

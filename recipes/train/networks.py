@@ -4,6 +4,9 @@ import keras
 
 import keras_lc
 
+from ..common.operator import operator
+from ..common.settings import settings_of
+
 # In the versions for small images (LC paper, Section 3).
 _RESNETS = {
     "resnet14": {"depth": 14},
@@ -18,7 +21,7 @@ _RESNETS = {
 def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
     """Returns the network of `recipes.train`'s arguments for the images of a data set."""
     common = {
-        "spatial": _operator(arguments),
+        "spatial": operator(arguments),
         "input_shape": dataset.image_shape,
         "classes": dataset.num_classes,
         "mean": dataset.mean,
@@ -28,31 +31,17 @@ def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
         "seed": arguments.seed,
     }
     if arguments.network == "cifar_resnet":
-        return keras_lc.CIFARResNet(
-            depth=arguments.depth,
-            width=arguments.width,
-            kernel_size=arguments.kernel_size,
-            **common,
-        )
+        own = {
+            name: getattr(arguments, name)
+            for name, setting in settings_of(arguments).items()
+            if arguments.network in setting.only_on
+        }
+        return keras_lc.CIFARResNet(**own, **common)
     common["low_resolution"] = True
     if arguments.network == "mobilenet_v2":
         return keras_lc.MobileNetV2(width_multiplier=arguments.width_multiplier, **common)
     width = round(64 * arguments.width_multiplier)
     return keras_lc.ResNet(**_RESNETS[arguments.network], width=width, **common)
-
-
-def _operator(arguments):
-    if arguments.spatial == "lc":
-        return keras_lc.spatial.LC(
-            expansion=arguments.expansion,
-            frozen=arguments.frozen,
-            compact=arguments.compact,
-            between=None if arguments.between == "none" else arguments.between,
-            shared=arguments.shared_basis,
-        )
-    if arguments.spatial == "gram_limit":
-        return keras_lc.spatial.GramLimit(expansion=arguments.expansion)
-    return keras_lc.spatial.get(arguments.spatial)
 
 
 def _augmentation(arguments, dataset):

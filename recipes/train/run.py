@@ -7,6 +7,7 @@ from keras_lc.seeds import derive_seed
 
 from ..common.callbacks import TrainingTime
 from ..common.checks import in_one_line
+from ..common.command_line import PACKAGE
 from ..common.images import describe, take_subset
 from ..common.session import Session
 from .networks import build
@@ -18,13 +19,13 @@ def run(arguments) -> dict:
     """Trains, evaluates and writes the files of one run.
 
     Args:
-        arguments: `recipes.train.Arguments`.
+        arguments: `recipes.common.settings.Settings`.
 
     Returns:
         The results, as they stand in `config.json`.
     """
     name = f"{arguments.dataset}-{arguments.spatial}"
-    with Session(arguments, "recipes.train", name) as session:
+    with Session(arguments, f"{PACKAGE}.train", name) as session:
         return session.make_up() if session.finished else _run(arguments, session)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_lc
-from recipes.train.command import Arguments
+from recipes.common.settings import Settings as Arguments
 from recipes.train.run import run
 from tests.distribution import launch
 

@@ -12,10 +12,11 @@ import pytest
 
 import keras_lc.data  # noqa: F401
 from recipes.common import checks
+from recipes.common.settings import Settings as Arguments
+from recipes.common.settings import check
 from recipes.sweep.command import check_machine
 from recipes.sweep.grid import Cell, Machine
 from recipes.sweep.imagenet_grid import ImageNetCell
-from recipes.train.command import Arguments, check
 from tests.recipes.fake_runs import write_run
 
 pytestmark = pytest.mark.once

@@ -15,10 +15,10 @@ import keras_lc
 from keras_lc.analysis import filter_report, robust_accuracy, spatial_variance
 from recipes.common.files import read_json
 from recipes.common.images import balanced
+from recipes.common.settings import Settings as Arguments
 from recipes.evaluate.run import evaluate, full_parameters
 from recipes.sweep.grid import Cell, Evaluation
 from recipes.sweep.jobs import ROOT
-from recipes.train.command import Arguments
 from recipes.train.run import run
 from tests.recipes.fake_runs import change, write_run
 

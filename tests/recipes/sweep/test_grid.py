@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import tyro
 
+from recipes.common.settings import Settings as Arguments
 from recipes.sweep.grid import Cell, Evaluation, Grid
 from recipes.sweep.imagenet_grid import ImageNetCell, ImageNetGrid
-from recipes.train.command import Arguments
 
 pytestmark = pytest.mark.once
 

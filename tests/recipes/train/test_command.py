@@ -16,7 +16,7 @@ from PIL import Image
 
 import keras_lc
 from recipes.common.folder import record
-from recipes.train.command import Arguments
+from recipes.common.settings import Settings as Arguments
 from recipes.train.run import run
 
 ROOT = pathlib.Path(__file__).parents[3]

@@ -6,9 +6,9 @@ import typing
 import pytest
 
 import keras_lc
+from recipes.common.settings import Settings as Arguments
 from recipes.reproduce.numbers import NETWORKS
 from recipes.sweep.grid import Cell, Grid
-from recipes.train.command import Arguments
 from recipes.train.networks import build
 
 pytestmark = pytest.mark.once

@@ -1,0 +1,481 @@
+"""One description of a run: all that can be set, and what every command says of it. Without Keras.
+
+From it come the options of `recipes.train` and their checks, the cells and axes of a sweep, names
+of folders, the columns of `results.csv`, the options of `recipes.reproduce` and what it calls "not
+as in the paper", and names in figures. A new setting is one field of `Settings`, and a new spatial
+operator one entry of `OPERATORS`.
+"""
+
+import dataclasses
+import functools
+import math
+import pathlib
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal
+
+import tyro
+
+from .checks import DATASETS, option
+from .command_line import command_words
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """A spatial operator, as sweeps and tables tell it apart.
+
+    Args:
+        label: String, its name in tables and figures.
+        help: String, what it is.
+        spatial: String, its name in `keras_lc.spatial`, and the value of `--spatial`.
+        frozen: Boolean, the value of `--frozen`; `None` if that says nothing.
+        has: Set of strings, what settings apply to; see `Setting.of`.
+        commands: Tuple of strings, the commands that train it.
+    """
+
+    label: str
+    help: str
+    spatial: str
+    frozen: bool | None = None
+    has: frozenset[str] = frozenset()
+    commands: tuple[str, ...] = ("train", "imagenet")
+
+
+_LC = frozenset({"expansion", "combination"})
+
+OPERATORS = {
+    "learned": Operator("learned", "plain convolutions", "learned"),
+    "frozen": Operator("frozen random", "random filters alone", "frozen"),
+    "lc_frozen": Operator("LC frozen", "linear combinations of random filters", "lc", True, _LC),
+    "lc_learnable": Operator(
+        "LC learnable", "linear combinations of filters that are trained too", "lc", False, _LC
+    ),
+    # Not in the paper.
+    "gram_limit": Operator(
+        "plain, LC's learning rates",
+        "plain convolutions with the learning rates that lc has at many random filters",
+        "gram_limit",
+        has=frozenset({"expansion"}),
+        commands=("train",),
+    ),
+    "max": Operator("max", "pools in bottlenecks", "max", commands=("imagenet",)),
+    "hybrid": Operator(
+        "hybrid",
+        "pools in bottlenecks, and convolutions where the size changes",
+        "hybrid",
+        commands=("imagenet",),
+    ),
+}
+
+
+def operator_name(spatial: str, frozen: bool = True) -> str:
+    """Returns the operator of a run's `--spatial` and `--frozen`."""
+    return next(
+        name
+        for name, operator in OPERATORS.items()
+        if operator.spatial == spatial and operator.frozen in (None, frozen)
+    )
+
+
+def operators(command: str) -> dict[str, Operator]:
+    """Returns the operators of a command."""
+    return {name: found for name, found in OPERATORS.items() if command in found.commands}
+
+
+def spatials(command: str) -> dict[str, str]:
+    """Returns the values of a command's `--spatial`, with what they are."""
+    found = {}
+    for operator in operators(command).values():
+        found.setdefault(operator.spatial, operator.help)
+    return found
+
+
+def listed(values: Mapping[str, str]) -> str:
+    """Returns what each of some values is, as a sentence."""
+    return "; ".join(f"{name}: {help}" for name, help in values.items()) + "."
+
+
+#: Networks of `recipes.train`, as tables and figures call them.
+NETWORKS = {
+    "resnet14": "ResNet-14",
+    "resnet18": "ResNet-18",
+    "resnet34": "ResNet-34",
+    "cifar_resnet": "ResNet-20",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+    "wide_resnet50_2": "Wide-ResNet-50x2",
+    "mobilenet_v2": "MobileNet v2",
+}
+#: What may stand between random filters and their combination.
+BETWEEN = {
+    "none": "none",
+    "relu": "ReLU",
+    "bn": "BatchNorm",
+    "bn_relu": "BatchNorm + ReLU",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Must:
+    """A condition on a value.
+
+    Args:
+        text: String, how it is told after the option: `" must be at least 1."`.
+        holds: Function from a value to whether the condition holds.
+        always: Boolean, whether it must hold also where the network does not have the setting.
+    """
+
+    text: str
+    holds: Callable[[typing.Any], bool]
+    always: bool = False
+
+
+def at_least(least: float, below: float = math.inf) -> Must:
+    """Returns the condition to be from `least` to less than `below`."""
+    limit = "" if below == math.inf else f" and below {below}"
+    return Must(f" must be at least {least}{limit}.", lambda value: least <= value < below, True)
+
+
+ABOVE_0 = Must(" must be above 0.", lambda value: 0 < value < math.inf, True)
+
+# Titles of options. The first three decide what is trained.
+DATA, NETWORK, TRAINING, MACHINE, FILES = "data", "network", "training", "machine", "files"
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known of one setting of a run, besides its name, type and default.
+
+    Args:
+        help: String, a sentence for `--help`.
+        group: String, the title under which `--help` has it.
+        must: The condition on its values, if any.
+        only_on, not_on: Tuples of networks: those that have it, those that do not.
+        of: String, what an operator must have for it (`Operator.has`); `None` for all operators.
+        needs: Dict of the values that other settings must have where it is not its default.
+        argument: String, its name in the operator, if that has another one.
+        axis: String, its name in a sweep; `None` where sweeps do not vary it.
+        paper: Tuple, the values in the paper's experiments, if not the default alone.
+        word: String, how it stands in names of folders where it is not its default: `"k{}"`.
+        same: Boolean, whether all its values give the same network, trained the same way.
+        scaled: `"many"` or `"one"`, if `recipes.reproduce` takes values of it, or a value.
+        free: Boolean, whether a run may go on with another value: it does not change the result.
+        listed: Boolean, whether the report of a run has it.
+    """
+
+    help: str = ""
+    group: str = TRAINING
+    must: Must | None = None
+    only_on: tuple[str, ...] = ()
+    not_on: tuple[str, ...] = ()
+    of: str | None = None
+    needs: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    argument: str | None = None
+    axis: str | None = None
+    paper: tuple | None = None
+    word: str | None = None
+    same: bool = False
+    scaled: Literal["many", "one"] | None = None
+    free: bool = False
+    listed: bool = True
+
+    def applies(self, network: str, operator: Operator) -> bool:
+        """Returns whether a network with a spatial operator has it."""
+        return self.is_of(network) and (self.of is None or self.of in operator.has)
+
+    def is_of(self, network: str) -> bool:
+        """Returns whether a network has it."""
+        return network not in self.not_on and (not self.only_on or network in self.only_on)
+
+
+def setting(default, help: str = "", **known) -> typing.Any:
+    """Returns a dataclass' field with its `Setting`."""
+    return dataclasses.field(default=default, metadata={"setting": Setting(help, **known)})
+
+
+def like(name: str, *default, **changes) -> typing.Any:
+    """Returns a field like one of `Settings`, but for its default and some of what is known."""
+    (field,) = (field for field in dataclasses.fields(Settings) if field.name == name)
+    return dataclasses.field(
+        default=default[0] if default else field.default,
+        metadata={"setting": dataclasses.replace(settings_of(Settings)[name], **changes)},
+    )
+
+
+def settings_of(described) -> dict[str, Setting]:
+    """Returns what is known of each field of a dataclass of settings."""
+    return {
+        field.name: field.metadata.get("setting", Setting())
+        for field in dataclasses.fields(described)
+    }
+
+
+_FLAG = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+_ALONE = {"frozen": True, "between": "none"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A run of `recipes.train`."""
+
+    dataset: str = setting(
+        "digits",
+        f"{', '.join(DATASETS)}; any name with an image folder.",
+        group=DATA, axis="datasets", paper=("cifar10",), scaled="many",
+    )  # fmt: skip
+    data_dir: pathlib.Path | None = setting(
+        None,
+        "Image folder (train/<class>/*, test/<class>/*) or the data set's original archives.",
+        group=DATA, free=True,
+    )  # fmt: skip
+    download: bool = setting(
+        False,
+        "Whether tensorflow-datasets may fetch the data set from the network.",
+        group=DATA, free=True, listed=False,
+    )  # fmt: skip
+    # The paper's own first.
+    network: Literal[tuple(sorted(NETWORKS, key=lambda name: name != "cifar_resnet"))] = setting(
+        "cifar_resnet",
+        "The paper's ResNet-{depth}-{width}, or the version for small images of another network.",
+        group=NETWORK, axis="networks", scaled="many",
+    )  # fmt: skip
+    depth: int = setting(
+        20,
+        "6n + 2: 8, 14, 20, 26, 32, …",
+        group=NETWORK, only_on=("cifar_resnet", "resnet"), axis="depths", scaled="many",
+        must=Must(" must be 6n + 2: 8, 14, 20, …", lambda value: value >= 8 and value % 6 == 2),
+    )  # fmt: skip
+    width: int = setting(
+        16,
+        "Channels of the first stage.",
+        group=NETWORK, only_on=("cifar_resnet",), axis="widths", scaled="many", must=at_least(1),
+    )  # fmt: skip
+    width_multiplier: float = setting(
+        1.0,
+        "Scales the channels of all layers.",
+        group=NETWORK, not_on=("cifar_resnet",), must=ABOVE_0,
+    )  # fmt: skip
+    spatial: Literal[tuple(spatials("train"))] = setting(
+        "lc",
+        listed(spatials("train")),
+        group=NETWORK,
+    )
+    frozen: bool = setting(
+        True, "Whether the random filters stay as they were drawn.", group=NETWORK, of="combination"
+    )
+    expansion: int = setting(
+        1,
+        "Random filters per output channel.",
+        group=NETWORK, of="expansion", axis="expansions", scaled="many", must=at_least(1),
+    )  # fmt: skip
+    kernel_size: int = setting(
+        3,
+        "Odd, in pixels.",
+        group=NETWORK, only_on=("cifar_resnet",), axis="kernel_sizes", word="k{}", scaled="many",
+        must=Must(
+            ": a kernel size must be odd.", lambda value: value >= 1 and value % 2 == 1
+        ),
+    )  # fmt: skip
+    compact: bool = setting(
+        False,
+        "The same network at the price of plain convolutions.",
+        group=NETWORK, of="combination", needs=_ALONE, axis="compact", word="compact", same=True,
+    )  # fmt: skip
+    between: Literal[tuple(BETWEEN)] = setting(
+        "none",
+        "What stands between random filters and combination, Appendix C.",
+        group=NETWORK, of="combination", axis="between", word="{}",
+    )  # fmt: skip
+    shared_basis: bool = setting(
+        False,
+        "One tensor of random numbers for all layers.",
+        group=NETWORK, of="combination", needs=_ALONE, argument="shared", axis="shared_basis",
+        word="shared",
+    )  # fmt: skip
+    seed: int = setting(
+        0,
+        "Determines everything random; the same under every backend.",
+        axis="seeds", paper=(0, 1, 2, 3), must=at_least(0, 2**63),
+    )  # fmt: skip
+    epochs: int = setting(
+        75,
+        "Number of epochs. The learning rate falls to 0 over all of them.",
+        axis="epochs", scaled="one", must=at_least(1),
+    )  # fmt: skip
+    subset: int | None = setting(
+        None,
+        "Training images, equally many of each class. None: all.",
+        group=DATA, axis="subsets", word="n{}", scaled="one", must=at_least(1),
+    )  # fmt: skip
+    batch_size: int = setting(
+        256,
+        "Images of one step, of all devices together.",
+        axis="batch_sizes", word="b{}", scaled="one", must=at_least(1),
+    )  # fmt: skip
+    augmentation: Literal["auto", "crop_flip", "none"] = setting(
+        "auto",
+        "auto is the paper's: crop_flip on CIFAR, none elsewhere.",
+        axis="augmentations", word="augment_{}",
+    )  # fmt: skip
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = setting(
+        "float32",
+        "In which layers compute; weights are float32.",
+        axis="precisions", word="{}", scaled="one",
+    )  # fmt: skip
+    backend: Literal["tensorflow", "jax", "torch"] | None = setting(
+        None, "Defaults to KERAS_BACKEND, or Keras' own default.", group=MACHINE, listed=False
+    )
+    distribute: Literal["none", "data", "model"] = setting(
+        "none",
+        "data: each device takes a part of every batch. model (JAX): a part of every basis. See "
+        "keras_lc.distribution.distribute for how several processes are started.",
+        group=MACHINE,
+    )
+    output: pathlib.Path | None = setting(
+        None,
+        "Folder of the run. Defaults to a new one under runs/.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
+    resume: _FLAG = setting(
+        False,
+        "Go on with the run in --output, which was stopped.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
+    export: _FLAG = setting(
+        False,
+        "Also write a folded model for serving to the output folder.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
+    export_format: Literal["tf_saved_model", "onnx", "litert", "torch"] = setting(
+        "tf_saved_model", "What --export writes.", group=FILES, free=True, listed=False
+    )
+
+
+def columns() -> tuple[str, ...]:
+    """Returns the settings by which a table of runs tells them apart, the seed last."""
+    names = [
+        "operator" if name == "spatial" else name
+        for name, known in settings_of(Settings).items()
+        if known.group in (DATA, NETWORK, TRAINING) and not known.free and name != "frozen"
+    ]
+    return (*(name for name in names if name != "seed"), "seed")
+
+
+def not_applicable(arguments: Mapping) -> set[str]:
+    """Returns the settings that a run does not have, whatever it was called with.
+
+    Args:
+        arguments: Dict, the settings of a run of `recipes.train` or `recipes.imagenet`.
+    """
+    operator = OPERATORS[operator_name(arguments["spatial"], arguments["frozen"])]
+    return {
+        name
+        for name, known in settings_of(Settings).items()
+        if not known.applies(arguments["network"], operator)
+    }
+
+
+def free_on_resume(arguments) -> set[str]:
+    """Returns the settings that a run may go on with other values of."""
+    return {
+        name
+        for described in (Settings, arguments)
+        for name, setting in settings_of(described).items()
+        if setting.free
+    }
+
+
+def check(arguments) -> None:
+    """Raises `ValueError` for settings that do not fit, without Keras and before anything is made.
+
+    Args:
+        arguments: An instance of a dataclass of settings.
+    """
+    known = settings_of(arguments)
+    for name, setting in known.items():
+        value, must = getattr(arguments, name), setting.must
+        if value is None:
+            continue
+        allowed = choices(type(arguments), name)
+        if allowed and value not in allowed:
+            raise ValueError(
+                f"{option(name)} must be one of {', '.join(allowed)}. Received: {value}"
+            )
+        told = must is not None and (must.always or setting.is_of(arguments.network))
+        if told and not must.holds(value):
+            raise ValueError(f"{option(name)}{must.text} Received: {value}")
+    operator = OPERATORS[operator_name(arguments.spatial, arguments.frozen)]
+    for name, setting in known.items():
+        off = not setting.needs or not getattr(arguments, name)
+        if off or not setting.applies(arguments.network, operator):
+            continue
+        found = {other: getattr(arguments, other) for other in setting.needs}
+        if found != setting.needs:
+            raise ValueError(
+                f"{option(name)} needs {_options(setting.needs, ' and ')}. "
+                f"Received: {_options(found, ', ')}"
+            )
+
+
+def _options(values, separator):
+    return separator.join(" ".join(command_words({name: values[name]})) for name in values)
+
+
+@functools.cache
+def _types(described):
+    return typing.get_type_hints(described, include_extras=True)
+
+
+def choices(described: type, name: str) -> tuple[str, ...]:
+    """Returns the values that a setting can have, or `()` if they are not a few strings."""
+    kinds = [_types(described)[name], *typing.get_args(_types(described)[name])]
+    return next((typing.get_args(kind) for kind in kinds if typing.get_origin(kind) is Literal), ())
+
+
+def parse(described: type, description: str, default=None, words=None):
+    """Returns the settings of a command line, whose `--help` has them under their titles.
+
+    Args:
+        described: A dataclass of settings.
+        description: String.
+        default: An instance of it with other defaults, if any.
+        words: List of the words of the command line. Defaults to those of this process.
+    """
+    default = default or described()
+    groups = {}
+    for name, known in settings_of(described).items():
+        kind = Annotated[_types(described)[name], tyro.conf.arg(help=help_of(described, name))]
+        field = dataclasses.field(default=getattr(default, name))
+        groups.setdefault(known.group, []).append((name, kind, field))
+    parts = []
+    for title, fields in groups.items():
+        part = dataclasses.make_dataclass(title.title(), fields, namespace={"__doc__": ""})
+        field = dataclasses.field(default_factory=part)
+        parts.append((title, tyro.conf.OmitArgPrefixes[part], field))
+    whole = dataclasses.make_dataclass("Arguments", parts, namespace={"__doc__": ""})
+    parsed = tyro.cli(whole, args=words, description=description)
+    return described(**{k: v for title in groups for k, v in vars(getattr(parsed, title)).items()})
+
+
+def help_of(described: type, name: str) -> str:
+    """Returns what `--help` says of a setting: what it is, and what it is of."""
+    known = settings_of(described)[name]
+    networks = choices(described, "network")
+    spatial = choices(described, "spatial")
+    found = []
+    if known.only_on:
+        found += [network for network in known.only_on if network in networks]
+    found += [f"not {network}" for network in known.not_on if network in networks]
+    if known.of is not None:
+        of = dict.fromkeys(o.spatial for o in OPERATORS.values() if known.of in o.has)
+        found += [name for name in of if name in spatial]
+    found += [_options({other: value}, "") for other, value in known.needs.items()]
+    return with_note(known.help, found)
+
+
+def with_note(help: str, names: list[str]) -> str:
+    """Returns a sentence with what it is true of, in brackets before its end."""
+    if not names:
+        return help
+    end = "." if help.endswith(".") else ""
+    return f"{help.removesuffix('.')} ({', '.join(names)}){end}"
