@@ -161,23 +161,30 @@ def test_public_names_have_a_docstring(name, value):
     assert value.__doc__ and len(value.__doc__.split()) > 5
 
 
-def python_blocks():
-    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def python_blocks(page="README.md"):
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
-def test_readme_code_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "recipes/README.md"])
+def test_code_of_the_pages_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = python_blocks()
+    blocks = python_blocks(page)
     assert blocks
     names = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, page, "exec"), names)
 
 
-def test_readme_names_files_that_exist():
-    text = (ROOT / "README.md").read_text()
-    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
-        assert (ROOT / path).exists(), path
+@pytest.mark.parametrize("page", ["README.md", "recipes/README.md", "benchmarks/README.md"])
+def test_pages_name_files_and_sections_that_exist(page):
+    for path, section in re.findall(
+        r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", (ROOT / page).read_text()
+    ):
+        named = (ROOT / page).parent / path if path else ROOT / page
+        assert named.exists(), path
+        if section:
+            titles = re.findall(r"^#+ (.*)$", named.read_text(), re.MULTILINE)
+            assert section in {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
 
 
 def test_ci_runs_the_readmes_test_command():
