@@ -8,12 +8,13 @@ from keras import ops
 
 from keras_lc.analysis.gradients import input_gradient, last_layer
 from keras_lc.surgery.replace import graph_of, replace
+from keras_lc.types import Array
 
 
 def grad_cam(
     model: keras.Model,
-    x,
-    classes=None,
+    x: Array,
+    classes: Array | None = None,
     layer: str | None = None,
     batch_size: int = 32,
 ) -> np.ndarray:

@@ -338,9 +338,9 @@ def filter_mosaic(kernel: Array, count: int) -> np.ndarray:
 
 def plot_grad_cam(
     model: keras.Model,
-    x,
+    x: Array,
     path: str | os.PathLike,
-    classes=None,
+    classes: Array | None = None,
     class_names: Sequence[str] | None = None,
     layer: str | None = None,
 ) -> pathlib.Path:

@@ -1,9 +1,12 @@
 """A trained vector for each place of a feature map."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from keras_lc.layers.stored_variables import check_names
+from keras_lc.types import Initializer, Shape, Store, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -27,23 +30,23 @@ class PositionEmbedding(keras.layers.Layer):
     (1, 14, 14, 384)
     """
 
-    def __init__(self, initializer="zeros", **kwargs):
+    def __init__(self, initializer: Initializer = "zeros", **kwargs: Any):
         super().__init__(**kwargs)
         self.initializer = keras.initializers.get(initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.embedding = self.add_weight(
             name="embedding", shape=tuple(input_shape[1:]), initializer=self.initializer
         )
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return inputs + self.embedding
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Store) -> None:
         check_names(self, store, {"0"})
         values = np.array(store["0"])
         channels = self.embedding.shape[-1]
@@ -61,7 +64,7 @@ class PositionEmbedding(keras.layers.Layer):
         resampled = np.einsum("ab,bcd,ec->aed", rows, values, columns)
         return resampled.astype(values.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         initializer = keras.initializers.serialize(self.initializer)
         return {**super().get_config(), "initializer": initializer}
 

@@ -67,7 +67,7 @@ class Classifier(keras.Model):
         return self._recipe
 
     @recipe.setter
-    def recipe(self, recipe):
+    def recipe(self, recipe: Recipe | dict[str, Any]) -> None:
         if isinstance(recipe, dict):
             recipe = Recipe(**recipe)
         if not isinstance(recipe, Recipe):

@@ -1,7 +1,14 @@
 """Pooling-based vision transformers, with self-attention or max-pools."""
 
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
 from keras_lc.models.classifier import Classifier
 from keras_lc.models.transformer import Plan, Stage, build, check_patch_size
+from keras_lc.spatial import SpatialOperator
+from keras_lc.types import Activation, Shape
 
 # Patch size, channels of a head, and heads and blocks of each stage.
 _SIZES = {
@@ -12,21 +19,21 @@ _SIZES = {
 
 
 def PiT(
-    size="small",
-    spatial="learned",
-    patch_size=None,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_preprocessing=True,
-    mean=None,
-    std=None,
-    augmentation=None,
-    dropout=0.0,
-    stochastic_depth=0.0,
-    classifier_activation=None,
-    data_format=None,
-    seed=None,
-    name=None,
+    size: str = "small",
+    spatial: str | SpatialOperator = "learned",
+    patch_size: int | None = None,
+    input_shape: Shape = (224, 224, 3),
+    classes: int = 1000,
+    include_preprocessing: bool = True,
+    mean: float | Sequence[float] | np.ndarray | None = None,
+    std: float | Sequence[float] | np.ndarray | None = None,
+    augmentation: str | keras.layers.Layer | None = None,
+    dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
+    classifier_activation: Activation = None,
+    data_format: str | None = None,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Classifier:
     """Pooling-based vision transformer: three stages, each of half the size and twice the width.
 

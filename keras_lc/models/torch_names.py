@@ -80,7 +80,7 @@ def torchvision_mobilenet(name: str, names: Collection[str]) -> str | None:
     return f"{prefix}.{index}.{is_bn}"
 
 
-def trainer_cifar_resnet(name, names):
+def trainer_cifar_resnet(name: str, names: Collection[str]) -> str | None:
     """CIFAR-ResNets as in the LC authors' https://github.com/paulgavrikov/tinytorchtrainer.
 
     Its `openlth_resnet_20_16`. The names of its other ResNets are torchvision's.
@@ -94,12 +94,12 @@ def trainer_cifar_resnet(name, names):
     return None
 
 
-def trainer_mobilenet(name, names):
+def trainer_mobilenet(name: str, names: Collection[str]) -> str | None:
     """The LC authors' `lowres_mobilenet_v2`, whose head alone has a name of its own."""
     return "fc.1" if name == "classifier" else torchvision_mobilenet(name, names)
 
 
-def pflayer_transformer(name, names):
+def pflayer_transformer(name: str, names: Collection[str]) -> str | None:
     """ViT and PiT as in https://github.com/naver-ai/PfLayer, `vit_pf.py` and `pit_pf.py`."""
     is_pit = "stage2_conv" in names
     if name == "patch_embedding":

@@ -5,6 +5,7 @@ import numbers
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from keras_lc import spatial as spatial_operators
 from keras_lc.layers.initializers import FanInUniform
@@ -12,7 +13,9 @@ from keras_lc.layers.position_embedding import PositionEmbedding
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates
 from keras_lc.seeds import derive_seed, resolve_seed
+from keras_lc.spatial import SpatialOperator
 from keras_lc.training.recipe import IMAGENET_A2
+from keras_lc.types import Activation, Shape
 
 _MLP_RATIO = 4
 # Of the linear layer before a max-pool.
@@ -63,7 +66,9 @@ class TransformerBuilder(Builder):
 
     dropout: float = 0.0
 
-    def patches(self, x, width, size, strides):
+    def patches(
+        self, x: keras.KerasTensor, width: int, size: int, strides: int
+    ) -> keras.KerasTensor:
         """A vector for each patch of the images, and one for its place."""
         x = self.for_stem(size).spatial_conv(
             x, width, strides, "patch_embedding", padding=0, use_bias=True
@@ -74,11 +79,18 @@ class TransformerBuilder(Builder):
         )(x)
         return self.drop_out(x, "position")
 
-    def halve(self, x, width, name):
+    def halve(self, x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
         """A depthwise convolution of stride 2 that gives each channel several (PiT, Section 3)."""
         return self.for_stem(3).spatial_conv(x, width, 2, name, groups=x.shape[-1], use_bias=True)
 
-    def block(self, x, heads, name, pools=False, drop_rate=0.0):
+    def block(
+        self,
+        x: keras.KerasTensor,
+        heads: int,
+        name: str,
+        pools: bool = False,
+        drop_rate: float = 0.0,
+    ) -> keras.KerasTensor:
         """What looks at other places, and then a perceptron at each place, both with a shortcut.
 
         Args:
@@ -97,7 +109,7 @@ class TransformerBuilder(Builder):
         y = self.dense(y, x.shape[-1], f"{name}_mlp2")
         return self.add(self.drop_out(y, f"{name}_mlp"), x, f"{name}_mlp", drop_rate)
 
-    def attend(self, x, heads, name):
+    def attend(self, x: keras.KerasTensor, heads: int, name: str) -> keras.KerasTensor:
         """Self-attention (Vaswani et al., 2017)."""
         height, width, channels = x.shape[1:]
         x = keras.layers.Reshape((height * width, channels), name=f"{name}_tokens")(x)
@@ -109,7 +121,7 @@ class TransformerBuilder(Builder):
             kernel.assign(self._initializer(f"{name}_{part}")(kernel.shape, kernel.dtype))
         return keras.layers.Reshape((height, width, channels), name=f"{name}_map")(x)
 
-    def pool(self, x, name):
+    def pool(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         """A pool between two linear layers (Han et al., 2022, Section 5)."""
         channels = x.shape[-1]
         x = self.dense(x, _POOL_RATIO * channels, f"{name}_expand", "gelu")
@@ -117,15 +129,17 @@ class TransformerBuilder(Builder):
         x = keras.layers.Activation("gelu", name=f"{name}_gelu")(x)
         return self.dense(x, channels, f"{name}_project")
 
-    def dense(self, x, units, name, activation=None):
+    def dense(
+        self, x: keras.KerasTensor, units: int, name: str, activation: str | None = None
+    ) -> keras.KerasTensor:
         return keras.layers.Dense(
             units, activation=activation, kernel_initializer=self._initializer(name), name=name
         )(x)
 
-    def normalize(self, x, name):
+    def normalize(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         return keras.layers.LayerNormalization(epsilon=1e-6, name=name)(x)
 
-    def drop_out(self, x, name):
+    def drop_out(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         if not self.dropout:
             return x
         seed = derive_seed(self.seed, f"{name}_dropout") % 2**31
@@ -138,19 +152,19 @@ class TransformerBuilder(Builder):
 def build(
     plan: Plan,
     *,
-    spatial,
-    input_shape,
-    classes,
-    include_preprocessing,
-    mean,
-    std,
-    augmentation,
-    dropout,
-    stochastic_depth,
-    classifier_activation,
-    data_format,
-    seed,
-    name,
+    spatial: str | SpatialOperator,
+    input_shape: Shape,
+    classes: int,
+    include_preprocessing: bool,
+    mean: float | Sequence[float] | np.ndarray | None,
+    std: float | Sequence[float] | np.ndarray | None,
+    augmentation: str | keras.layers.Layer | None,
+    dropout: float,
+    stochastic_depth: float,
+    classifier_activation: Activation,
+    data_format: str | None,
+    seed: int | None,
+    name: str | None,
 ) -> Classifier:
     """Builds a network from its plan; the arguments are those of `keras_lc.ViT`."""
     spatial = spatial_operators.get(spatial)
@@ -195,12 +209,10 @@ def build(
     x = topology(x, spatial.for_network(topology, x, seed))
     outputs = classifier_head(x, classes, classifier_activation, seed, "channels_last")
     name = name or spatial.network_name(plan.family, plan.size)
-    model = Classifier(inputs, outputs, seed=seed, name=name)
-    model.recipe = IMAGENET_A2
-    return model
+    return Classifier(inputs, outputs, seed=seed, recipe=IMAGENET_A2, name=name)
 
 
-def check_patch_size(patch_size, multiple=1):
+def check_patch_size(patch_size: int, multiple: int = 1) -> None:
     """Raises `ValueError` for what is no size of patches."""
     whole = isinstance(patch_size, numbers.Integral) and not isinstance(patch_size, bool)
     if not whole or patch_size < 1 or patch_size % multiple:

@@ -1,28 +1,35 @@
 """Vision transformers, with self-attention or max-pools."""
 
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
 from keras_lc.models.classifier import Classifier
 from keras_lc.models.transformer import Plan, Stage, build, check_patch_size
+from keras_lc.spatial import SpatialOperator
+from keras_lc.types import Activation, Shape
 
 # The width and the heads of each size.
 _SIZES = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}
 
 
 def ViT(
-    size="small",
-    spatial="learned",
-    patch_size=16,
-    input_shape=(224, 224, 3),
-    classes=1000,
-    include_preprocessing=True,
-    mean=None,
-    std=None,
-    augmentation=None,
-    dropout=0.0,
-    stochastic_depth=0.0,
-    classifier_activation=None,
-    data_format=None,
-    seed=None,
-    name=None,
+    size: str = "small",
+    spatial: str | SpatialOperator = "learned",
+    patch_size: int = 16,
+    input_shape: Shape = (224, 224, 3),
+    classes: int = 1000,
+    include_preprocessing: bool = True,
+    mean: float | Sequence[float] | np.ndarray | None = None,
+    std: float | Sequence[float] | np.ndarray | None = None,
+    augmentation: str | keras.layers.Layer | None = None,
+    dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
+    classifier_activation: Activation = None,
+    data_format: str | None = None,
+    seed: int | None = None,
+    name: str | None = None,
 ) -> Classifier:
     """Vision transformer: a vector for each patch of the image, and 12 blocks that mix them.
 
