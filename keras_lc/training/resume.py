@@ -104,6 +104,11 @@ class ResumableRun(keras.callbacks.Callback):
                     f"{self.folder} holds checkpoints of another run. Call `restore()` to go on "
                     "with it, or choose another folder."
                 )
+            if self.write and (self.folder / "model.keras").exists():
+                raise ValueError(
+                    f"{self.folder} holds the `model.keras` of a run that is finished. Choose "
+                    "another folder."
+                )
             self._trained = self.model
         if self._trained is not self.model:
             raise ValueError(

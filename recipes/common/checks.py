@@ -60,6 +60,11 @@ def check_packages(modules: Iterable[str], what: str) -> None:
         raise ValueError(f"{what} needs {', '.join(missing)}, not installed here.")
 
 
+def check_plots() -> None:
+    """Raises `ValueError` where the package is missing that draws the curves of a run."""
+    check_packages(["matplotlib"], "curves.png")
+
+
 # What each format of `keras_lc.export` needs, to be written and verified.
 _EXPORT_PACKAGES = {
     "tf_saved_model": ("tensorflow",),
@@ -94,7 +99,7 @@ def check_data(dataset: str, data_dir: pathlib.Path | None, download: bool = Fal
         raise ValueError(f"There is no {dataset} in {root}. Pass its folder as --data-dir.")
 
 
-def check_writable(folder: pathlib.Path) -> None:
+def check_writable(folder: pathlib.Path, argument: str = "--output") -> None:
     """Raises `ValueError` where a folder is not one, or cannot be written to or made."""
     place = folder.expanduser().absolute()
     while not place.exists() and place != place.parent:
@@ -104,7 +109,7 @@ def check_writable(folder: pathlib.Path) -> None:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise ValueError(f"--output: {folder} cannot be written to ({error}).") from None
+        raise ValueError(f"{argument}: {folder} cannot be written to ({error}).") from None
 
 
 def option(name: str) -> str:

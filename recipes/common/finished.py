@@ -16,9 +16,12 @@ def read_run(folder: pathlib.Path) -> dict | None:
     """
     config = read_checked(folder / "config.json")
     model = folder / "model.keras"
-    if config is None or "results" not in config or not model.exists():
+    if not model.exists():
         return None
-    _check_run(config, read_state(model).get("run"), model)
+    # A run writes its results before its model.
+    if config is None or "results" not in config:
+        raise DamagedFile(f"{model} is there, and no results in the config.json beside it.")
+    check_run(config, read_state(model).get("run"), model)
     return config
 
 
@@ -31,10 +34,11 @@ def read_evaluation(folder: pathlib.Path, config: dict) -> dict | None:
     path = folder / "evaluation.json"
     evaluation = read_checked(path)
     if evaluation is not None:
-        _check_run(config, evaluation.get("run"), path)
+        check_run(config, evaluation.get("run"), path)
     return evaluation
 
 
-def _check_run(config, run, path):
+def check_run(config: dict, run: str | None, path: pathlib.Path) -> None:
+    """Raises `DamagedFile` for a file of another run than the one with this `config.json`."""
     if run is None or run != config.get("run"):
         raise DamagedFile(f"{path} is of another run than the config.json beside it.")

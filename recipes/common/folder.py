@@ -8,6 +8,7 @@ import pathlib
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 
 from .command_line import program
 from .environment import ENVIRONMENT
@@ -117,8 +118,15 @@ def _check(arguments):
 
 def read_checked_or_end(path: pathlib.Path) -> dict | None:
     """Returns what `read_checked` does, and of a damaged file says the way out."""
-    try:
+    with way_out_of_damage():
         return read_checked(path)
+
+
+@contextlib.contextmanager
+def way_out_of_damage() -> Iterator[None]:
+    """Ends the program where a file is damaged, with the way out."""
+    try:
+        yield
     except DamagedFile as error:
         raise SystemExit(f"{error} Put back what was written, or pass another --output.") from None
 

@@ -123,8 +123,8 @@ def unlike(rows: list[dict], names: Iterable[str]) -> dict[str, dict]:
 def collect(folder: pathlib.Path) -> tuple[list[dict], list[str]]:
     """Returns the rows of all finished runs in a folder, by name, and what cannot be read."""
     broken = []
-    runs = [path.parent for path in sorted(folder.glob("*/config.json"))]
-    rows = [row_of(run, broken) for run in runs]
+    files = (path for name in ("config.json", "model.keras") for path in folder.glob(f"*/{name}"))
+    rows = [row_of(run, broken) for run in sorted({path.parent for path in files})]
     return [row for row in rows if row is not None], broken
 
 

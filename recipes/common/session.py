@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,9 +15,10 @@ import keras_lc
 
 from .callbacks import InterruptBetweenBatches
 from .command_line import remedy_of
+from .console import plain_console
 from .environment import device, environment
 from .files import check_whole, read_state, write_checked
-from .finished import read_run
+from .finished import check_run, read_run
 from .folder import (
     as_json,
     begun_with,
@@ -26,6 +26,7 @@ from .folder import (
     read_checked_or_end,
     record,
     resume_command,
+    way_out_of_damage,
 )
 
 _EXPORTED = {
@@ -60,8 +61,7 @@ class Session:
         self.devices = _distribute(arguments)
         self.verbose = (1 if sys.stdout.isatty() else 2) if self.devices.is_first else 0
         self.output = None
-        # What it prints is text, in which brackets are brackets.
-        self._console = Console(quiet=not self.devices.is_first, markup=False, highlight=False)
+        self._console = plain_console(quiet=not self.devices.is_first)
         self._arguments = arguments
         self._module = module
         self._name = name
@@ -192,20 +192,24 @@ class Session:
             The results of the run.
         """
         file = self.output / "model.keras"
-        config = read_run(self.output)
-        if config is None:
-            raise SystemExit(
-                f"{file} is there, and no results in the config.json beside it. Put that back, or "
-                "pass another --output."
-            )
-        check_whole(file)
+        with way_out_of_damage():
+            check_whole(file)
+            config = read_run(self.output)
         self._finished = True
         self.say(f"The run in {self.output} is finished: see its config.json.")
         missing = [path for path in self._decoration() if not path.exists()]
         if missing and self.devices.is_first:
-            model = keras.saving.load_model(file)
-            self._decorate(model, read_state(file)["history"], missing)
+            self._decorate(self._reported(config), read_state(file)["history"], missing)
         return config["results"]
+
+    def _reported(self, config):
+        """Returns the model of a finished run that its results are of."""
+        name = "best.keras" if "best_epoch" in config["results"] else "model.keras"
+        file = self.output / name
+        with way_out_of_damage():
+            check_whole(file)
+            check_run(config, read_state(file).get("run"), file)
+        return keras.saving.load_model(file)
 
     def finish(self, model, results: dict, rows: dict[str, str]) -> dict:
         """Writes the files of a finished run and prints its results.

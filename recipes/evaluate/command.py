@@ -41,6 +41,8 @@ class Arguments:
 
 def main() -> None:
     arguments = tyro.cli(Arguments, description=described(__doc__))
+    with checks.in_one_line():
+        arguments.evaluation.check()
     unfinished = [str(run) for run in arguments.runs if not (run / "model.keras").exists()]
     if unfinished or not arguments.runs:
         raise SystemExit(f"These are no finished runs: {', '.join(unfinished) or 'none given'}")
@@ -62,14 +64,12 @@ def main() -> None:
 
 
 def is_evaluated(run: pathlib.Path, settings: dict) -> bool:
-    """Returns whether the model of a run was evaluated with some settings.
+    """Returns whether the model of a finished run was evaluated with some settings.
 
     Raises:
         DamagedFile: If the run cannot be read.
     """
     config = read_run(run)
-    if config is None:
-        raise DamagedFile(f"{run} has a model, and no config.json that says its results.")
     try:
         return (read_evaluation(run, config) or {}).get("settings") == settings
     except DamagedFile:
@@ -83,6 +83,8 @@ def _evaluate(runs, arguments):
         checks.check_backend(arguments.backend)
         if arguments.data_dir is not None and not arguments.data_dir.expanduser().exists():
             raise ValueError(f"--data-dir: {arguments.data_dir} does not exist.")
+        for run in runs:
+            checks.check_writable(run, "runs")
     # Before the first import of keras: a process has one backend.
     if arguments.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.backend

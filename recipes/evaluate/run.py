@@ -41,8 +41,8 @@ def evaluate(
         raise SystemExit(f"{run} is no finished run.")
     if "dataset" not in config["arguments"]:
         raise SystemExit(
-            f"{run} is a run of recipes.imagenet, whose pictures are in no memory. From Python: "
-            "keras_lc.analysis.robust_accuracy and filter_report."
+            f"{run} is a run of recipes.imagenet: its images are not loaded into memory. From "
+            "Python: keras_lc.analysis.robust_accuracy and filter_report."
         )
     with in_one_line():
         dataset, data = _load(config, data_dir)

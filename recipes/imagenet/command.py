@@ -27,8 +27,9 @@ def main() -> None:
         checks.check_packages(needed, f"--augmentation {arguments.augmentation}")
         checks.check_data("imagenet", arguments.data_dir)
         if arguments.preview:
-            checks.check_writable(arguments.preview.parent)
+            checks.check_writable(arguments.preview.parent, "--preview")
         else:
+            checks.check_plots()
             checks.check_writable(arguments.output or pathlib.Path("runs"))
         if arguments.export:
             checks.check_export(arguments.export_format)

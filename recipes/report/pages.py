@@ -62,6 +62,10 @@ def run_page(folder: pathlib.Path) -> str:
     if config is None:
         raise SystemExit(f"The run in {folder} is not finished: go on with it by --resume.")
     check_whole(folder / "model.keras")
+    # An evaluation that is broken is named below.
+    row = row_of(folder, broken := [])
+    if row is None:
+        raise SystemExit(broken[-1])
     model = keras.saving.load_model(folder / "model.keras")
     history = read_state(folder / "model.keras")["history"]
     try:
@@ -78,8 +82,7 @@ def run_page(folder: pathlib.Path) -> str:
         maps = {size: np.array(values) for size, values in heatmaps.items()}
         pictures.append(picture("Spatial variance", lambda path: plot_spatial_variance(maps, path)))
     layers = evaluation["layers"] if evaluation else filter_report(model)
-    row = row_of(folder, broken=[])
-    # Pictures of ImageNet are in no memory to be attacked.
+    # The images of ImageNet are not loaded into memory, and so not attacked.
     missing = evaluation is None and row["dataset"] != "imagenet"
     hidden = _UNLISTED | not_applicable(config["arguments"])
     return render(

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ..common import checks
 from ..common.command_line import described, this_command
 from ..common.files import write_json, write_text
 from ..common.results import collect
@@ -87,6 +88,9 @@ def main() -> None:
     arguments = tyro.cli(Arguments, description=described(__doc__))
     if not arguments.names:
         raise SystemExit(f"Name at least one of {', '.join(EXPERIMENTS)}.")
+    with checks.in_one_line():
+        arguments.evaluation.check()
+        checks.check_packages(["matplotlib"], "A figure")
     grids = {name: scaled(name, arguments) for name in arguments.names}
     failed = False
     if not arguments.render_only:
@@ -148,10 +152,8 @@ def scaled(name: str, arguments: Arguments) -> dict:
 
 
 def _checked(grid):
-    try:
+    with checks.in_one_line():
         grid.cells()
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
     return grid
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_lc.analysis import gap, plot_kernels, plot_spatial_variance, plot_sweep, spatial_kernels
 
-from ..common.files import DamagedFile, read_checked
+from ..common.files import DamagedFile, check_whole, read_checked
 from . import numbers as paper
 from .render import (
     Runs,
@@ -277,7 +277,9 @@ def _one_seed(rows):
 
 
 def _model(runs, row) -> keras.Model:
-    return keras.saving.load_model(runs.folder / row["run"] / "model.keras")
+    path = runs.folder / row["run"] / "model.keras"
+    check_whole(path)
+    return keras.saving.load_model(path)
 
 
 def _random_filters(model):

@@ -46,10 +46,9 @@ class Arguments:
 def main() -> None:
     arguments = tyro.cli(Arguments, description=described(__doc__))
     machine = share_cores(arguments.machine)
-    try:
+    with checks.in_one_line():
+        arguments.evaluation.check()
         cells = arguments.grid.cells()
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
     check_machine(cells, machine, arguments.output)
     jobs = [training_job(cell, arguments.output, arguments.evaluation, machine) for cell in cells]
     outcomes = sweep(jobs, arguments.output, machine)
@@ -187,6 +186,7 @@ def check_machine(cells, machine: Machine, output: pathlib.Path) -> None:
         if machine.ray is not None:
             return
         checks.check_backend(machine.backend)
+        checks.check_plots()
         for cell in {cell.dataset: cell for cell in cells}.values():
             download = machine.download and cell.downloads
             checks.check_data(cell.dataset, machine.data_dirs.get(cell.dataset), download)

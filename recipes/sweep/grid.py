@@ -13,8 +13,10 @@ from ..common.command_line import PACKAGE, command_words
 from ..common.settings import (
     NETWORKS,
     OPERATORS,
+    Must,
     Setting,
     Settings,
+    at_least,
     check,
     listed,
     operators,
@@ -199,6 +201,14 @@ class Grid(grid_fields(_AXES), Combinations):
     cell: ClassVar[type] = Cell
 
 
+_MUST = {
+    "attack_images": at_least(1),
+    "epsilon": Must(" must be from 0 to 255.", lambda value: 0 <= value <= 255),
+    "pgd_steps": at_least(0),
+    "pgd_restarts": at_least(1),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """How finished runs are attacked."""
@@ -211,14 +221,10 @@ class Evaluation:
     """Steps of PGD, a stronger and slower attack; 0 for FGSM alone."""
     pgd_restarts: int = 1
 
-    def __post_init__(self):
-        for name, least in (("attack_images", 1), ("pgd_steps", 0), ("pgd_restarts", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} must be at least {least}. Received: {value}")
-        if not 0 <= self.epsilon <= 255:
-            raise ValueError(f"--epsilon must be from 0 to 255. Received: {self.epsilon}")
+    def check(self) -> None:
+        """Raises `ValueError` for settings that cannot be."""
+        for name, must in _MUST.items():
+            must.check(name, getattr(self, name))
 
     def arguments(self) -> list[str]:
         """Returns the settings as arguments of `recipes.evaluate`."""

@@ -34,12 +34,16 @@ class LocalPool:
         A second Ctrl-C meanwhile ends them at once.
         """
         self._stop.set()
+        # For what they do, not for the threads: Python takes one for ended whose end was waited
+        # for when Ctrl-C came.
         try:
-            self._threads.shutdown(wait=True)
+            concurrent.futures.wait(self._running)
         except KeyboardInterrupt:
             self._kill.set()
-            self._threads.shutdown(wait=True)
+            concurrent.futures.wait(self._running)
             raise
+        finally:
+            self._threads.shutdown()
 
 
 class RayPool:

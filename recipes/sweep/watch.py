@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
+from ..common.console import plain_console
 from .jobs import Job, Outcome
 
 
@@ -19,7 +20,7 @@ class Watch:
     """
 
     def __init__(self, jobs: list[Job], console: Console | None = None, clock=time.monotonic):
-        self.console = console or Console(highlight=False, markup=False, soft_wrap=True)
+        self.console = console or plain_console(soft_wrap=True)
         self._live = self.console.is_terminal
         self._clock, self._begin = clock, clock()
         self._total = sum(job.epochs for job in jobs)

@@ -20,6 +20,7 @@ def main() -> None:
     with checks.in_one_line():
         check(arguments)
         checks.check_backend(arguments.backend)
+        checks.check_plots()
         checks.check_data(arguments.dataset, arguments.data_dir, arguments.download)
         checks.check_writable(arguments.output or pathlib.Path("runs"))
         if arguments.export:

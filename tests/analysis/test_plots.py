@@ -49,6 +49,26 @@ def test_picture_follows_the_weights(model, tmp_path):
     assert (first != second).any()
 
 
+NAME = "cost$\\x$"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda path: plot_curves({"loss": [2.0], "accuracy": [0.5]}, path, title=NAME),
+        lambda path: plot_sweep(
+            [{"x": 1, "y": 2.0, NAME: NAME}], path, x="x", y="y", group=NAME, x_label=NAME,
+            y_label=NAME, title=NAME,
+        ),
+        lambda path: plot_kernels({NAME: {NAME: np.ones((3, 3, 1, 2))}}, path, title=NAME),
+        lambda path: plot_spatial_variance({NAME: {NAME: np.ones((3, 3))}}, path, title=NAME),
+    ],
+    ids=["curves", "sweep", "kernels", "spatial variance"],
+)  # fmt: skip
+def test_names_are_plain_text_and_no_formulas(draw, tmp_path):
+    assert np.ptp(pixels(draw(tmp_path / "picture.png"))) > 100
+
+
 def test_no_temporary_file_is_left(model, tmp_path):
     plot_filters(model, tmp_path / "stem.png")
     assert [path.name for path in tmp_path.iterdir()] == ["stem.png"]

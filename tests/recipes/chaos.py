@@ -1,6 +1,8 @@
 """Disturbs training runs in every way, and looks at what comes of it.
 
-    python -m tests.recipes.chaos FOLDER --faults 20 --damages 17
+    for backend in tensorflow jax torch; do
+        KERAS_BACKEND=$backend python -m tests.recipes.chaos /tmp/chaos-$backend
+    done
 
 Trains a small ResNet-LC on real digits with `recipes.train`, once without being disturbed. Then it
 is killed, stopped or left without disk space, at moments drawn from the whole duration of the first

@@ -291,6 +291,14 @@ def test_a_run_that_begins_refuses_a_folder_with_checkpoints(folder):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_run_that_begins_refuses_a_folder_with_a_finished_model(folder):
+    restore(folder)[0].finish(folder / "model.keras")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ValueError, match=r"holds the `model\.keras` of a run that is finished"):
+        fit(ResumableRun(folder), small_model(), 3)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_one_run_is_of_one_model(tmp_path, folder):
     run = ResumableRun(tmp_path / "new")
     fit(run, small_model(), 1)

@@ -150,5 +150,5 @@ def test_more_images_than_there_are_cannot_be_attacked(finished):
 def test_run_on_imagenet_is_refused(tmp_path):
     run = write_run(tmp_path, Cell(), 0.5)
     change(run / "config.json", arguments={"preset": "r18d"})
-    with pytest.raises(SystemExit, match=r"is a run of recipes\.imagenet"):
+    with pytest.raises(SystemExit, match=r"of recipes\.imagenet: its images are not loaded into"):
         evaluate(run, SETTINGS)

@@ -137,8 +137,8 @@ def test_imagenet_run_is_on_one_page(tmp_path):
         {
             "run": "a",
             "arguments": arguments | {"frozen": True, "expansion": 1, "compact": False},
-            "data": {},
             "results": {"test_accuracy": 0.5, "test_top5": 0.75, "seconds": 60.0},
+            "data": {"fingerprint": "1", "training_images": 4},
             "precision": "float32", "backend": "jax", "device": "2 CPU cores",
             "versions": {"keras": "3.15.1"}, "git_commit": "1234567",
             "started": "2026-01-01T00:00:00+00:00",
@@ -215,6 +215,13 @@ def test_a_damaged_model_is_named(run, tmp_path):
     (copy / "model.keras").write_bytes((run / "model.keras").read_bytes()[:5000])
     with pytest.raises(SystemExit, match=r"model\.keras is damaged"):
         write_report(copy)
+
+
+def test_a_run_of_something_else_is_named(tmp_path):
+    write_checked(tmp_path / "config.json", {"run": "a", "results": {}, "arguments": []})
+    write_model(tmp_path / "model.keras", "a")
+    with pytest.raises(SystemExit, match=r"config\.json is of no run that is known here"):
+        write_report(tmp_path)
 
 
 def test_folder_without_runs(tmp_path):

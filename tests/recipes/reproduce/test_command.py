@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import re
 import statistics
+import zipfile
 
 import pytest
 from PIL import Image
@@ -243,6 +244,26 @@ def test_unfinished_runs_are_counted(tmp_path):
     assert "1 of 16 runs are finished." in text
     assert "| none | 50.00 (1) | 91.71 ± 0.08 | - | 91.18 ± 0.10 |" in text
     assert "ReLU" not in text
+
+
+def test_a_broken_run_is_left_out_and_named(tmp_path, capsys):
+    grids = scaled("table3", arguments("table3", expansions=()))
+    for cell in cells_of(grids)["LC"][:2]:
+        run = write_run(tmp_path, cell, 0.5)
+    (run / "config.json").write_text("[]")
+    assert "1 of 16 runs are finished." in render("table3", grids, tmp_path)
+    assert f"left out {run / 'config.json'} is damaged" in capsys.readouterr().err
+
+
+def test_a_damaged_model_is_named_where_it_would_be_drawn(tmp_path):
+    grids = scaled("figure7", arguments("figure7", depths=(8,), widths=(4,), expansions=(1,)))
+    write_runs(tmp_path, grids)
+    for path in tmp_path.glob("*/model.keras"):
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("weights", b"weights")
+        path.write_bytes(path.read_bytes().replace(b"weightsweights", b"weightsWeights"))
+    with pytest.raises(SystemExit, match=r"model\.keras is damaged \(in weights\)"):
+        render("figure7", grids, tmp_path)
 
 
 def test_runs_with_other_settings_in_the_folder_are_not_taken(tmp_path):

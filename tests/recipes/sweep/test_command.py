@@ -107,6 +107,15 @@ def stray_json(run):
     (run / "config.json").write_text("[1, 2]")
 
 
+def without_settings(run):
+    (run / "config.json").unlink()
+
+
+def without_results(run):
+    config = read_json(run / "config.json")
+    write_checked(run / "config.json", {"run": run.name, "arguments": config["arguments"]})
+
+
 def of_something_else(run):
     write_checked(run / "config.json", {"run": run.name, "results": {}, "arguments": []})
 
@@ -118,6 +127,8 @@ def of_something_else(run):
         (cut_off, "model.keras is damaged"),
         (another_model, "model.keras is of another run than the config.json beside it"),
         (stray_json, "config.json is damaged (it holds no dict)"),
+        (without_settings, "model.keras is there, and no results in the config.json beside it"),
+        (without_results, "model.keras is there, and no results in the config.json beside it"),
         (of_something_else, "config.json is of no run that is known here"),
     ],
 )
@@ -149,6 +160,8 @@ def test_an_evaluation_of_another_model_is_left_out(tmp_path):
 def test_a_sweep_names_what_is_broken_once_and_goes_on(tmp_path, capsys):
     edit_by_hand(write_run(tmp_path, Cell(seed=1), accuracy=0.5))
     (tmp_path / "sweep.json").write_text("{")
+    (tmp_path / ".results.csv.7.tmp").touch()
+    os.utime(tmp_path / ".results.csv.7.tmp", (0, 0))
     step = Step("tests.recipes.fake_step", (str(tmp_path / "a"), "0"), tmp_path / "a")
     job = Job("a", tmp_path / "a", (step,), epochs=1)
     (outcome,) = sweep([job], tmp_path, Machine(threads=1))
@@ -156,19 +169,30 @@ def test_a_sweep_names_what_is_broken_once_and_goes_on(tmp_path, capsys):
     assert outcome.state == "done"
     assert said.count("was changed after it was written") == 1
     assert "sweep.json is damaged" in said and read_json(tmp_path / "sweep.json")["runs"] == ["a"]
+    # Of a sweep that was killed.
+    assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_text_that_begins_like_a_formula_is_quoted(tmp_path):
-    row = dict.fromkeys(COLUMNS) | {
-        "run": "=1+1",
-        "device": "@x",
-        "seconds": -1.5,
-        "network": "a-b",
-    }
+def test_a_sweep_prints_its_folder_as_it_is(tmp_path, capsys):
+    output = tmp_path / ("[red]a[/red] :smile: " + "long " * 20)
+    step = Step("tests.recipes.fake_step", (str(output / "[b]"), "0"), output / "[b]")
+    sweep([Job("[b]", output / "[b]", (step,), epochs=1)], output, Machine(threads=1))
+    said = capsys.readouterr().out
+    assert f"1 runs in {output}: 0 are finished" in said
+    assert "started  [b]\n" in said and "done     [b]  " in said
+    assert f"Results: {output / 'results.csv'}\n" in said
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", " =1+1", "\t=1+1"])
+def test_text_that_begins_like_a_formula_is_quoted(text, tmp_path):
+    row = dict.fromkeys(COLUMNS) | {"device": text, "seconds": -1.5, "network": "a-b"}
     write_rows(tmp_path / "results.csv", [row])
     (written,) = read_rows(tmp_path / "results.csv")
-    assert (written["run"], written["device"]) == ("'=1+1", "'@x")
-    assert (written["seconds"], written["network"]) == ("-1.5", "a-b")
+    assert (written["device"], written["seconds"], written["network"]) == (
+        f"'{text}",
+        "-1.5",
+        "a-b",
+    )
 
 
 def read_rows(path):
@@ -195,6 +219,11 @@ def test_cores_are_shared_by_the_workers():
     assert share_cores(Machine(workers=2, threads=3)).threads == 3
     with pytest.raises(SystemExit, match="--workers must be at least 1"):
         share_cores(Machine(workers=0))
+    with pytest.raises(SystemExit, match="--threads must be at least 1"):
+        share_cores(Machine(threads=0))
+    for timeout in (0.0, -1.0, float("nan")):
+        with pytest.raises(SystemExit, match=f"--timeout must be above 0. Received: {timeout:g}"):
+            share_cores(Machine(timeout=timeout))
 
 
 def test_folders_of_data_must_be_there_and_be_asked_for(tmp_path):

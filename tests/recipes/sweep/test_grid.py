@@ -91,7 +91,7 @@ def test_network_that_cannot_be_is_refused_before_any_run():
 )
 def test_attack_that_cannot_be_is_refused_before_any_run(settings, message):
     with pytest.raises(ValueError, match=message):
-        Evaluation(**settings)
+        Evaluation(**settings).check()
 
 
 @pytest.mark.parametrize("setting", [None, *OTHER])

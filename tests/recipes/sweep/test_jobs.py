@@ -1,5 +1,6 @@
 """Jobs of a sweep, with commands that need no Keras."""
 
+import dataclasses
 import io
 import json
 import os
@@ -13,6 +14,8 @@ import pytest
 from rich.console import Console
 
 from recipes.common.files import write_checked, write_json
+from recipes.common.locks import lock
+from recipes.sweep import jobs as the_jobs
 from recipes.sweep.grid import Cell, Evaluation, Machine
 from recipes.sweep.jobs import ROOT, Job, Outcome, Step, limit_threads, run_job, training_job
 from recipes.sweep.pools import LocalPool, run_all
@@ -28,6 +31,11 @@ def fake(folder, name, *what, **options):
 
 def starts(folder, name):
     return (folder / f"{name}.runs").read_text().splitlines()
+
+
+def await_start(folder, name):
+    while not (folder / f"{name}.runs").exists():
+        time.sleep(0.05)
 
 
 def run(jobs, workers=2):
@@ -87,6 +95,55 @@ def test_stopped_job_ends_at_once(tmp_path):
     assert time.monotonic() - begin < 30
 
 
+def test_a_job_that_takes_no_notice_is_ended_after_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr(the_jobs, "_GRACE", 0.5)
+    stop = threading.Event()
+    threading.Thread(target=lambda: (await_start(tmp_path, "a"), stop.set())).start()
+    begin = time.monotonic()
+    assert run_job(fake(tmp_path, "a", "60", "deaf"), stop).state == "stopped"
+    assert time.monotonic() - begin < 30
+    lock(tmp_path / ".a.lock").close()
+
+
+def test_a_second_ctrl_c_ends_workers_at_once_and_frees_their_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(the_jobs, "_GRACE", 600.0)
+    pool = LocalPool(1)
+    pool.submit(fake(tmp_path, "a", "60", "deaf"))
+    await_start(tmp_path, "a")
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pool.stop()
+    assert time.monotonic() - begin < 30
+    lock(tmp_path / ".a.lock").close()
+
+
+def test_a_job_that_takes_too_long_has_failed_and_can_go_on(tmp_path):
+    slow = dataclasses.replace(fake(tmp_path, "a", "60"), timeout=0.02)
+    outcome = run_job(slow)
+    assert outcome.state == "failed" and outcome.seconds < 30
+    assert outcome.log_tail.splitlines()[-1] == "--- stopped after 0.02 minutes: --timeout"
+    assert run_job(dataclasses.replace(fake(tmp_path, "a", "0"), timeout=10.0)).state == "done"
+
+
+def test_each_job_of_a_machine_has_its_timeout(tmp_path):
+    job = training_job(Cell(), tmp_path, Evaluation(), Machine(timeout=90.0))
+    assert job.timeout == 90.0
+
+
+def test_a_sweep_that_waits_says_once_for_whom(tmp_path, monkeypatch):
+    monkeypatch.setattr(the_jobs, "_ORPHANS_END", 0.0)
+    held = lock(tmp_path / ".a.lock")
+    threading.Timer(2.0, held.close).start()
+    job = fake(tmp_path, "a", "0")
+    watch = Watch([job], Console(file=io.StringIO(), width=200))
+    with watch:
+        (outcome,) = run_all([job], LocalPool(1), watch.started, watch.ended, watch.tick)
+    said = watch.console.file.getvalue()
+    assert outcome.state == "done"
+    assert said.count(f"waiting  a: process {os.getpid()} on") == 1
+
+
 def test_two_at_a_time(tmp_path):
     outcomes = run([fake(tmp_path, name, "2") for name in "abc"])
     assert [outcome.state for outcome in outcomes] == ["done"] * 3
@@ -117,8 +174,7 @@ def test_killed_sweep_leaves_no_process_behind(tmp_path):
         "run_job(fake(pathlib.Path(sys.argv[1]), 'a', '60'))"
     )
     with subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=ROOT) as process:
-        while not (tmp_path / "a.runs").exists():
-            time.sleep(0.1)
+        await_start(tmp_path, "a")
         process.send_signal(signal.SIGKILL)
     # The lock is free as soon as the process that the killed one had started is gone.
     begin = time.monotonic()
