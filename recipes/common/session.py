@@ -14,7 +14,8 @@ from rich.text import Text
 import keras_lc
 
 from .callbacks import InterruptBetweenBatches
-from .command_line import plain_console, remedy_of
+from .command_line import remedy_of
+from .console import plain_console
 from .environment import device, environment
 from .files import check_whole, read_state, write_checked
 from .finished import check_run, read_run

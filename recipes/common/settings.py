@@ -129,6 +129,11 @@ class Must:
     holds: Callable[[typing.Any], bool]
     always: bool = False
 
+    def check(self, name: str, value) -> None:
+        """Raises `ValueError` if the value of a setting, unless that is `None`, does not fit."""
+        if value is not None and not self.holds(value):
+            raise ValueError(f"{option(name)}{self.text} Received: {value}")
+
 
 def at_least(least: float, below: float = math.inf) -> Must:
     """Returns the condition to be from `least` to less than `below`."""
@@ -401,9 +406,8 @@ def check(arguments) -> None:
             raise ValueError(
                 f"{option(name)} must be one of {', '.join(allowed)}. Received: {value}"
             )
-        told = must is not None and (must.always or setting.is_of(arguments.network))
-        if told and not must.holds(value):
-            raise ValueError(f"{option(name)}{must.text} Received: {value}")
+        if must is not None and (must.always or setting.is_of(arguments.network)):
+            must.check(name, value)
     operator = OPERATORS[operator_name(arguments.spatial, arguments.frozen)]
     for name, setting in known.items():
         off = not setting.needs or not getattr(arguments, name)

@@ -9,13 +9,14 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from ..common import checks
 from ..common.command_line import PACKAGE, command_words
 from ..common.settings import (
     NETWORKS,
     OPERATORS,
+    Must,
     Setting,
     Settings,
+    at_least,
     check,
     listed,
     operators,
@@ -200,6 +201,14 @@ class Grid(grid_fields(_AXES), Combinations):
     cell: ClassVar[type] = Cell
 
 
+_MUST = {
+    "attack_images": at_least(1),
+    "epsilon": Must(" must be from 0 to 255.", lambda value: 0 <= value <= 255),
+    "pgd_steps": at_least(0),
+    "pgd_restarts": at_least(1),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """How finished runs are attacked."""
@@ -213,11 +222,9 @@ class Evaluation:
     pgd_restarts: int = 1
 
     def check(self) -> None:
-        """Raises `ValueError` where a number is out of its range."""
-        checks.check_range(self, ["attack_images", "pgd_restarts"])
-        checks.check_range(self, ["pgd_steps"], 0)
-        if not 0 <= self.epsilon <= 255:
-            raise ValueError(f"--epsilon must be from 0 to 255. Received: {self.epsilon}")
+        """Raises `ValueError` for settings that cannot be."""
+        for name, must in _MUST.items():
+            must.check(name, getattr(self, name))
 
     def arguments(self) -> list[str]:
         """Returns the settings as arguments of `recipes.evaluate`."""

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from ..common.command_line import plain_console
+from ..common.console import plain_console
 from .jobs import Job, Outcome
 
 
