@@ -59,8 +59,8 @@ def names_imported(path):
     """Yields all that a file imports, with dots: `keras_lc.seeds.derive_seed`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            module = "." * node.level + (node.module or "")
+            yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
@@ -68,6 +68,7 @@ def names_imported(path):
 def parts_imported(part):
     files = [*(ROOT / "keras_lc" / part).rglob("*.py"), *(ROOT / "keras_lc").glob(f"{part}.py")]
     names = [name.split(".") for file in files for name in names_imported(file)]
+    assert all(name[0] for name in names), f"{part} has a relative import"
     return {name[1] for name in names if name[0] == "keras_lc"} - {part}
 
 
