@@ -417,8 +417,7 @@ def _channel_statistics(mean, std, channels, low_resolution):
     for name, values in (("mean", mean), ("std", std)):
         if values is None:
             raise ValueError(
-                "`mean` and `std` go together: pass both or none. "
-                f"Received: mean={mean}, std={std}"
+                f"`mean` and `std` go together: pass both or none. Received: mean={mean}, std={std}"
             )
         values = np.atleast_1d(np.asarray(values, "float64"))
         if values.shape not in ((1,), (channels,)):
