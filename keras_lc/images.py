@@ -1,4 +1,4 @@
-"""Images and labels in arrays, checked before any work is done with them."""
+"""Checks of images and labels in arrays, before any work with them."""
 
 from collections.abc import Sequence
 
@@ -20,21 +20,21 @@ def check_images(x: object, shape: Sequence[int | None]) -> None:
 
 
 def check_counts(x: Sequence, y: Sequence) -> None:
-    """Raises `ValueError` if there are no images, or not as many labels."""
+    """Raises `ValueError` if there are no images, or another number of labels."""
     if not 1 <= len(x) == len(y):
         raise ValueError(
-            "`x` and `y` must be equally many images and labels, at least one. "
+            "`x` and `y` must have the same number of images and labels, at least one. "
             f"Received: {len(x)} images, {len(y)} labels"
         )
 
 
 def class_numbers(y: object, classes: int) -> np.ndarray:
-    """Returns the classes of labels, or refuses what cannot be labels of so many classes.
+    """Returns labels as class numbers. Refuses labels that do not fit the number of classes.
 
     Args:
-        y: Array of integer labels `(n,)` or `(n, 1)`, or one-hot ones (or shares of the classes)
-            `(n, classes)`.
-        classes: Integer.
+        y: Array of integer labels `(n,)` or `(n, 1)`, or of one-hot labels (or class
+            probabilities) `(n, classes)`.
+        classes: Integer, the number of classes.
 
     Returns:
         An int32 array `(n,)`.

@@ -1,7 +1,7 @@
-"""All that is private in Keras and used here: the one place to look at when Keras changes.
+"""All uses of Keras' private code. If Keras changes, look here.
 
-Each function says why nothing public does. It stands at the root, and not in `surgery`, since
-layers, training and distribution need some of it, and know no surgery.
+Each function says why there is no public way. The module is at the root and not in `surgery`,
+because layers, training and distribution need it too, and they must not import `surgery`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import keras
 
 
 class Call(NamedTuple):
-    """One call of an operation in a graph: a shared layer has several."""
+    """One call of an operation in a graph. A shared layer has several calls."""
 
     operation: keras.Operation
     args: tuple[Any, ...]
@@ -23,9 +23,9 @@ class Call(NamedTuple):
 
 
 def graph_of(layer: keras.Operation) -> keras.Function | None:
-    """Returns the graph that says what a model computes, or `None` where only code says it.
+    """Returns the graph of a model's computation. Returns `None` if the model's `call` is code.
 
-    A `Sequential` makes a graph when it is built, and shows its layers and not the graph.
+    A `Sequential` makes a graph when it is built. In public it shows its layers but not the graph.
     """
     if type(layer).call.__module__.partition(".")[0] != "keras":
         return None
@@ -37,8 +37,8 @@ def graph_of(layer: keras.Operation) -> keras.Function | None:
 def calls_of(graph: keras.Function) -> list[Call]:
     """Returns the calls of a graph in the order of the computation.
 
-    `keras.Function.operations` has each operation once, however often it is called, and neither
-    its arguments nor its tensors. `keras.models.clone_model` shows calls, but makes them anew.
+    `keras.Function.operations` lists each operation only once, and without its arguments and
+    tensors. `keras.models.clone_model` shows calls, but makes them again.
     """
     by_depth = graph._nodes_by_depth
     return [
@@ -56,14 +56,14 @@ def calls_of(graph: keras.Function) -> list[Call]:
 
 
 def producer(tensor: keras.KerasTensor) -> keras.Operation:
-    """Returns the operation whose output a symbolic tensor is; the tensor alone knows it."""
+    """Returns the operation that made a symbolic tensor. Only the tensor stores it."""
     return tensor._keras_history.operation
 
 
 def source_layers(tensor: keras.KerasTensor) -> list[keras.Operation]:
-    """Returns the input layers from which a symbolic tensor is computed.
+    """Returns the input layers of a symbolic tensor.
 
-    `keras.utils.get_source_inputs` takes time that doubles with each residual block.
+    `keras.utils.get_source_inputs` is too slow: its time doubles with each residual block.
     """
     inputs, seen, left = [], set(), [tensor]
     while left:
@@ -82,12 +82,12 @@ def source_layers(tensor: keras.KerasTensor) -> list[keras.Operation]:
 
 
 def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Returns the layers that a layer owns; only models list theirs in public."""
+    """Returns the layers that a layer owns. In public, only models list their layers."""
     return layer.layers if isinstance(layer, keras.Model) else layer._layers
 
 
 def flat_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Returns a layer and all below, each once; only models list theirs in public."""
+    """Returns a layer and all layers in it, each once. In public, only models list their layers."""
     return layer._flatten_layers()
 
 
@@ -95,29 +95,29 @@ def flat_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 def place_of(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
-    """Returns the place of a variable's slots.
+    """Returns the index of a variable in the optimizer's slots.
 
-    What `update_step` is given is the backend's own variable under TensorFlow, and only the
-    optimizer knows which of the model's it is.
+    Under TensorFlow, `update_step` receives the backend's variable. Only the optimizer knows
+    which of the model's variables it is.
     """
     return optimizer._get_variable_index(variable)
 
 
 def is_decayed(optimizer: keras.optimizers.Optimizer, variable: Any) -> bool:
-    """Returns whether weight decay acts on a variable; `exclude_from_weight_decay` only sets it."""
+    """Returns whether weight decay acts on a variable. The public method only sets it."""
     return optimizer._use_weight_decay(variable)
 
 
 def schedule_of(optimizer: keras.optimizers.Optimizer) -> Any:
-    """Returns the learning rate or its schedule; `learning_rate` is the schedule's value."""
+    """Returns the learning rate or its schedule. `learning_rate` gives only the current value."""
     return optimizer._learning_rate
 
 
 def forget_restored_epoch(model: keras.Model) -> None:
-    """Undoes what `BackupAndRestore` sets for one `fit`, and Keras keeps for the next."""
+    """Resets the epoch that `BackupAndRestore` sets. Keras would keep it for the next `fit`."""
     model._initial_epoch = None
 
 
 def has_own_ddp(model: keras.Model) -> bool:
-    """Returns whether Keras trains with DDP by itself, as from 3.16 on under PyTorch."""
+    """Returns whether Keras itself trains with DDP, as it does under PyTorch from 3.16 on."""
     return hasattr(model, "_initialize_ddp")

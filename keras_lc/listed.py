@@ -5,21 +5,21 @@ import unicodedata
 from collections.abc import Iterable
 
 _MOST = 5
-# What takes no ink although it counts as printable: fillers, joiners, selectors of variants.
+# Invisible characters that count as printable: fillers, joiners, variation selectors.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
 
 def listed(names: Iterable[str], separator: str = ", ", most: int = _MOST) -> str:
-    """Returns names for an error message: the first of them, and how many more there are."""
+    """Returns names for an error message: the first few, and the number of the others."""
     names = list(names)
     more = [f"and {len(names) - most:,} more"] if len(names) > most else []
     return separator.join(names[:most] + more)
 
 
 def shown(name: str) -> str:
-    """Returns a name, with escapes where one would not see what it consists of."""
+    """Returns a name. If its characters are not all visible, they are escaped."""
     plain = name.isprintable() and name == name.strip() and not _INVISIBLE.search(name)
     if plain and name and name == unicodedata.normalize("NFKC", name):
         return name

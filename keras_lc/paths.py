@@ -1,12 +1,12 @@
-"""The paths that users give to public functions."""
+"""Paths that users pass to public functions."""
 
 import os
 import pathlib
 
 
 def user_path(path: str | os.PathLike) -> pathlib.Path:
-    """Returns a path with `~` in its place, as a shell would give it.
+    """Returns a path with `~` replaced by the home folder, as a shell does.
 
-    Unexpanded it would name a folder that is called `~`, in the current one.
+    Otherwise it would name a folder called `~` in the current folder.
     """
     return pathlib.Path(path).expanduser()

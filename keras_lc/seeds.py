@@ -1,4 +1,4 @@
-"""Seeds: one for a model, one for each of its parts, and fingerprints of what came from them."""
+"""Seeds of models and of their parts, and fingerprints of the values made from them."""
 
 import hashlib
 import operator
@@ -10,10 +10,10 @@ SEED_LIMIT = 2**63
 
 
 def resolve_seed(seed: int | None) -> int:
-    """Returns `seed` as an int, or draws one where it is `None`.
+    """Returns `seed` as an int. Draws a seed if it is `None`.
 
-    A drawn seed comes from Python's generator, as Keras' own default seeds do, so that
-    `keras.utils.set_random_seed` and `keras.distribution.initialize` govern it.
+    A drawn seed comes from Python's random generator, like Keras' own default seeds. So
+    `keras.utils.set_random_seed` and `keras.distribution.initialize` determine it.
     """
     if seed is None:
         return random.randint(1, 10**9)
@@ -29,16 +29,16 @@ def resolve_seed(seed: int | None) -> int:
 def derive_seed(seed: int, position: str) -> int:
     """Returns the seed of one part of a model, such as `"stage1_block0_conv1"`.
 
-    A function of the model's seed and the part's name alone, so that adding a layer to a model
-    leaves the filters of all others as they are.
+    It depends only on the model's seed and the part's name. So a new layer in a model does not
+    change the filters of the other layers.
     """
     digest = hashlib.blake2b(f"{seed}/{position}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") % SEED_LIMIT
 
 
 def fingerprint(values: np.ndarray) -> np.uint64:
-    """Returns 64 bits that stand for the bits of an array, to be kept in its stead."""
-    # The same bytes on every platform; bfloat16 is no type of NumPy's, and has no such form.
+    """Returns a 64-bit hash of an array. A file can store it instead of the array."""
+    # Little-endian gives the same bytes on every platform. NumPy cannot convert bfloat16.
     if values.dtype.isbuiltin:
         values = values.astype(values.dtype.newbyteorder("<"), copy=False)
     digest = hashlib.blake2b(np.ascontiguousarray(values).view("uint8"), digest_size=8).digest()

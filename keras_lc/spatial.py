@@ -1,7 +1,7 @@
-"""The spatial operators: what looks at the neighbourhood of a pixel.
+"""The spatial operators. They compute a pixel's output from its neighbourhood.
 
 A network is a topology and a spatial operator. Each topology of `keras_lc.models` is written once
-and takes any of these.
+and works with any operator.
 """
 
 import dataclasses
@@ -33,30 +33,31 @@ from keras_lc.seeds import derive_seed, resolve_seed
 
 @dataclasses.dataclass(frozen=True)
 class SpatialOperator:
-    """Base class: a description of a layer, to be put at each spatial place of a topology.
+    """Base class: the description of a layer for the spatial convolutions of a topology.
 
-    Subclasses are frozen dataclasses whose fields are their configuration, and build the layer in
-    `layer(filters, seed, **geometry)`, with `use_bias` among the geometry in networks whose
-    convolutions have a bias. Two operators that make different networks must have
+    A subclass is a frozen dataclass. Its fields are its configuration, and its method
+    `layer(filters, seed, **geometry)` builds the layer. If the network's convolutions have a
+    bias, `geometry` contains `use_bias`. Two operators that make different networks must have
     different names.
     """
 
-    #: Whether the operator leaves each channel to itself, so that it can stand only between the
-    #: 1×1 convolutions of a bottleneck.
+    #: Whether the operator does not mix channels. It then works only between the 1×1 convolutions
+    #: of a bottleneck.
     only_in_bottlenecks = False
 
     @property
     def name(self) -> str:
-        """The operator's name in those of networks, tables and curves: `"frozen"`, `"lc_x8"`.
+        """The operator's name, used in names of networks, tables and curves: `"lc_x8"`.
 
-        By default it is the class' name with all fields that differ from their defaults, but for
-        the seed, which is no property of a network. `""` for the plain operator.
+        By default it is the name of the class and all fields that differ from their defaults. The
+        seed is left out, because all seeds make the same kind of network. The plain operator's
+        name is `""`.
         """
         return _joined(*self._words())
 
     def _words(self, *told_otherwise):
-        """The class' word, and the fields but for some."""
-        # Of this very class: another name tells a subclass apart.
+        """Returns the word for the class and the words for its fields, without some fields."""
+        # A subclass does not inherit `_word`: it needs its own name.
         words = [vars(type(self)).get("_word", _snake_case(type(self).__name__))]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -65,12 +66,12 @@ class SpatialOperator:
         return words
 
     def network_name(self, family: str, size: str = "", width: str = "") -> str:
-        """Returns the name of a network with this operator, after the papers.
+        """Returns the name of a network with this operator, in the papers' style.
 
         Args:
-            family: String: `"resnet"`.
-            size: String: `"20"`, `"18d"`; the depth and what else the topology is known by.
-            width: String: `"16"`, where the papers write it.
+            family: String, such as `"resnet"`.
+            size: String, the depth and other marks of the topology, such as `"20"` or `"18d"`.
+            width: String, such as `"16"`, if the papers write it.
         """
         return _joined(family, size, width, self.name)
 
@@ -87,27 +88,27 @@ class SpatialOperator:
         padding: int | None = None,
         use_bias: bool = False,
     ) -> keras.KerasTensor:
-        """Applies the operator with PyTorch's padding, alike on every side.
+        """Applies the operator with PyTorch's padding, which is equal on all sides.
 
         Args:
             x: Symbolic tensor, 4D.
             filters: Integer, the number of output channels.
-            kernel_size: Integer, in pixels; odd where `padding` is `None`.
+            kernel_size: Integer, in pixels. It must be odd if `padding` is `None`.
             strides: Integer.
-            seed: Integer, the seed of the model. The layer's own follows from it and `name`.
+            seed: Integer, the seed of the model. The layer's seed comes from it and `name`.
             data_format: `"channels_last"` or `"channels_first"`.
             name: String, the name of the layer.
-            groups: Integer, the groups of channels that are convolved each by itself; as many as
-                channels for a depthwise convolution.
+            groups: Integer, the number of channel groups. For a depthwise convolution, it is the
+                number of channels.
             padding: Integer, in pixels. Defaults to `kernel_size // 2`.
-            use_bias: Boolean, whether a trained number is added to each output channel.
+            use_bias: Boolean, whether the layer adds a bias to each output channel.
 
         Returns:
             A symbolic tensor.
         """
         half = kernel_size // 2
         padding = half if padding is None else padding
-        # Else Keras' "same" would pad less on the top and left.
+        # Otherwise Keras' "same" would pad less at the top and left.
         is_same = strides == 1 and padding == half
         if padding and not is_same:
             x = _zero_padding(padding, data_format, name)(x)
@@ -127,29 +128,30 @@ class SpatialOperator:
         return self.layer(filters, own_seed, groups=groups, **geometry)(x)
 
     def layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
-        """Returns the layer itself; `geometry` holds Conv2D's arguments."""
+        """Returns the layer. `geometry` contains the arguments of Conv2D."""
         raise NotImplementedError
 
     def depthwise_layer(self, filters: int, seed: int, **geometry: Any) -> keras.layers.Layer:
-        """Returns the layer in which each channel has one filter of its own."""
+        """Returns the depthwise layer: each channel has its own filter."""
         return self.layer(filters, seed, groups=filters, **geometry)
 
     def for_stem(self) -> "SpatialOperator":
-        """Returns the operator of the network's first convolutions, which see the image."""
+        """Returns the operator for the network's first convolutions, on the image itself."""
         return self
 
     def is_normalized(self, strides: int) -> bool:
-        """Returns whether batch normalization and an activation follow, as after a convolution."""
+        """Returns whether batch normalization and an activation follow the operator."""
         return True
 
     def for_network(
         self, topology: "Topology", x: keras.KerasTensor, seed: int
     ) -> "SpatialOperator":
-        """Returns the operator with which to build one network.
+        """Returns the operator for building one network.
 
         Args:
-            topology: Function of a symbolic tensor and a spatial operator that builds the network.
-            x: Symbolic tensor, of the shape that the network takes.
+            topology: Function that takes a symbolic tensor and a spatial operator and builds the
+                network.
+            x: Symbolic tensor with the shape of the network's input.
             seed: Integer, the seed of the model.
         """
         return self
@@ -160,7 +162,7 @@ Topology = Callable[[keras.KerasTensor, SpatialOperator], keras.KerasTensor]
 
 @dataclasses.dataclass(frozen=True)
 class Learned(SpatialOperator):
-    """A plain convolution, trained as usual: the papers' baseline."""
+    """A plain trained convolution, the papers' baseline."""
 
     _word = ""
 
@@ -181,7 +183,7 @@ class Frozen(SpatialOperator):
     """A convolution with random filters that are never trained (LC paper, Section 3).
 
     Args:
-        seed: Integer that determines the filters. Defaults to `None`: the model's seed.
+        seed: Integer, the seed of the filters. Defaults to `None`: the model's seed.
     """
 
     seed: int | None = None
@@ -206,15 +208,15 @@ class LC(SpatialOperator):
 
     Args:
         expansion: Integer, the number of random filters per output channel.
-        frozen: Boolean, whether the random filters stay as they were drawn.
-        compact: Boolean, whether the layers hold the triangular factor of their basis: the same
-            network, trained by SGD at the price of plain convolutions; see `keras_lc.LCConv2D`.
-        between: What stands between the random filters and their combination: `None`, or
-            `"relu"`, `"bn"` or `"bn_relu"` (Appendix C), which cost `expansion` times the
-            feature maps.
+        frozen: Boolean, whether the random filters are never trained.
+        compact: Boolean, whether the layers use the compact form. With SGD, it trains the same
+            network at the cost of plain convolutions; see `keras_lc.LCConv2D`.
+        between: The layers between the random filters and their combination: `None`, `"relu"`,
+            `"bn"` or `"bn_relu"` (Appendix C). If it is not `None`, there are `expansion` times
+            as many feature maps.
         shared: Boolean, whether all layers of the network take their random filters from one
-            tensor; or the `keras_lc.layers.SharedBasis` to take them from.
-        seed: Integer that determines the filters. Defaults to `None`: the model's seed.
+            tensor. Or a `keras_lc.layers.SharedBasis` to take them from.
+        seed: Integer, the seed of the filters. Defaults to `None`: the model's seed.
     """
 
     expansion: int = 1
@@ -244,7 +246,7 @@ class LC(SpatialOperator):
 
     @property
     def _kind(self):
-        """The name without the expansion. A compact network is the same one, and so called."""
+        """The name without the expansion. The compact form has the same name as the full one."""
         word, *others = self._words("expansion", "frozen", "compact", "between", "shared")
         learnable = None if self.frozen else "learnable"
         return _joined(word, learnable, self.between, "shared" if self.shared else None, *others)
@@ -259,14 +261,14 @@ class LC(SpatialOperator):
         if self.between is not None:
             if use_bias:
                 raise ValueError(
-                    "With `between`, a convolution has no bias, and this network's have one: "
-                    f"leave it out. Received: between={self.between!r}"
+                    "`between` must be None here: the convolutions of this network have a bias, "
+                    f"and with `between` there is no bias. Received: between={self.between!r}"
                 )
             return LCBlock(filters, between=self.between, **options)
         if self.shared is True:
             raise ValueError(
-                "`shared=True` needs the size of the largest layer, which only a whole network "
-                "knows. Use `for_network`, or pass a `keras_lc.layers.SharedBasis`."
+                "`shared=True` needs the size of the largest layer, and only a network has it. "
+                "Call `for_network`, or pass a `keras_lc.layers.SharedBasis`."
             )
         return LCConv2D(
             filters,
@@ -282,7 +284,7 @@ class LC(SpatialOperator):
         if self.shared is not True:
             return self
         sizes = _Sizes(self.expansion)
-        # Not on `x` itself, whose graph must not remember the layers of this walk.
+        # Not on `x` itself: its graph must not contain the layers of this dry run.
         topology(keras.KerasTensor(x.shape, x.dtype), sizes)
         own_seed = derive_seed(seed if self.seed is None else self.seed, "shared_basis")
         shared = SharedBasis(size=max(sizes.found), seed=own_seed)
@@ -291,13 +293,13 @@ class LC(SpatialOperator):
 
 @dataclasses.dataclass(frozen=True)
 class GramLimit(SpatialOperator):
-    """Trained convolutions that learn as frozen `LC` does in the limit of many random filters.
+    """Trained convolutions that learn like frozen `LC` in the limit of many random filters.
 
-    The control to the LC paper's experiments: no random filters, but the learning rates and the
-    initial variance that they bring; see `keras_lc.layers.GramLimitConv2D`.
+    This is a control for the LC paper's experiments. It has no random filters, but the same
+    learning rates and initial variance as `LC`; see `keras_lc.layers.GramLimitConv2D`.
 
     Args:
-        expansion: Integer, that of the `LC` to compare with.
+        expansion: Integer, the expansion of the `LC` to compare with.
     """
 
     expansion: int = 1
@@ -319,7 +321,7 @@ class GramLimit(SpatialOperator):
 
 @dataclasses.dataclass(frozen=True)
 class _Sizes(SpatialOperator):
-    """Finds the sizes of the bases of a network, without building its spatial layers."""
+    """Finds the sizes of all bases in a network without building its spatial layers."""
 
     expansion: int
     found: list[int] = dataclasses.field(default_factory=list)
@@ -338,10 +340,10 @@ class _Sizes(SpatialOperator):
 
 @dataclasses.dataclass(frozen=True)
 class MaxPool(SpatialOperator):
-    """A max-pool, without any parameters: R50-max of the parameter-free paper.
+    """A max-pool without parameters, as in R50-max of the parameter-free paper.
 
-    It stands for the convolution of a bottleneck and for the normalization and activation that
-    would follow. The stem remains a trained convolution.
+    It replaces the convolution of a bottleneck and the normalization and activation after it. The
+    stem stays a trained convolution.
 
     Reference:
 
@@ -364,18 +366,18 @@ class MaxPool(SpatialOperator):
     ) -> keras.KerasTensor:
         if _channels(x, data_format) != filters:
             raise ValueError(
-                "A max-pool has as many output as input channels. Received: "
+                "`filters` must equal the number of input channels for a max-pool. Received: "
                 f"filters={filters}, inputs of shape {tuple(x.shape)}"
             )
         options = dict(data_format=data_format, name=f"{name}_pool")
         if strides == 1:
             return MaxPooling2D(kernel_size, 1, "same", **options)(x)
         if _is_rectified(x):
-            # Zeros serve as well as -∞ then.
+            # No input is negative, so zeros work as well as -∞.
             x = _zero_padding(kernel_size // 2, data_format, name)(x)
             return MaxPooling2D(kernel_size, strides, **options)(x)
-        # Else every second place of all: with strides of its own, Keras' "same" would pad less on
-        # the top and left.
+        # Otherwise take every second output of a pool with stride 1. With strides, Keras' "same"
+        # would pad less at the top and left.
         x = MaxPooling2D(kernel_size, 1, "same", **options)(x)
         return MaxPooling2D(1, strides, data_format=data_format, name=f"{name}_stride")(x)
 
@@ -388,10 +390,10 @@ class MaxPool(SpatialOperator):
 
 @dataclasses.dataclass(frozen=True)
 class Hybrid(SpatialOperator):
-    """A max-pool where the size stays, a trained convolution where it changes: R50-hybrid.
+    """A max-pool if the size stays, a trained convolution if it changes, as in R50-hybrid.
 
-    Where the size changes, an average-pool halves it, and a convolution of stride 1 with its
-    normalization and activation follows.
+    If the size changes, an average-pool halves it. A convolution of stride 1 with normalization
+    and activation follows.
 
     Reference:
 
@@ -437,7 +439,7 @@ def _snake_case(text):
 def _text(value):
     if isinstance(value, bool | int | float | str | tuple | None):
         return str(value)
-    # Which may hold an address in memory.
+    # `str` of other values may contain an address in memory.
     return getattr(value, "__name__", type(value).__name__)
 
 
@@ -452,7 +454,7 @@ def _zero_padding(padding, data_format, name):
 
 
 def _is_rectified(x):
-    """Returns whether a ReLU comes right before, so that nothing is negative."""
+    """Returns whether a ReLU made this tensor, so that it has no negative values."""
     layer = producer(x)
     return isinstance(layer, keras.layers.ReLU) and not (layer.negative_slope or layer.threshold)
 
@@ -477,7 +479,7 @@ _BY_NAME = {
 
 
 def get(identifier: str | SpatialOperator) -> SpatialOperator:
-    """Returns a spatial operator from its name, or itself.
+    """Returns the spatial operator with a name. Returns an operator unchanged.
 
     Args:
         identifier: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, `"gram_limit"`, or a
@@ -496,6 +498,6 @@ def get(identifier: str | SpatialOperator) -> SpatialOperator:
     if isinstance(identifier, str) and identifier in _BY_NAME:
         return _BY_NAME[identifier]()
     raise ValueError(
-        f"`spatial` must be one of {tuple(_BY_NAME)} or an operator of `keras_lc.spatial`, such "
-        f"as `keras_lc.spatial.LC(expansion=8)`. Received: spatial={identifier!r}"
+        f"`spatial` must be one of {tuple(_BY_NAME)} or an operator, for example "
+        f"`keras_lc.spatial.LC(expansion=8)`. Received: spatial={identifier!r}"
     )

@@ -1,20 +1,21 @@
-"""Names for the types of arguments that Keras leaves open."""
+"""Type names for arguments that Keras does not annotate."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
 
-#: An array of NumPy, or a tensor of any backend.
+#: A NumPy array, or a tensor of any backend.
 Array: TypeAlias = Any
-#: A tensor of the backend in use, or a symbolic one.
+#: A tensor of the current backend, or a symbolic tensor.
 Tensor: TypeAlias = Any
-#: The file of one layer, as Keras gives it to `save_own_variables` and `load_own_variables`.
+#: The stored values of one layer. Keras passes it to `save_own_variables` and
+#: `load_own_variables`.
 Store: TypeAlias = Any
 
-#: Of a tensor; `None` where an axis is open.
+#: The shape of a tensor. `None` is an axis of any size.
 Shape: TypeAlias = Sequence[int | None]
-#: Of a kernel or a stride: one number, or one for each side.
+#: The size of a kernel or a stride: one number, or one number for each axis.
 Size: TypeAlias = int | Sequence[int]
 
 Activation: TypeAlias = str | Callable[..., Any] | None

@@ -204,7 +204,9 @@ def test_learned_depthwise_filters_have_pytorchs_distribution():
 
 
 def test_max_pool_keeps_the_number_of_channels():
-    with pytest.raises(ValueError, match=r"as many output as input channels.*filters=4"):
+    with pytest.raises(
+        ValueError, match=r"`filters` must equal the number of input channels.*filters=4"
+    ):
         layer_of(spatial.MaxPool())
 
 

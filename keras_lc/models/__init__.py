@@ -1,22 +1,24 @@
-"""The networks, each with any spatial operator.
+"""The networks. Each works with any spatial operator.
 
-All of them take
+All networks take these arguments:
 
 - `input_shape`: Tuple of 3 integers or None, without the batch.
-- `classes`: Integer.
-- `include_preprocessing`: Boolean, whether the network normalises its images. With `False`, it
-  takes them as they are.
-- `mean`, `std`: Number or one for each channel, in pixel values (0 to 255). Default, for three
-  channels, to the statistics of the images that the network is made for, CIFAR-10's or (for
-  full-size networks) ImageNet's; else to 127.5.
-- `augmentation`: What training does to its images: `"crop_flip"` (pad 4, random crop, random
-  horizontal flip; CIFAR's), `None`, or a Keras layer. Keras numbers the states of its own random
-  layers through the process: a PyTorch `state_dict` with one fits no other instance, files do.
-- `classifier_activation`: Activation of the outputs. Defaults to `None`: logits.
+- `classes`: Integer, the number of classes.
+- `include_preprocessing`: Boolean, whether the network normalizes its images. If `False`, the
+  images must already be normalized.
+- `mean`, `std`: Number, or one number for each channel, in pixel values (0 to 255). For three
+  channels, they default to the statistics of CIFAR-10 (small images) or ImageNet (full-size
+  networks). Otherwise they default to 127.5.
+- `augmentation`: Augmentation of the training images: `"crop_flip"` (pad 4, random crop, random
+  horizontal flip, as usual for CIFAR), `None`, or a Keras layer. If it is one of Keras' own
+  random layers, a PyTorch `state_dict` of the model does not load into another instance, because
+  Keras numbers the states of these layers per process. Files load.
+- `classifier_activation`: Activation of the outputs. Defaults to `None`: the outputs are logits.
 - `data_format`: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
-- `seed`: Integer that determines all initial weights and frozen filters, all that training draws
-  and the order of the images in `fit`: the same under every backend. `None` draws one.
-- `name`: String. Defaults to the paper's name of the network.
+- `seed`: Integer. It determines the initial weights, the frozen filters, the random numbers of
+  training, and the order of the images in `fit`, equally under every backend. `None` draws a
+  seed.
+- `name`: String. Defaults to the network's name in the paper.
 """
 
 from keras_lc.models.cifar_resnet import CIFARResNet as CIFARResNet

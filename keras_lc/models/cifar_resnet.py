@@ -35,25 +35,25 @@ def CIFARResNet(
 ) -> Classifier:
     """ResNet for small images: a stem and three stages of basic blocks, of any width.
 
-    The geometry is PyTorch's: spatial operators pad `kernel_size // 2` on every side, shortcuts
-    are 1×1 convolutions where the shape changes. `fit` without `compile` trains as the LC paper
-    does (Appendix A).
+    The geometry is PyTorch's: spatial operators pad `kernel_size // 2` on every side, and
+    shortcuts are 1×1 convolutions where the shape changes. `fit` without `compile` follows the LC
+    paper (Appendix A).
 
     Args:
-        depth: Integer, `6n + 2` for n blocks a stage: 8, 14, 20, 26, 32, …
-        width: Integer, the channels of the first stage; the others have two and four times as
-            many.
-        spatial: Spatial operator at every spatial place, the stem too: `"learned"`, `"frozen"`,
+        depth: Integer, `6n + 2` for n blocks per stage: 8, 14, 20, 26, 32, …
+        width: Integer, the channels of the first stage. The second stage has twice as many, the
+            third four times as many.
+        spatial: Spatial operator, used everywhere, also in the stem: `"learned"`, `"frozen"`,
             `"lc"`, or an operator such as `keras_lc.spatial.LC(expansion=8)`.
         kernel_size: Odd integer, the size of all spatial operators, in pixels.
         input_shape, classes, include_preprocessing, mean, std, augmentation,
-        classifier_activation, data_format, seed: As of all networks; see `keras_lc.models`.
-        name: String. Defaults to the paper's, or one after it, by which networks of other shape or
-            operator are told apart: `resnet_lc_20_16x128`, `resnet_20_16_frozen`,
-            `resnet_lc_learnable_20_16x8_k5`. A compact network is the same one.
+        classifier_activation, data_format, seed: As for all networks; see `keras_lc.models`.
+        name: String. Defaults to a name in the paper's style that shows width, operator and
+            kernel size: `resnet_lc_20_16x128`, `resnet_20_16_frozen`,
+            `resnet_lc_learnable_20_16x8_k5`. A compact network has the name of the full one.
 
     Returns:
-        A `Classifier`: a `keras.Model` whose `fit` has a default recipe.
+        A `Classifier`: a `keras.Model` with a default recipe in `fit`.
 
     Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
 
@@ -77,10 +77,10 @@ def CIFARResNet(
         raise ValueError(f"`width` must be an integer of at least 1. Received: width={width!r}")
     if not isinstance(kernel_size, numbers.Integral) or kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(
-            "`kernel_size` must be an odd integer, so that every side is padded alike. "
+            "`kernel_size` must be an odd integer, so that all sides get the same padding. "
             f"Received: kernel_size={kernel_size!r}"
         )
-    # NumPy's integers are in no config.
+    # Keras cannot store NumPy's integers in a config.
     width, kernel_size = int(width), int(kernel_size)
     seed = resolve_seed(seed)
     data_format = standardize_data_format(data_format)
@@ -130,25 +130,25 @@ def ResNetLC(
     data_format: str | None = None,
     name: str | None = None,
 ) -> Classifier:
-    """ResNet-LC of the LC paper: a `CIFARResNet` of linear combinations of random filters.
+    """ResNet-LC of the LC paper: a `CIFARResNet` with linear combinations of random filters.
 
     Args:
-        depth: Integer, `6n + 2` for n blocks a stage.
+        depth: Integer, `6n + 2` for n blocks per stage.
         width: Integer, the channels of the first stage.
         expansion: Integer, the number of random filters per output channel.
         kernel_size: Odd integer, in pixels.
-        frozen: Boolean, whether the random filters stay as they were drawn.
-        compact: Boolean, whether to train the same network at the price of a plain one; see
-            `keras_lc.LCConv2D`.
-        between: `None`, `"relu"`, `"bn"` or `"bn_relu"`: what stands between the random filters
+        frozen: Boolean, whether the random filters are never trained.
+        compact: Boolean, whether to use the compact form. It trains the same network at the cost
+            of a plain one; see `keras_lc.LCConv2D`.
+        between: `None`, `"relu"`, `"bn"` or `"bn_relu"`: the layers between the random filters
             and their combination (Appendix C).
-        shared_basis: Boolean, whether all layers take their random filters from one tensor, as
-            large as the largest layer needs; see `keras_lc.layers.SharedBasis`.
+        shared_basis: Boolean, whether all layers take their random filters from one tensor. Its
+            size is the size of the largest basis; see `keras_lc.layers.SharedBasis`.
         input_shape, classes, seed, include_preprocessing, mean, std, augmentation,
-        classifier_activation, data_format, name: As of all networks; see `keras_lc.models`.
+        classifier_activation, data_format, name: As for all networks; see `keras_lc.models`.
 
     Returns:
-        A `Classifier`, named after the paper, such as `resnet_lc_20_16x128`.
+        A `Classifier` with a name as in the paper, such as `resnet_lc_20_16x128`.
 
     Example:
 

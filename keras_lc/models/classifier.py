@@ -1,4 +1,4 @@
-"""What all builders share: images in, logits out, and the papers' recipe in `fit`."""
+"""The parts that all builders share: image input, classifier, and the paper's recipe in `fit`."""
 
 import dataclasses
 import math
@@ -28,8 +28,8 @@ CIFAR10_STD = (62.99321928, 62.08870764, 66.70489964)
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
-# Marks an optimizer that `fit` made: its learning rate has come down to 0 when `fit` returns, so
-# the next call must make another. As a name it is kept by saving and by `clone_model`.
+# Marks an optimizer that `fit` made. Its learning rate is 0 when `fit` returns, so the next call
+# must make a new one. The mark is a name, because saving and `clone_model` keep names.
 _RECIPE_OPTIMIZER = "recipe"
 
 
@@ -38,17 +38,17 @@ class Classifier(keras.Model):
     """A functional `keras.Model` that classifies images, with a default recipe in `fit`.
 
     Args:
-        *args, **kwargs: `inputs`, `outputs`, `name` and `trainable`, as of `keras.Model`.
-        seed: Integer, the seed of the order in which `fit` takes the images. `None` draws one.
-        recipe: `keras_lc.training.Recipe` that `fit` follows without `compile`, or its fields as
-            a dict. Defaults to `keras_lc.training.CIFAR`.
+        *args, **kwargs: `inputs`, `outputs`, `name` and `trainable`, as for `keras.Model`.
+        seed: Integer, the seed for the order of the images in `fit`. `None` draws a seed.
+        recipe: `keras_lc.training.Recipe`, or a dict of its fields. `fit` follows it if the model
+            was not compiled. Defaults to `keras_lc.training.CIFAR`.
 
     Attributes:
-        recipe: The recipe. Another one may be set: `model.recipe = dataclasses.replace(
+        recipe: The recipe. You can set another one: `model.recipe = dataclasses.replace(
             keras_lc.training.CIFAR, learning_rate=0.1)`. Files and copies keep it.
     """
 
-    # Keras clones and loads a functional subclass as such if its constructor looks like this.
+    # Keras clones and loads a functional subclass only if its constructor has this signature.
     def __init__(
         self,
         *args: Any,
@@ -57,7 +57,7 @@ class Classifier(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        # Those of the model whose graph gave the outputs, if one did.
+        # If the outputs come from another model's graph, take the settings of that model.
         its_seed, its_recipe = getattr(self.outputs[0], "classifier_settings", (None, CIFAR))
         self.seed = resolve_seed(its_seed if seed is None else seed)
         self.recipe = its_recipe if recipe is None else recipe
@@ -72,8 +72,8 @@ class Classifier(keras.Model):
             recipe = Recipe(**recipe)
         if not isinstance(recipe, Recipe):
             raise TypeError(
-                "`recipe` must be a `keras_lc.training.Recipe`, such as "
-                f"`keras_lc.training.CIFAR`. Received: {recipe!r}"
+                "`recipe` must be a `keras_lc.training.Recipe`, for example "
+                f"`keras_lc.training.CIFAR`. Received: recipe={recipe!r}"
             )
         self._recipe = recipe
 
@@ -82,19 +82,19 @@ class Classifier(keras.Model):
         return {**super().get_config(), "seed": self.seed, "recipe": recipe}
 
     def _run_through_graph(self, *args, **kwargs):
-        # `keras.models.clone_model` makes the copy of nothing but these outputs and the name.
+        # `keras.models.clone_model` passes only these outputs and the name to the copy.
         outputs = super()._run_through_graph(*args, **kwargs)
         if isinstance(outputs, keras.KerasTensor):
             outputs.classifier_settings = (self.seed, self.recipe)
         return outputs
 
     def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """As `keras.Model.save`, for `.keras` files only."""
+        """Saves the model as `keras.Model.save` does, but only to `.keras` files."""
         if str(filepath).endswith((".h5", ".hdf5")):
-            # Keras would write one, and no longer find this class when it reads it.
+            # Keras would write the file, but could not find this class when it loads the file.
             raise ValueError(
-                f"A whole {type(self).__name__} cannot be loaded from Keras' old HDF5 format: save "
-                "it as a `.keras` file, or its weights alone with "
+                f"Keras cannot load a {type(self).__name__} from its old HDF5 format. To keep the "
+                "model, save it as a `.keras` file. To keep only the weights, call "
                 f"`save_weights('….weights.h5')`. Received: filepath={str(filepath)!r}"
             )
         return super().save(filepath, *args, **kwargs)
@@ -116,30 +116,31 @@ class Classifier(keras.Model):
         steps_per_epoch: int | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Trains as `keras.Model.fit`; a model never compiled follows its recipe.
+        """Trains the model like `keras.Model.fit`. A model without `compile()` follows its recipe.
 
-        That is the paper's: `keras_lc.training.CIFAR` for small images, and for full-size networks
-        `keras_lc.training.IMAGENET_A2` (its optimizer, loss and schedule; Mixup and the like are
-        up to the data), unless `model.recipe` was set to another.
+        The default recipe is the paper's: `keras_lc.training.CIFAR` for small images, and
+        `keras_lc.training.IMAGENET_A2` for full-size networks. The recipe sets the optimizer, the
+        loss and the schedule. The data must bring Mixup and similar augmentation. To change the
+        recipe, set `model.recipe`.
 
-        The recipe is scaled to the number of epochs and steps: the learning rate comes down to 0
-        at the end of this call, and each call starts anew; if other steps are taken than it was
-        made for, a warning says so. With arrays, every pass takes the images in a new order, the
-        same under every backend, and drops the last partial batch.
+        The recipe is scaled to the number of epochs and steps: the learning rate reaches 0 at the
+        end of this call, and each call starts the recipe again. If training takes another number
+        of steps than planned, a warning says so. With arrays, each pass takes the images in a new
+        order, which is the same under every backend, and drops the last partial batch.
         After `compile()` this is Keras' `fit`.
 
         Args:
             x: Array of images with values in [0, 255], or any data set that Keras takes:
                 `tf.data.Dataset`, `keras.utils.PyDataset`, `torch.utils.data.DataLoader`.
-            y: Array of integer labels `(n,)` or one-hot labels `(n, classes)`, with arrays.
-            batch_size: Integer, with arrays. Defaults to the recipe's, or all images if there are
-                fewer.
+            y: Array of integer labels `(n,)` or one-hot labels `(n, classes)`. Only for arrays.
+            batch_size: Integer. Only for arrays. Defaults to the recipe's batch size, or to the
+                number of images if that is smaller.
             epochs: Integer.
-            steps_per_epoch: Integer, required for data sets of unknown length. Arrays are passed
-                through as often as it takes, each time in a new order, and an epoch may begin or
-                end within a pass; a data set that ends must not end in the middle of an epoch.
-            initial_epoch: Integer. Where it is not 0, the run of a model that was saved within
-                its recipe is continued; `epochs` and steps must be those that it was begun with.
+            steps_per_epoch: Integer. Required for data sets of unknown length. Arrays are
+                repeated as often as necessary, each time in a new order, and an epoch can begin
+                or end within a pass. A data set must not end in the middle of an epoch.
+            initial_epoch: Integer. If it is not 0, `fit` continues a model that was saved during
+                its recipe. `epochs` and the number of steps must then be those of the first call.
             verbose, callbacks, validation_split, validation_data, shuffle, class_weight,
             sample_weight, **kwargs: As in `keras.Model.fit`.
 
@@ -147,9 +148,9 @@ class Classifier(keras.Model):
             A `keras.callbacks.History`.
 
         Raises:
-            ValueError: If images or labels do not fit the model, the number of steps cannot be
-                known, a run is continued that was begun for another number of steps, or a callback
-                sets the learning rate, which the recipe does.
+            ValueError: If images or labels do not fit the model. If the number of steps is
+                unknown, or is not that of the run to continue. If a callback sets the learning
+                rate, because the recipe sets it.
         """
         own_callbacks = []
         if not self.compiled or _inner_optimizer(self).name == _RECIPE_OPTIMIZER:
@@ -183,13 +184,13 @@ class Classifier(keras.Model):
                     shuffle=shuffle,
                     steps_per_epoch=steps_per_epoch,
                 )
-                # As Keras does it, which is not told the size of these batches.
+                # As Keras does. Here Keras does not know the batch size.
                 kwargs.setdefault("validation_batch_size", x.batch_size)
                 y = sample_weight = batch_size = steps_per_epoch = None
                 validation_split = 0.0
-                # Else Keras would shuffle the batches, with a generator of its own.
+                # Otherwise Keras would shuffle the batches with its own random generator.
                 shuffle = False
-            # Other data sets shuffle themselves; Keras would warn that it cannot.
+            # Other data sets shuffle themselves. Keras would warn that it cannot shuffle them.
             shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
             steps = _count_steps(x, steps_per_epoch, epochs - initial_epoch)
             if is_continued:
@@ -198,12 +199,12 @@ class Classifier(keras.Model):
                 self._compile_recipe((epochs - initial_epoch) * steps)
             first_epoch = 0 if is_continued else initial_epoch
             own_callbacks.append(_PlannedSteps(steps, first_epoch, epochs))
-            # Keras lets `BackupAndRestore` set it, and keeps it for the next `fit`.
+            # `BackupAndRestore` sets it, and Keras would keep it for the next `fit`.
             forget_restored_epoch(self)
         if hasattr(x, "start_epoch"):
             own_callbacks.append(FollowEpochs(x, initial_epoch))
         if own_callbacks:
-            # Keras would add none to a `CallbackList`, which is a callback itself.
+            # Keras adds no callbacks to a `CallbackList`, so it is turned into a list here.
             callbacks = [*keras.tree.flatten(callbacks or []), *own_callbacks]
         _warn_of_other_optimizers(self)
         return super().fit(
@@ -234,15 +235,15 @@ class Classifier(keras.Model):
 
 
 class _PlannedSteps(keras.callbacks.Callback):
-    """Checks that the steps that a recipe's schedule was made for are those that are taken.
+    """Checks that training takes the number of steps that the recipe's schedule was made for.
 
     Args:
         steps: Integer, the steps of an epoch.
-        first_epoch: Integer, the epoch with which the schedule begins.
-        epochs: Integer, the epoch with which it ends.
+        first_epoch: Integer, the first epoch of the schedule.
+        epochs: Integer, the last epoch of the schedule.
     """
 
-    # Keras need not wait for it after each step, and may call it in another order.
+    # Keras does not need to wait for it after each step, and may call it in another order.
     async_safe = True
 
     def __init__(self, steps, first_epoch, epochs):
@@ -259,7 +260,7 @@ class _PlannedSteps(keras.callbacks.Callback):
             self._check_begin(epoch)
 
     def on_train_batch_end(self, batch, logs=None):
-        # Not the optimizer's count, which under TensorFlow includes a step without data.
+        # The optimizer's count is not used: under TensorFlow it includes a step without data.
         self._batches.append(batch)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -270,8 +271,8 @@ class _PlannedSteps(keras.callbacks.Callback):
         planned = (self._epochs - self._first_epoch) * self._steps
         if not self.model.stop_training and self._taken not in (None, planned):
             warnings.warn(
-                f"The recipe was made for {planned} steps, and {self._taken} were taken, so that "
-                "the learning rate is not 0 at the end. The data must give "
+                f"The recipe was made for {planned} steps, and {self._taken} were taken. So the "
+                "learning rate is not 0 at the end. The data must give "
                 f"{self._steps} batches in each epoch.",
                 stacklevel=2,
             )
@@ -279,12 +280,12 @@ class _PlannedSteps(keras.callbacks.Callback):
     def _check_begin(self, epoch):
         found = int(self.model.optimizer.iterations)
         scaled = _inner_optimizer(self.model) is not self.model.optimizer
-        # Keras leaves out steps whose gradients are too large for half precision.
+        # Keras skips a step if its gradients are too large for half precision.
         if found > self._taken or (found < self._taken and not scaled):
             raise ValueError(
-                f"Epoch {epoch + 1} begins at step {self._taken} of its recipe, and this model has "
-                f"taken {found}. Continue a run from the end of an epoch, with the data, "
-                "`batch_size` and `steps_per_epoch` that it was begun with."
+                f"Epoch {epoch + 1} begins at step {self._taken} of its recipe, but this model has "
+                f"taken {found} steps. Continue a run only from the end of an epoch, and with the "
+                "same data, `batch_size` and `steps_per_epoch` as before."
             )
 
 
@@ -298,15 +299,15 @@ def image_input(
     data_format: str,
     low_resolution: bool = True,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Returns the input tensor of a network and what its first layer sees.
+    """Returns the input tensor of a network and the input of its first layer.
 
-    `low_resolution` says whose statistics stand for a `mean` and `std` of `None`: CIFAR-10's, or
-    else ImageNet's.
+    If `mean` and `std` are `None`, `low_resolution` chooses the statistics: CIFAR-10's if it is
+    true, ImageNet's if not.
     """
     _check_input_shape(input_shape, data_format)
     inputs = keras.Input(shape=input_shape, name="images")
     x = inputs
-    # Never in half precision: a pixel value has more digits than bfloat16.
+    # Not in half precision: a pixel value has more digits than bfloat16.
     if augmentation == "crop_flip":
         x = RandomCropFlip(
             data_format=data_format,
@@ -337,13 +338,13 @@ def image_input(
 def _check_input_shape(input_shape, data_format):
     if not isinstance(input_shape, tuple | list) or len(input_shape) != 3:
         raise ValueError(
-            "`input_shape` must have 3 axes, without the batch. "
+            "`input_shape` must have 3 axes: the image without the batch. "
             f"Received: input_shape={input_shape!r}"
         )
     is_last = data_format == "channels_last"
     opposite, middle, channels = input_shape if is_last else reversed(input_shape)
     if channels is None or _are_reversed(opposite, middle, channels):
-        # Else the network would take the rows for channels, and say nothing.
+        # Otherwise the network would use the rows as channels without any message.
         axes = "height, width, channels" if is_last else "channels, height, width"
         raise ValueError(
             f"`input_shape` must be ({axes}) with data_format={data_format!r}, and the number of "
@@ -352,9 +353,9 @@ def _check_input_shape(input_shape, data_format):
 
 
 def _are_reversed(opposite, middle, channels):
-    """Returns whether the axis of channels is rather a side of a picture.
+    """Returns whether the channel axis looks like a side of the image.
 
-    Then the opposite one is like channels, and the two others are like the sides of a picture.
+    This is so if the opposite axis has 1 to 4 entries, and the two others are of similar length.
     Few rows with many channels are legal: a signal, a small board.
     """
     of_colours = (1, 2, 3, 4)
@@ -371,9 +372,9 @@ def classifier_head(
     data_format: str,
     hidden: tuple[int, str] | None = None,
 ) -> keras.KerasTensor:
-    """Returns the outputs: global average pooling, a `hidden` layer if any, and a linear layer.
+    """Returns the outputs: global average pooling, an optional hidden layer and a linear layer.
 
-    `hidden` is a pair: the number of units and their activation.
+    `hidden` is a pair of the number of units and their activation, or `None`.
     """
     if classes < 1:
         raise ValueError(f"`classes` must be at least 1. Received: classes={classes}")
@@ -393,14 +394,14 @@ def classifier_head(
         activation=activation,
         kernel_initializer=FanInUniform(derive_seed(seed, "classifier")),
         bias_initializer=FanInUniform(derive_seed(seed, "classifier_bias"), fan_in=features),
-        # Logits of half precision would lose the differences that the loss is about.
+        # In half precision, logits would lose the small differences that the loss depends on.
         dtype=_full_precision(),
         name="classifier",
     )(x)
 
 
 def _full_precision():
-    """Returns the dtype policy in force, or float32 where that computes in half precision."""
+    """Returns the current dtype policy, or float32 if the policy computes in half precision."""
     policy = keras.config.dtype_policy()
     return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy
 
@@ -415,11 +416,13 @@ def _channel_statistics(mean, std, channels, low_resolution):
     statistics = []
     for name, values in (("mean", mean), ("std", std)):
         if values is None:
-            raise ValueError(f"`mean` and `std` go together. Received: mean={mean}, std={std}")
+            raise ValueError(
+                f"`mean` and `std` go together: pass both or none. Received: mean={mean}, std={std}"
+            )
         values = np.atleast_1d(np.asarray(values, "float64"))
         if values.shape not in ((1,), (channels,)):
             raise ValueError(
-                f"`{name}` must be a number or one for each of the {channels} channels. "
+                f"`{name}` must be a number or one number for each of the {channels} channels. "
                 f"Received: {name}={values.tolist()}"
             )
         statistics.append(tuple(np.broadcast_to(values, channels).tolist()))
@@ -428,14 +431,14 @@ def _channel_statistics(mean, std, channels, low_resolution):
         raise ValueError(f"`std` must be positive. Received: std={std}")
     if max(std) <= 1:
         raise ValueError(
-            "`mean` and `std` are in pixel values, from 0 to 255; multiply statistics of images "
-            f"scaled to [0, 1] by 255. Received: mean={mean}, std={std}"
+            "`mean` and `std` must be in pixel values, from 0 to 255. If they are for images "
+            f"scaled to [0, 1], multiply them by 255. Received: mean={mean}, std={std}"
         )
     return mean, std
 
 
 def _inner_optimizer(model):
-    """The optimizer of a model, also where Keras scales the loss around it."""
+    """Returns the optimizer of a model, without Keras' wrapper that scales the loss."""
     return getattr(model.optimizer, "inner_optimizer", model.optimizer)
 
 
@@ -446,15 +449,16 @@ def _check_continued(optimizer, epochs, steps):
     begun_for = schedule.decay_steps + schedule.warmup_steps
     if begun_for != epochs * steps:
         raise ValueError(
-            f"With `initial_epoch`, a run is continued that was begun for {begun_for} steps, in "
-            f"which its learning rate comes down to 0. Received: epochs={epochs} of {steps} "
-            f"steps, {epochs * steps} in all. Pass what it was begun with; without "
-            "`initial_epoch` the recipe starts anew, and after `compile()` it is up to you."
+            f"With `initial_epoch`, `fit` continues a run. This one was begun for {begun_for} "
+            f"steps: its learning rate is 0 after them. Received: epochs={epochs} of {steps} "
+            f"steps, {epochs * steps} in all. Pass the same `epochs` and data as in the first "
+            "call. To start the recipe again, leave out `initial_epoch`. To choose the schedule "
+            "yourself, call `compile()`."
         )
 
 
 def _check_epochs(epochs, initial_epoch, is_continued):
-    """A run that is continued may be finished."""
+    """Checks the numbers of epochs. A run to continue may already be finished."""
     least = {"epochs": 1, "initial_epoch": 0}
     for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
         if not _is_integer(value) or value < least[name]:
@@ -463,7 +467,7 @@ def _check_epochs(epochs, initial_epoch, is_continued):
             )
     if epochs <= initial_epoch and not is_continued:
         raise ValueError(
-            "`epochs` is the epoch to train to, and must be more than `initial_epoch`. "
+            "`epochs` is the last epoch and must be more than `initial_epoch`. "
             f"Received: epochs={epochs}, initial_epoch={initial_epoch}"
         )
 
@@ -478,22 +482,22 @@ def _check_callbacks(callbacks):
             _check_callbacks(callback.callbacks)
         elif isinstance(callback, _OF_OTHER_OPTIMIZERS):
             raise ValueError(
-                f"The recipe of this model sets its own optimizer and learning rate, with which "
-                f"{type(callback).__name__} does not work. Leave it out, or call `compile()` with "
-                "an optimizer of your own first."
+                "The recipe of this model sets the optimizer and the learning rate. With it, "
+                f"{type(callback).__name__} does not work. Remove the callback, or first call "
+                "`compile()` with your own optimizer."
             )
         elif isinstance(callback, keras.callbacks.BackupAndRestore) and (
             callback.save_freq != "epoch"
         ):
             raise ValueError(
-                "Keras goes on at the beginning of an epoch, and would take the steps before a "
-                "backup again, which the recipe's schedule has no place for. Use "
+                "After a backup within an epoch, Keras would repeat the steps of that epoch. The "
+                "recipe's schedule does not allow for repeated steps. Use "
                 "BackupAndRestore(…, save_freq='epoch'), or call `compile()` first. "
                 f"Received: save_freq={callback.save_freq!r}"
             )
 
 
-# They change a learning rate that is a number, or need averages of the weights.
+# They change a constant learning rate, or need averages of the weights.
 _OF_OTHER_OPTIMIZERS = (
     keras.callbacks.LearningRateScheduler,
     keras.callbacks.ReduceLROnPlateau,
@@ -503,16 +507,16 @@ _OF_OTHER_OPTIMIZERS = (
 
 def _check_is_data_set(x):
     if is_array(x):
-        raise ValueError("`y` must be given where `x` is an array. Received: y=None")
+        raise ValueError("`y` must be given if `x` is an array. Received: y=None")
     if (
         isinstance(x, dict | list | tuple | str)
         or hasattr(x, "shape")
         or not hasattr(x, "__iter__")
     ):
         raise ValueError(
-            "`x` must be an array of images, with labels as `y`, or a data set of batches of both: "
-            "tf.data.Dataset, keras.utils.PyDataset, torch.utils.data.DataLoader, a generator. "
-            f"Received: {type(x).__name__}"
+            "`x` must be an array of images, with labels in `y`, or a data set that gives batches "
+            "of both: tf.data.Dataset, keras.utils.PyDataset, torch.utils.data.DataLoader or a "
+            f"generator. Received: {type(x).__name__}"
         )
 
 
@@ -520,23 +524,25 @@ def _warn_of_scaled_images(x):
     some = keras.ops.convert_to_numpy(x[:256])
     if np.issubdtype(some.dtype, np.floating) and some.max() <= 1:
         warnings.warn(
-            "The images have values up to 1, and this model expects pixel values from 0 to 255, "
-            "which it normalises itself. Multiply them by 255, or build the model with "
+            "The images have values up to 1. This model expects pixel values from 0 to 255 and "
+            "normalizes them itself. Multiply the images by 255, or build the model with "
             "`include_preprocessing=False`.",
             stacklevel=3,
         )
 
 
 def _split(x, y, sample_weight, validation_split):
-    """As Keras: the last share of the arrays, before any shuffling, is for validation."""
+    """Takes the last part of the arrays for validation, before shuffling, as Keras does."""
     if not 0 < validation_split < 1:
         raise ValueError(
-            f"`validation_split` must be between 0 and 1. Received: {validation_split}"
+            "`validation_split` must be between 0 and 1. "
+            f"Received: validation_split={validation_split}"
         )
     n = math.floor(len(x) * (1 - validation_split))
     if not 0 < n < len(x):
         raise ValueError(
-            f"`validation_split={validation_split}` of {len(x)} images leaves a part empty."
+            "`validation_split` must leave at least one image for training and one for "
+            f"validation. Received: validation_split={validation_split}, {len(x)} images"
         )
     if sample_weight is None:
         return x[:n], y[:n], None, (x[n:], y[n:])
@@ -551,26 +557,26 @@ def _warn_of_other_optimizers(model):
     if not linear and any(
         getattr(layer, "is_factored", False) for layer in flat_layers(model) if layer.built
     ):
-        # Python shows a warning of one text and place once.
+        # Python shows the same warning from the same line only once.
         warnings.warn(
-            f"{type(optimizer).__name__} is not linear in the gradient (or clips it), so that "
-            "compact layers learn otherwise than full ones would: a different parameterisation. "
-            "They are the same under `keras_lc.training.SGD`.",
+            f"{type(optimizer).__name__} is not linear in the gradient (or clips it). With it, "
+            "compact layers do not learn the same as full layers. Both learn the same with "
+            "`keras_lc.training.SGD`.",
             stacklevel=3,
         )
 
 
 def _count_steps(data, steps_per_epoch, epochs):
-    """Returns the number of batches of an epoch, or refuses what `epochs` of them cannot be."""
+    """Returns the number of batches of an epoch. Refuses data too short for all the epochs."""
     length = _length(data)
     kind = type(data).__name__
     if length == 0:
-        raise ValueError(f"This {kind} has no batches.")
+        raise ValueError(f"`x` must have at least one batch. Received: a {kind} without batches")
     if steps_per_epoch is None:
         if length is None:
             raise ValueError(
-                "The recipe's learning rate depends on the number of steps, and the length of this "
-                f"{kind} is unknown or infinite. Pass `steps_per_epoch=`, the number of batches of "
+                "The recipe's learning rate depends on the number of steps, but the length of this "
+                f"{kind} is unknown or infinite. Pass `steps_per_epoch=`, the number of batches in "
                 "one epoch, or call `compile()` first."
             )
         return length
@@ -579,20 +585,20 @@ def _count_steps(data, steps_per_epoch, epochs):
             "`steps_per_epoch` must be an integer of at least 1, or None. "
             f"Received: steps_per_epoch={steps_per_epoch!r}"
         )
-    # Keras goes on in a data set where an epoch ended in the middle, and ends the epoch early
-    # where the data ends.
+    # If an epoch ends in the middle of a data set, Keras continues there in the next epoch. It
+    # ends an epoch early if the data ends.
     if length is not None and length % steps_per_epoch and length < epochs * steps_per_epoch:
         raise ValueError(
             f"This {kind} ends after {length} batches, in the middle of an epoch of "
-            f"{steps_per_epoch}. Leave `steps_per_epoch` out, or pass one that divides {length}, "
-            "or a data set that does not end, such as tf.data's `.repeat()`. "
+            f"{steps_per_epoch}. Leave out `steps_per_epoch`, pass one that divides {length}, or "
+            "pass a data set that does not end, for example with tf.data's `.repeat()`. "
             f"Received: steps_per_epoch={steps_per_epoch}"
         )
     return steps_per_epoch
 
 
 def _length(data):
-    """Returns the number of batches of a data set, or `None` where it is unknown or infinite."""
+    """Returns the number of batches of a data set, or `None` if it is unknown or infinite."""
     if isinstance(data, keras.utils.PyDataset):
         return data.num_batches
     if hasattr(data, "cardinality"):

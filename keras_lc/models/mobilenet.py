@@ -22,9 +22,9 @@ class _Block:
 
     Args:
         kernel_size: Integer, in pixels.
-        width: Integer, the channels that its depthwise convolution sees.
+        width: Integer, the input channels of its depthwise convolution.
         filters: Integer, the channels of its output.
-        squeeze: Integer, the channels in the middle of squeeze-and-excitation; 0 for none.
+        squeeze: Integer, the hidden channels of squeeze-and-excitation; 0 for none.
         activation: `"relu6"`, `"relu"` or `"hard_swish"`.
         strides: Integer.
     """
@@ -39,7 +39,7 @@ class _Block:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """A network: what comes before the blocks, the blocks, and what comes after."""
+    """A network: its stem, its blocks and its head."""
 
     family: str
     stem_filters: int
@@ -47,7 +47,7 @@ class _Plan:
     blocks: Sequence[_Block]
     head_filters: int
     hidden: tuple[int, str] | None
-    # Of batch normalization.
+    # For batch normalization.
     momentum: float
     epsilon: float
 
@@ -102,34 +102,35 @@ def MobileNetV2(
 ) -> Classifier:
     """MobileNetV2: depthwise convolutions, each between two 1×1 convolutions.
 
-    The geometry is torchvision's, so that `keras_lc.load_torch_weights` loads its weights; its
-    dropout before the classifier is left out. All weights start from PyTorch's default
-    distribution, as in the LC paper.
+    The geometry is torchvision's, so `keras_lc.load_torch_weights` can load its weights. There is
+    no dropout before the classifier. The initial weights follow PyTorch's default distribution,
+    as in the LC paper.
 
-    The spatial operator stands at every spatial place, the stem too, and leaves each channel of a
-    block to itself. A pool ("max", "hybrid") replaces the depthwise convolutions alone; the stem
-    remains a trained convolution.
+    The spatial operator replaces every spatial convolution, also in the stem. In a block it is
+    depthwise: it does not mix channels. A pool ("max", "hybrid") replaces only the depthwise
+    convolutions; the stem stays a trained convolution.
 
     Args:
         spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or an
             operator such as `keras_lc.spatial.LC(expansion=8)`.
-        low_resolution: Boolean, whether the stem and the first block of stride 2 have stride 1,
-            as is usual for CIFAR: the features are an 8th of the images' size, and not a 32nd.
-        width_multiplier: Number, by which all channels are multiplied, and rounded to multiples
-            of 8; the last ones by no less than 1.
-        stochastic_depth: Number, the rate at which training leaves out the last block (see
-            `keras_lc.layers.StochasticDepth`); those before it less, linearly down to 0. Only
-            blocks with a shortcut can be left out.
+        low_resolution: Boolean, whether the stem and the first block of stride 2 get stride 1, as
+            usual for CIFAR. The last feature maps then have 1/8 of the image's side, not 1/32.
+        width_multiplier: Number that multiplies all channels. They are rounded to multiples of 8.
+            The channels of the last convolution are never reduced.
+        stochastic_depth: Number, the rate for dropping the last block in training (see
+            `keras_lc.layers.StochasticDepth`). The rate grows linearly from 0 in the first block.
+            Only blocks with a shortcut can be dropped.
         input_shape, classes, include_preprocessing, mean, std, augmentation,
-        classifier_activation, data_format, seed: As of all networks; see `keras_lc.models`.
-        name: String. Defaults to a name after the papers: `mobilenet_v2_frozen`.
+        classifier_activation, data_format, seed: As for all networks; see `keras_lc.models`.
+        name: String. Defaults to a name in the papers' style: `mobilenet_v2_frozen`.
 
     Returns:
-        A `Classifier`: a `keras.Model` whose `fit` has a default recipe,
-        `keras_lc.training.IMAGENET_A2`, or with `low_resolution` `keras_lc.training.CIFAR`.
+        A `Classifier`: a `keras.Model` with a default recipe in `fit`. It is
+        `keras_lc.training.CIFAR` with `low_resolution=True`, otherwise
+        `keras_lc.training.IMAGENET_A2`.
 
     Raises:
-        ValueError: If an argument has no meaning.
+        ValueError: If an argument has a value that is not allowed.
 
     Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
 
@@ -201,24 +202,24 @@ def MobileNetV3Large(
 ) -> Classifier:
     """MobileNetV3-Large: MobileNetV2 with squeeze-and-excitation, hard-swish and a hidden layer.
 
-    As `keras_lc.MobileNetV2` in all else; its convolutions are 3×3 and 5×5, its batch
-    normalization has torchvision's epsilon of 1e-3 and momentum of 0.01 (0.99 in Keras' sense).
+    Its convolutions are 3×3 and 5×5. Its batch normalization has torchvision's epsilon of 1e-3
+    and momentum of 0.01 (0.99 in Keras). Otherwise it is like `keras_lc.MobileNetV2`.
 
     Args:
         spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or an
             operator such as `keras_lc.spatial.LC(expansion=8)`.
-        width_multiplier: Number, by which all channels are multiplied, and rounded to multiples
-            of 8.
+        width_multiplier: Number that multiplies all channels. They are rounded to multiples of 8.
         low_resolution, stochastic_depth: As in `keras_lc.MobileNetV2`.
         input_shape, classes, include_preprocessing, mean, std, augmentation,
-        classifier_activation, data_format, seed, name: As of all networks; see `keras_lc.models`.
+        classifier_activation, data_format, seed, name: As for all networks; see `keras_lc.models`.
 
     Returns:
-        A `Classifier`: a `keras.Model` whose `fit` has a default recipe,
-        `keras_lc.training.IMAGENET_A2`, or with `low_resolution` `keras_lc.training.CIFAR`.
+        A `Classifier`: a `keras.Model` with a default recipe in `fit`. It is
+        `keras_lc.training.CIFAR` with `low_resolution=True`, otherwise
+        `keras_lc.training.IMAGENET_A2`.
 
     Raises:
-        ValueError: If an argument has no meaning.
+        ValueError: If an argument has a value that is not allowed.
 
     Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
 
@@ -349,13 +350,13 @@ def _build(
 
 
 def _digits(multiplier):
-    """`"025"` for 0.25, as usual, and as many digits as it takes."""
+    """Returns the digits of a multiplier: `"025"` for 0.25, as usual, more if necessary."""
     rounded = f"{multiplier:.2f}"
     return (rounded if float(rounded) == multiplier else str(float(multiplier))).replace(".", "")
 
 
 def _scaling(multiplier):
-    """Returns the function that gives the channels of a network of that width multiplier."""
+    """Returns the function that scales channels by this width multiplier."""
     if isinstance(multiplier, bool) or not isinstance(multiplier, int | float) or multiplier <= 0:
         raise ValueError(
             "`width_multiplier` must be a positive number. "
@@ -365,6 +366,6 @@ def _scaling(multiplier):
 
 
 def _to_multiple_of_8(channels):
-    """Rounds to the nearest multiple of 8, but never down by more than a tenth."""
+    """Rounds to the nearest multiple of 8, but reduces the number by 10 % at most."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

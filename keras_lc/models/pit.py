@@ -37,27 +37,28 @@ def PiT(
 ) -> Classifier:
     """Pooling-based vision transformer: three stages, each of half the size and twice the width.
 
-    As `keras_lc.ViT` in all else. The patches overlap by half; between two stages, a depthwise
-    3×3 convolution of stride 2 gives each channel two. With `"max"`, self-attention stays in the
-    first, third, … block of each stage. The other operators stand in the spatial convolutions:
-    that of the patches and those between the stages, which stay trained ones with `"max"`.
+    The patches overlap by half. Between two stages, a depthwise 3×3 convolution of stride 2
+    doubles the channels. With `spatial="max"`, self-attention stays in the first, third, … block
+    of each stage, and all convolutions stay trained. The other operators replace the convolution
+    that makes the patches and the convolutions between the stages. Otherwise the network is like
+    `keras_lc.ViT`.
 
     Args:
-        size: `"tiny"`, `"small"` or `"base"`: 32, 48 or 64 channels a head; 2, 3 or 4 heads in the
-            first stage; 2, 2 or 3 blocks in it, then 6 and 4.
+        size: `"tiny"`, `"small"` or `"base"`: 32, 48 or 64 channels per head. The first stage has
+            2, 3 or 4 heads and 2, 2 or 3 blocks. The other stages have 6 and 4 blocks.
         spatial: Spatial operator: `"learned"`, `"max"`, `"frozen"`, `"lc"`, or an operator such
             as `keras_lc.spatial.LC(expansion=8)`.
-        patch_size: Even integer, in pixels; the patches are half of that apart. Defaults to 16,
-            and to 14 for `"base"`.
+        patch_size: Even integer, in pixels. The distance between patches is half of it. Defaults
+            to 16, and to 14 for `"base"`.
         input_shape, classes, include_preprocessing, mean, std, augmentation, dropout,
         stochastic_depth, classifier_activation, data_format, seed, name: As in `keras_lc.ViT`.
 
     Returns:
-        A `Classifier`: a `keras.Model` whose `fit` has a default recipe, that of ImageNet in the
-        LC paper.
+        A `Classifier`: a `keras.Model` with a default recipe in `fit`,
+        `keras_lc.training.IMAGENET_A2`.
 
     Raises:
-        ValueError: If there is no such size, or the images' size is unknown or too small.
+        ValueError: If the size does not exist, or if the image size is unknown or too small.
 
     Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
 

@@ -21,18 +21,18 @@ _ACTIVATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Builder:
-    """What all places of one network have in common.
+    """The settings that all layers of one network share.
 
     Args:
         spatial: The spatial operator.
         kernel_size: Odd integer, the size of the spatial operators, in pixels.
-        seed: Integer, the seed of the model; each layer's follows from it and the layer's name.
+        seed: Integer, the seed of the model. Each layer's seed comes from it and the layer's name.
         data_format: `"channels_last"` or `"channels_first"`.
         activation: `"relu"`, `"relu6"` or `"hard_swish"`.
-        average_pool_shortcuts: Boolean, whether shortcuts halve the image by an average-pool
-            (He et al., 2019, ResNet-D), and not by the stride of their 1×1 convolution.
-        momentum, epsilon: Numbers, of batch normalization. Default to PyTorch's epsilon, and its
-            momentum of 0.1 in Keras' sense.
+        average_pool_shortcuts: Boolean, whether an average-pool halves the image in shortcuts (He
+            et al., 2019, ResNet-D). If `False`, the stride of their 1×1 convolution does it.
+        momentum, epsilon: Numbers for batch normalization. They default to PyTorch's values:
+            epsilon 1e-5, and momentum 0.1, which is 0.9 in Keras.
     """
 
     spatial: SpatialOperator
@@ -94,7 +94,10 @@ class Builder:
         number: int | str = "",
         groups: int = 1,
     ) -> keras.KerasTensor:
-        """A spatial operator, with the normalization and activation that follow a convolution."""
+        """A spatial operator with batch normalization and activation, if the operator needs them.
+
+        A max-pool does not need them.
+        """
         x = self.spatial_conv(x, filters, strides, f"{name}_conv{number}", groups)
         if self.spatial.is_normalized(strides):
             x = self.batch_norm(x, f"{name}_bn{number}")
@@ -114,9 +117,9 @@ class Builder:
         """Two spatial operators and a shortcut (He et al., 2015, Figure 5 left)."""
         if self.spatial.only_in_bottlenecks:
             raise ValueError(
-                "A pool leaves each channel to itself, so it can stand for a spatial convolution "
-                "only between 1x1 convolutions, which basic blocks do not have. Use a ResNet with "
-                f"bottlenecks (depth 50 or 101). Received: spatial={self.spatial!r}"
+                "`spatial` must not be a pool in basic blocks. A pool does not mix channels, so it "
+                "needs 1x1 convolutions before and after it, and basic blocks have none. Use a "
+                f"ResNet with bottlenecks (depth 50 or 101). Received: spatial={self.spatial!r}"
             )
         shortcut = self.shortcut(x, filters, strides, name)
         x = self.spatial_unit(x, filters, strides, name, 1)
@@ -140,7 +143,7 @@ class Builder:
         Args:
             filters: Integer, the channels of the block's output.
             width: Integer, the channels that the spatial operator sees.
-            groups: Integer, the groups of channels that it convolves each by itself.
+            groups: Integer, the number of channel groups of the spatial operator.
         """
         shortcut = self.shortcut(x, filters, strides, name)
         x = self.pointwise_unit(x, width, name, 1)
@@ -165,7 +168,7 @@ class Builder:
         Args:
             filters: Integer, the channels of the block's output.
             width: Integer, the channels that the spatial operator sees.
-            squeeze: Integer, the channels in the middle of squeeze-and-excitation; 0 for none.
+            squeeze: Integer, the hidden channels of squeeze-and-excitation; 0 for none.
         """
         shortcut = x
         if x.shape[self.channel_axis] != width:
@@ -180,7 +183,7 @@ class Builder:
         return x
 
     def squeeze_excite(self, x: keras.KerasTensor, squeeze: int, name: str) -> keras.KerasTensor:
-        """Scales each channel by a function of all channels' means (Hu et al., 2018)."""
+        """Scales each channel. The scales depend on the means of all channels (Hu et al., 2018)."""
         scale = keras.layers.GlobalAveragePooling2D(
             data_format=self.data_format, keepdims=True, name=f"{name}_pool"
         )(x)
@@ -207,11 +210,11 @@ class Builder:
     def shortcut(
         self, x: keras.KerasTensor, filters: int, strides: int, name: str
     ) -> keras.KerasTensor:
-        """The input of a block, or a 1×1 convolution of it where the shape changes."""
+        """Returns the input of a block, or a 1×1 convolution of it if the shape changes."""
         if strides == 1 and x.shape[self.channel_axis] == filters:
             return x
         if strides > 1 and self.average_pool_shortcuts:
-            # "same": where a row is left over, its mean is that of the pixels there are.
+            # "same": at an odd border, the mean is over the pixels that exist.
             x = AveragePooling2D(
                 strides,
                 padding="same",
@@ -232,7 +235,7 @@ class Builder:
 
 
 def drop_rates(last: float, blocks: int) -> list[float]:
-    """Returns the rate of stochastic depth of each block: from 0, linearly, to `last`."""
+    """Returns the rate of stochastic depth of each block. It grows linearly from 0 to `last`."""
     if not 0 <= last < 1:
         raise ValueError(
             "`stochastic_depth` must be at least 0 and below 1. "

@@ -1,4 +1,4 @@
-"""The ResNets of ImageNet and their low-resolution versions, with any spatial operator."""
+"""The ResNets for ImageNet and their low-resolution versions, with any spatial operator."""
 
 import dataclasses
 import numbers
@@ -28,12 +28,12 @@ class _Variant:
     """What a variant changes.
 
     Args:
-        family: String, the beginning of the model's name.
-        suffix: String, what follows the depth in it.
-        deep_stem: Boolean, whether the stem has three 3×3 convolutions in the place of one of 7×7.
+        family: String, the first part of the model's name.
+        suffix: String, the part of the name after the depth.
+        deep_stem: Boolean, whether the stem has three 3×3 convolutions instead of one 7×7.
         average_pool_shortcuts: Boolean.
-        groups: Integer, of the 3×3 convolution in bottlenecks.
-        group_width: Integer, the channels of a group in the first stage of a network of width 64.
+        groups: Integer, the groups of the 3×3 convolution in bottlenecks.
+        group_width: Integer, the channels per group in the first stage, for width 64.
     """
 
     family: str = "resnet"
@@ -75,45 +75,47 @@ def ResNet(
     seed: int | None = None,
     name: str | None = None,
 ) -> Classifier:
-    """ResNet for ImageNet, or with `low_resolution` for small images.
+    """ResNet for ImageNet, or for small images with `low_resolution=True`.
 
-    The geometry is torchvision's, and timm's for the variant "d", so that
-    `keras_lc.load_torch_weights` loads their weights: spatial convolutions pad half their size on
-    every side, and the 3×3 convolution of a bottleneck has the stride (v1.5). All weights start
-    from PyTorch's default distribution, as in the LC paper.
+    The geometry is torchvision's, and timm's for the variant "d", so
+    `keras_lc.load_torch_weights` can load their weights. Spatial convolutions pad half their size
+    on every side, and the 3×3 convolution of a bottleneck has the stride (v1.5). The initial
+    weights follow PyTorch's default distribution, as in the LC paper.
 
-    The spatial operator stands at every spatial place, the stem too. A pool ("max", "hybrid")
-    replaces the spatial convolutions of bottlenecks alone; the stem remains a trained one.
+    The spatial operator replaces every spatial convolution, also in the stem. A pool ("max",
+    "hybrid") replaces only the spatial convolutions of bottlenecks; the stem stays a trained
+    convolution.
 
     Args:
-        depth: Integer: 18 and 34 (basic blocks), 50 and 101 (bottlenecks), and with
-            `low_resolution` also 14 (basic blocks in three stages).
-        variant: `None`; `"d"` for a stem of three 3×3 convolutions and shortcuts that halve by an
-            average-pool (He et al., 2019); `"next"` for bottlenecks of 32 groups of 4 channels
-            (ResNeXt-32x4d); `"wide"` for bottlenecks of twice the width (Wide-ResNet-2).
+        depth: Integer: 18 or 34 (basic blocks), 50 or 101 (bottlenecks). With
+            `low_resolution=True` also 14 (basic blocks in three stages).
+        variant: `None`; `"d"` for a stem of three 3×3 convolutions and shortcuts with an
+            average-pool (He et al., 2019); `"next"` for bottlenecks with 32 groups of 4 channels
+            (ResNeXt-32x4d); `"wide"` for bottlenecks of double width (Wide-ResNet-2).
         spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or an
             operator such as `keras_lc.spatial.LC(expansion=8)`.
-        low_resolution: Boolean, whether the stem's convolution keeps the size of the images: it is
-            3×3 with stride 1. As in the LC paper's networks for small images, the max-pool of
-            stride 2 remains.
+        low_resolution: Boolean, whether the stem's convolution is 3×3 with stride 1 and so keeps
+            the image size. The max-pool of stride 2 stays, as in the LC paper's networks for
+            small images.
         stem_pool: Boolean, whether a 3×3 max-pool of stride 2 follows the stem. Without it, the
-            network sees four times as many places, and costs as many times more.
-        width: Integer, the channels of the stem and the first stage; a multiple of 64 for
-            `"next"`.
-        stochastic_depth: Number, the rate at which training leaves out the last residual branch
-            (see `keras_lc.layers.StochasticDepth`); those before it less, linearly down to 0.
+            feature maps have four times as many pixels, and the network costs four times as much.
+        width: Integer, the channels of the stem and the first stage. For `"next"` it must be a
+            multiple of 64.
+        stochastic_depth: Number, the rate for dropping the last residual branch in training (see
+            `keras_lc.layers.StochasticDepth`). The rate grows linearly from 0 in the first block.
         input_shape, classes, include_preprocessing, mean, std, augmentation,
-        classifier_activation, data_format, seed: As of all networks; see `keras_lc.models`.
-        name: String. Defaults to a name after the papers: `resnet_lc_18d_x8`,
+        classifier_activation, data_format, seed: As for all networks; see `keras_lc.models`.
+        name: String. Defaults to a name in the papers' style: `resnet_lc_18d_x8`,
             `resnext_50_32x4d`, `resnet_50_max`.
 
     Returns:
-        A `Classifier`: a `keras.Model` whose `fit` has a default recipe,
-        `keras_lc.training.IMAGENET_A2`, or with `low_resolution` `keras_lc.training.CIFAR`.
+        A `Classifier`: a `keras.Model` with a default recipe in `fit`. It is
+        `keras_lc.training.CIFAR` with `low_resolution=True`, otherwise
+        `keras_lc.training.IMAGENET_A2`.
 
     Raises:
-        ValueError: If there is no such depth, variant or combination of them, or for a pool in
-            basic blocks.
+        ValueError: If depth, variant or their combination does not exist, or if a pool is asked
+            for in basic blocks.
 
     Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
 
@@ -174,7 +176,7 @@ def ResNet(
     x = topology(x, spatial.for_network(topology, x, seed))
     outputs = classifier_head(x, classes, classifier_activation, seed, data_format)
     size = f"{depth}{kind.suffix}" + ("" if width == 64 else f"_w{width}")
-    if low_resolution and depth != 14:  # which has no other form
+    if low_resolution and depth != 14:  # depth 14 has only this form
         size += "_low_resolution"
     if not stem_pool:
         size += "_no_stem_pool"
@@ -195,7 +197,7 @@ def _stem(build, x, width, deep, low_resolution, pool):
         x = stem.spatial_unit(x, width, strides, "stem")
     if not pool:
         return x
-    # PyTorch's padding, not Keras' "same". Zeros serve as well as -∞: a ReLU comes before.
+    # PyTorch's padding, not Keras' "same". Zeros work as well as -∞ here, after a ReLU.
     x = keras.layers.ZeroPadding2D(1, data_format=build.data_format, name="stem_pool_pad")(x)
     return MaxPooling2D(3, 2, data_format=build.data_format, name="stem_pool")(x)
 
@@ -205,7 +207,7 @@ def _check_geometry(depth, variant, low_resolution, width):
         raise ValueError(f"`depth` must be one of {_DEPTHS}. Received: depth={depth!r}")
     if depth == 14 and not low_resolution:
         raise ValueError(
-            "ResNet-14 has three stages and is for small images: pass `low_resolution=True`. "
+            "`depth=14` is for small images (it has three stages). Pass `low_resolution=True`. "
             "Received: depth=14, low_resolution=False"
         )
     if variant not in _VARIANTS:
@@ -215,8 +217,8 @@ def _check_geometry(depth, variant, low_resolution, width):
     kind = _VARIANTS[variant]
     if kind.is_for_bottlenecks and depth in _BASIC:
         raise ValueError(
-            f"The variant '{variant}' is one of bottlenecks, which only the depths "
-            f"{list(_BOTTLENECKS)} have. Received: depth={depth}, variant={variant!r}"
+            f"`variant='{variant}'` needs bottlenecks. Only the depths {list(_BOTTLENECKS)} have "
+            f"them. Received: depth={depth}, variant={variant!r}"
         )
     multiple = 64 if kind.groups > 1 else 2
     if not isinstance(width, numbers.Integral) or width < 1 or width % multiple:

@@ -1,7 +1,7 @@
-"""What PyTorch's published networks call the layers of ours.
+"""The names of our layers in published PyTorch networks.
 
-A naming is a function of the name of one of our layers and of the names of all layers of its
-model. It returns the PyTorch module's name, or `None` where that network has no such module.
+A naming is a function. It takes the name of one of our layers and the names of all layers of the
+model. It returns the name of the PyTorch module, or `None` if that network has no such module.
 """
 
 import re
@@ -21,7 +21,7 @@ _INVERTED = re.compile(r"block(?P<block>\d+)_(?P<kind>conv|bn|squeeze_conv)(?P<n
 
 
 def torchvision_resnet(name: str, names: Collection[str]) -> str | None:
-    """torchvision's ResNet, ResNeXt and Wide-ResNet; timm's names for these are the same."""
+    """torchvision's ResNet, ResNeXt and Wide-ResNet. timm uses the same names for these."""
     if name in _PLAIN:
         return _PLAIN[name]
     if found := _BLOCK.fullmatch(name):
@@ -30,7 +30,7 @@ def torchvision_resnet(name: str, names: Collection[str]) -> str | None:
 
 
 def timm_resnet_d(name: str, names: Collection[str]) -> str | None:
-    """timm's ResNet-D: a deep stem, and a pool (or nothing) as the first of each shortcut."""
+    """timm's ResNet-D. It has a deep stem, and each shortcut starts with a pool (or nothing)."""
     if name.startswith("stem_"):
         return _DEEP_STEM.get(name)
     if _SHORTCUT.fullmatch(name):
@@ -44,7 +44,7 @@ def pflayer_resnet(name: str, names: Collection[str]) -> str | None:
         return {"stem_conv": "conv1.0", "stem_bn": "conv1.1"}[name]
     if found := _BLOCK.fullmatch(name):
         part = _PARTS_OF_PFLAYER[found["number"]]
-        # What is a convolution in some blocks alone comes after an average-pool there.
+        # In a hybrid, an average-pool comes before the convolution.
         if part == "conv_block" and _hybrid(names):
             part += ".1"
         index = int(found["kind"] == "bn")
@@ -67,7 +67,7 @@ def torchvision_mobilenet(name: str, names: Collection[str]) -> str | None:
         return None
     block = f"block{found['block']}"
     prefix = f"features.{int(found['block']) + 1}.{'block' if is_v3 else 'conv'}"
-    # What precedes within the block: the expansion, the depthwise convolution, the squeeze.
+    # An optional expansion and an optional squeeze shift the numbers of the modules.
     expands = int(f"{block}_conv1" in names)
     squeezes = int(f"{block}_squeeze_conv1" in names)
     if found["kind"] == "squeeze_conv":
@@ -75,7 +75,7 @@ def torchvision_mobilenet(name: str, names: Collection[str]) -> str | None:
     index = {"1": 0, "2": expands, "3": expands + 1 + squeezes}[found["number"]]
     is_bn = int(found["kind"] == "bn")
     if found["number"] == "3" and not is_v3:
-        # There the last convolution and its normalization are not a module of their own.
+        # There the last convolution and its normalization do not form a module.
         return f"{prefix}.{index + is_bn}"
     return f"{prefix}.{index}.{is_bn}"
 
@@ -83,7 +83,7 @@ def torchvision_mobilenet(name: str, names: Collection[str]) -> str | None:
 def trainer_cifar_resnet(name: str, names: Collection[str]) -> str | None:
     """CIFAR-ResNets as in the LC authors' https://github.com/paulgavrikov/tinytorchtrainer.
 
-    Its `openlth_resnet_20_16`. The names of its other ResNets are torchvision's.
+    This is its `openlth_resnet_20_16`. Its other ResNets use torchvision's names.
     """
     if name in ("stem_conv", "stem_bn", "classifier"):
         return {"stem_conv": "conv", "stem_bn": "bn", "classifier": "fc"}[name]
@@ -95,7 +95,7 @@ def trainer_cifar_resnet(name: str, names: Collection[str]) -> str | None:
 
 
 def trainer_mobilenet(name: str, names: Collection[str]) -> str | None:
-    """The LC authors' `lowres_mobilenet_v2`, whose head alone has a name of its own."""
+    """The LC authors' `lowres_mobilenet_v2`. Only its head differs from torchvision's names."""
     return "fc.1" if name == "classifier" else torchvision_mobilenet(name, names)
 
 
@@ -164,7 +164,7 @@ def _hybrid(names):
 
 
 def _running_block(found, names):
-    """Blocks that are numbered through all stages."""
+    """Returns the name of a block. Blocks are numbered through all stages."""
     earlier = {
         (other["stage"], other["block"])
         for other in map(_BLOCK.fullmatch, names)

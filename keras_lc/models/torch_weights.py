@@ -1,4 +1,4 @@
-"""Weights of PyTorch's published networks, for those of `keras_lc.models`."""
+"""Weights of published PyTorch networks for the networks of `keras_lc.models`."""
 
 import collections
 import dataclasses
@@ -16,7 +16,7 @@ from keras_lc.layers import GramLimitConv2D, LCBlock, LCConv2D, PositionEmbeddin
 from keras_lc.listed import listed
 from keras_lc.models.torch_names import HEAD, NAMINGS
 
-# What wrappers of models put before all names.
+# Wrappers of models put these before all names.
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 # From PyTorch's layout to Keras'.
@@ -34,43 +34,45 @@ def load_torch_weights(
     prefix: str | None = None,
     head: bool = True,
 ) -> None:
-    """Gives a network the weights of its PyTorch original.
+    """Loads the weights of a network's PyTorch original.
 
-    For `keras_lc.ResNet` (torchvision's names; timm's for the variant "d"; those of
-    https://github.com/naver-ai/PfLayer for max-pools and hybrids), `keras_lc.ViT` and
-    `keras_lc.PiT` (PfLayer's), `keras_lc.MobileNetV2` and `keras_lc.MobileNetV3Large`
-    (torchvision's), and the networks for small images of the LC paper's
-    authors (https://github.com/paulgavrikov/tinytorchtrainer: `keras_lc.CIFARResNet`, and
-    `low_resolution=True` for the others), with learned or frozen convolutions. Every number of the
-    model and of the state dict must have its place in the other; `num_batches_tracked` alone is
-    left out. A position embedding may be that of images of another size: it is resampled.
+    The function supports networks with learned or frozen convolutions:
 
-    Build the network with the statistics that the weights were trained with: ImageNet's are the
-    default, and CIFAR-10's for small images.
+    - `keras_lc.ResNet`: weights of torchvision; of timm for the variant "d"; of
+      https://github.com/naver-ai/PfLayer for max-pools and hybrids.
+    - `keras_lc.ViT`, `keras_lc.PiT`: weights of PfLayer.
+    - `keras_lc.MobileNetV2`, `keras_lc.MobileNetV3Large`: weights of torchvision.
+    - `keras_lc.CIFARResNet`, and the others with `low_resolution=True`: weights of the LC paper's
+      authors (https://github.com/paulgavrikov/tinytorchtrainer).
+
+    The model and the state dict must match completely; only `num_batches_tracked` is ignored. If
+    a position embedding is for images of another size, it is resampled.
+
+    Build the network with the `mean` and `std` that the weights were trained with. The defaults
+    are ImageNet's, and CIFAR-10's for small images.
 
     Args:
-        model: A network of `keras_lc.models`. It is changed, or, if an error is raised, not at
-            all.
-        state_dict: Mapping from names to PyTorch tensors or NumPy arrays, as of
-            `torch.load(path)`; also within other mappings, as checkpoints hold it, and with
-            `module.`, `_orig_mod.` or `model.` before all names. Or the path of a file: of
-            safetensors, if it ends in `.safetensors`, and else of PyTorch, which is then needed;
-            only tensors are read from it, no code is run.
-        key: String, the state dict to take of a checkpoint that holds several, such as
-            `"model_ema"`; of nested ones with dots between, such as `"ema.state_dict"`.
-        prefix: String that begins the names of the network's weights, such as `"backbone."`. All
-            other names are left out.
-        head: Boolean, whether to load the dense layers after the global pooling, too. With
-            `False` they stay as they are, for weights of other classes, or without a head: all
-            names of modules that the rest of the network doesn't have are left out.
+        model: A network of `keras_lc.models`. It does not change if an error is raised.
+        state_dict: Mapping from names to PyTorch tensors or NumPy arrays, such as the result of
+            `torch.load(path)`. It can be inside other mappings, as in a checkpoint. All names can
+            begin with `module.`, `_orig_mod.` or `model.`. Or the path of a file: a safetensors
+            file if it ends in `.safetensors`, otherwise a PyTorch file, which needs PyTorch. Only
+            tensors are read from the file; no code runs.
+        key: String, the name of one state dict in a checkpoint with several, such as
+            `"model_ema"`. Use dots for nested ones, such as `"ema.state_dict"`.
+        prefix: String, the beginning of the names of the network's weights, such as
+            `"backbone."`. All other names are ignored.
+        head: Boolean, whether to load the dense layers after the global pooling too. If `False`,
+            these layers do not change, and names of modules that the rest of the network does not
+            have are ignored. Use it for weights with other classes or without a head.
 
     Raises:
         TypeError: If `state_dict` is neither a path nor a mapping of names to arrays.
-        ValueError: If a name is missing or unexpected, or a shape is another. If there are
-            several state dicts, and `key` names none of them. If the file is damaged, or holds
-            other objects than tensors. If the model has LC layers, or layers that are not of
+        ValueError: If a name is missing or unexpected, or a shape differs. If there are several
+            state dicts and `key` names none of them. If the file is damaged or contains other
+            objects than tensors. If the model has LC layers, or layers from outside
             `keras_lc.models`.
-        ImportError: If the file needs PyTorch, and it is not installed.
+        ImportError: If the file needs PyTorch, and PyTorch is not installed.
 
     Example:
 
@@ -78,8 +80,8 @@ def load_torch_weights(
     >>> try:
     ...     keras_lc.load_torch_weights(model, {"state_dict": {"module.fc.bias": np.zeros(1000)}})
     ... except ValueError as error:
-    ...     print(str(error)[:58])
-    These weights are not those of torchvision's ResNet of mod
+    ...     print(str(error)[:42])
+    The weights do not fit model 'resnet_18' a
     """
     _refuse_lc(model)
     if isinstance(state_dict, str | os.PathLike):
@@ -92,7 +94,7 @@ def load_torch_weights(
         modules = {_module(name) for name in wanted}
         given = {name: value for name, value in given.items() if _module(name) in modules}
     _check_fit(given, naming, wanted, model)
-    # All are read before the first is assigned.
+    # Read all tensors before the first assignment, so an error leaves the model unchanged.
     assignments = [
         pair for name, place in wanted.items() for pair in place.assignments(_to_numpy(given[name]))
     ]
@@ -106,8 +108,9 @@ class _Place:
 
     Args:
         layer: The layer.
-        shape: Tuple of integers, the tensor's in PyTorch.
-        assignments: Function of the tensor as an array, to pairs of our variables and their values.
+        shape: Tuple of integers, the shape of the tensor in PyTorch.
+        assignments: Function that takes the tensor as an array and returns pairs of our variables
+            and their values.
     """
 
     layer: keras.layers.Layer
@@ -125,8 +128,9 @@ def _refuse_lc(model):
     lc = [layer.name for layer in model.layers if isinstance(layer, _PRODUCTS)]
     if lc:
         raise ValueError(
-            f"Model '{model.name}' has layers whose kernels are products: {listed(lc)}. "
-            "Load the weights into the network with `spatial='learned'`, and convert it with "
+            "`model` must not have layers whose kernels are products. Model "
+            f"'{model.name}' has: {listed(lc)}. First load the weights into a network with "
+            "`spatial='learned'`, then convert it with "
             "`keras_lc.to_lc(model, expansion, keep_kernels=True)`."
         )
 
@@ -155,13 +159,13 @@ def _check_fit(given, naming, wanted, model):
         if names
     ]
     raise ValueError(
-        f"These weights are not those of {naming} of model '{model.name}', which stays as it "
-        f"was. {' '.join(problems)}{_advice(given, wanted, {*missing, *unexpected, *reshaped})}"
+        f"The weights do not fit model '{model.name}' as {naming}; the model was not changed. "
+        f"{' '.join(problems)}{_advice(given, wanted, {*missing, *unexpected, *reshaped})}"
     )
 
 
 def _advice(given, wanted, problems):
-    """Names the argument that helps, if one does."""
+    """Returns a sentence about the argument that helps, or `""`."""
     heads = {name for name, place in wanted.items() if _is_head(place.layer)}
     bodies = {_module(name) for name in wanted.keys() - heads}
     if all(_module(name) not in bodies for name in problems):
@@ -191,16 +195,16 @@ def _read(path):
         raise
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} is damaged, or holds other objects than tensors, which could run any code "
-            "when they are read. If you trust it, pass what "
-            "`torch.load(path, weights_only=False)` returns, or its `state_dict()`."
+            f"{path} is damaged, or holds other objects than tensors. Such objects can run any "
+            "code when they are read. If you trust the file, pass the result of "
+            "`torch.load(path, weights_only=False)`, or its `state_dict()`."
         ) from error
-    # PyTorch raises what reading a damaged file stumbles on: RuntimeError, EOFError, KeyError, …
+    # For a damaged file, PyTorch raises many errors: RuntimeError, EOFError, KeyError, …
     except Exception as error:
-        raise ValueError(f"{path} is damaged or no file of PyTorch: {error}") from error
+        raise ValueError(f"{path} is damaged or not a PyTorch file: {error}") from error
 
 
-# By safetensors' names, whose numbers are little-endian. NumPy has no BF16: see below.
+# From safetensors' names. Its numbers are little-endian. NumPy has no BF16: see below.
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
     "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
@@ -208,7 +212,7 @@ _DTYPES = {
 
 
 def _read_safetensors(path):
-    """Reads the format itself, which is a length, a header as JSON, and bytes."""
+    """Reads a safetensors file: a length, a JSON header, and bytes."""
     content = path.read_bytes()
     try:
         begin = 8 + int.from_bytes(content[:8], "little")
@@ -218,7 +222,7 @@ def _read_safetensors(path):
         for name, entry in header.items():
             dtype, (first, last) = np.dtype(_DTYPES[entry["dtype"]]), entry["data_offsets"]
             if first < 0 or last - first != dtype.itemsize * math.prod(entry["shape"]):
-                raise ValueError(f"the bytes of {name} are not as many as its shape says")
+                raise ValueError(f"the number of bytes of {name} does not fit its shape")
             values = np.frombuffer(data[first:last], dtype).reshape(entry["shape"])
             if entry["dtype"] == "BF16":
                 # The upper half of a float32.
@@ -227,18 +231,18 @@ def _read_safetensors(path):
         if len(data) != end:
             raise ValueError(f"{end:,} bytes of weights expected, {len(data):,} found")
     except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no file of safetensors: {error}") from error
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
     return tensors
 
 
 def _choose(given, key):
-    """Returns the state dict in what was given; `key` chooses among several."""
+    """Returns the state dict in the given mapping. `key` chooses among several."""
     if not isinstance(given, Mapping):
         raise _not_a_state_dict(given)
     found = {} if _holds_arrays(given) else dict(_state_dicts(given))
     if key is not None:
         if key not in found:
-            there = listed(map(repr, found)) or "names of weights alone"
+            there = listed(map(repr, found)) or "only names of weights"
             raise ValueError(f"`key` must name a state dict. There are {there}. Received: {key!r}")
         return found[key]
     if len(found) > 1:
@@ -251,7 +255,7 @@ def _choose(given, key):
 
 
 def _state_dicts(given, above=""):
-    """Yields the names and values of all state dicts within a mapping."""
+    """Yields the names and values of all state dicts in a mapping."""
     for name, value in given.items():
         if not isinstance(name, str) or not isinstance(value, Mapping):
             continue
@@ -268,7 +272,7 @@ def _holds_arrays(given):
 
 def _not_a_state_dict(given):
     return TypeError(
-        "`state_dict` must map names to PyTorch tensors or NumPy arrays, as of "
+        "`state_dict` must map names to PyTorch tensors or NumPy arrays, like "
         f"`module.state_dict()`, or be a path. Received: {_describe(given)}"
     )
 
@@ -277,7 +281,7 @@ def _describe(given):
     if not isinstance(given, Mapping):
         return type(given).__name__
     others = [name for name, value in given.items() if not hasattr(value, "shape")]
-    return f"a mapping that holds {listed(map(repr, others))} beside arrays"
+    return f"a mapping with values that are not arrays: {listed(map(repr, others))}"
 
 
 def _without_wrappers(state_dict):
@@ -296,7 +300,7 @@ def _without_wrappers(state_dict):
 
 def _with_prefix(given, prefix):
     kept = {n.removeprefix(prefix): value for n, value in given.items() if n.startswith(prefix)}
-    # One that all names have was taken off already.
+    # A prefix that all names have was already removed.
     if not kept and prefix not in _PREFIXES:
         raise ValueError(f"No name begins with prefix={prefix!r}. There are {listed(given)}.")
     return _without_wrappers(kept) if kept else given
@@ -307,9 +311,9 @@ def _module(name):
 
 
 def _closest_naming(model, given, head):
-    """Returns the naming that leaves the fewest names over, and what it says.
+    """Returns the naming that fits the given names best, and its places `{name: place}`.
 
-    Of the networks that have all layers of the model, that is: `{name: place}`.
+    Only networks that have all layers of the model are considered.
     """
     layers = [
         layer for layer in model.layers if _holds_weights(layer) and (head or not _is_head(layer))
@@ -331,14 +335,14 @@ def _closest_naming(model, given, head):
         title = min(unnamed, key=lambda title: len(unnamed[title]))
         raise ValueError(
             "Only the networks of `keras_lc.models` have counterparts in PyTorch. These layers of "
-            f"model '{model.name}' have none in {title}: {listed(unnamed[title])}."
+            f"model '{model.name}' do not exist in {title}: {listed(unnamed[title])}."
         )
     title = min(candidates, key=lambda title: len(candidates[title].keys() ^ given.keys()))
     return title, candidates[title]
 
 
 def _holds_weights(layer):
-    # The statistics of images are not weights.
+    # The statistics of the images are not weights.
     return bool(layer.weights) and not isinstance(layer, keras.layers.Normalization)
 
 
@@ -347,7 +351,7 @@ def _is_head(layer):
 
 
 def _parts(layer):
-    """Returns where the tensors of a layer's counterpart belong, by their names in it."""
+    """Returns the places of a layer's tensors, by their names in the PyTorch module."""
     if isinstance(layer, keras.layers.MultiHeadAttention):
         return _attention(layer)
     if isinstance(layer, PositionEmbedding):
@@ -376,7 +380,7 @@ def _transposed(layer, variable, axes):
 
 
 def _attention(layer):
-    """There, one linear layer gives queries, keys and values, one after the other."""
+    """Returns the places for self-attention. PyTorch's one layer holds query, key and value."""
     projections = [layer.query_dense, layer.key_dense, layer.value_dense]
     output = layer.output_dense
     channels = output.kernel.shape[-1]
@@ -402,7 +406,7 @@ def _attention(layer):
 
 @dataclasses.dataclass(frozen=True)
 class _Positions(_Place):
-    """A map of any size, which is resampled; ViT has its rows one after the other."""
+    """A position embedding of any size, which is resampled. ViT stores it without rows."""
 
     @classmethod
     def of(cls, layer):
@@ -429,7 +433,7 @@ class _Positions(_Place):
 
 
 def _to_numpy(value):
-    # PyTorch's tensors, wherever they are; bfloat16 has no counterpart in NumPy.
+    # A PyTorch tensor on any device. NumPy has no bfloat16.
     if hasattr(value, "detach"):
         value = value.detach().cpu().float().numpy()
     return np.asarray(value, "float32")

@@ -1,4 +1,4 @@
-"""What vision transformers are made of, written once for all of them."""
+"""The parts of vision transformers, written once for all of them."""
 
 import dataclasses
 import numbers
@@ -18,9 +18,9 @@ from keras_lc.training.recipe import IMAGENET_A2
 from keras_lc.types import Activation, Shape
 
 _MLP_RATIO = 4
-# Of the linear layer before a max-pool.
+# For the linear layer before a max-pool.
 _POOL_RATIO = 3
-# `FanInUniform` has this deviation then: 1 / √(3 · 833) = 0.02.
+# With this fan-in, `FanInUniform` has a standard deviation of 1 / √(3 · 833) = 0.02.
 _FAN_IN_OF_002 = 833
 
 
@@ -29,9 +29,9 @@ class Stage:
     """Blocks of one width.
 
     Args:
-        width: Integer, the channels of each place.
-        heads: Integer, of self-attention.
-        blocks: Integer.
+        width: Integer, the channels of each patch.
+        heads: Integer, the heads of self-attention.
+        blocks: Integer, the number of blocks.
     """
 
     width: int
@@ -41,10 +41,10 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A network: its patches and its stages; between two stages, each side is halved.
+    """A network: its patches and its stages. Each side is halved between two stages.
 
     Args:
-        family, size: Strings, of the network's name.
+        family, size: Strings, the parts of the network's name.
         patch_size, patch_strides: Integers, in pixels.
         stages: The stages.
     """
@@ -58,7 +58,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class TransformerBuilder(Builder):
-    """What all places of one transformer have in common; its maps are `channels_last`.
+    """The settings that all layers of one transformer share. Its maps are `channels_last`.
 
     Args:
         dropout: Number, the rate of dropout.
@@ -69,7 +69,7 @@ class TransformerBuilder(Builder):
     def patches(
         self, x: keras.KerasTensor, width: int, size: int, strides: int
     ) -> keras.KerasTensor:
-        """A vector for each patch of the images, and one for its place."""
+        """Returns a vector for each patch of the images, with the position embedding added."""
         x = self.for_stem(size).spatial_conv(
             x, width, strides, "patch_embedding", padding=0, use_bias=True
         )
@@ -80,7 +80,10 @@ class TransformerBuilder(Builder):
         return self.drop_out(x, "position")
 
     def halve(self, x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
-        """A depthwise convolution of stride 2 that gives each channel several (PiT, Section 3)."""
+        """Halves each side with a depthwise convolution of stride 2 (PiT, Section 3).
+
+        The convolution makes several output channels from each input channel.
+        """
         return self.for_stem(3).spatial_conv(x, width, 2, name, groups=x.shape[-1], use_bias=True)
 
     def block(
@@ -91,11 +94,11 @@ class TransformerBuilder(Builder):
         pools: bool = False,
         drop_rate: float = 0.0,
     ) -> keras.KerasTensor:
-        """What looks at other places, and then a perceptron at each place, both with a shortcut.
+        """Mixes the patches, then applies a perceptron to each. Both have a shortcut.
 
         Args:
-            heads: Integer, of self-attention.
-            pools: Boolean, whether the spatial operator stands in the place of self-attention.
+            heads: Integer, the heads of self-attention.
+            pools: Boolean, whether the spatial operator replaces self-attention.
         """
         y = self.normalize(x, f"{name}_norm1")
         if pools:
@@ -115,7 +118,7 @@ class TransformerBuilder(Builder):
         x = keras.layers.Reshape((height * width, channels), name=f"{name}_tokens")(x)
         layer = keras.layers.MultiHeadAttention(heads, channels // heads, name=name)
         x = layer(x, x)
-        # A seed in its config would give queries, keys and values the same numbers.
+        # One seed in the layer's config would give queries, keys and values the same numbers.
         for part in ("query", "key", "value", "output"):
             kernel = getattr(layer, f"{part}_dense").kernel
             kernel.assign(self._initializer(f"{name}_{part}")(kernel.shape, kernel.dtype))
@@ -166,13 +169,13 @@ def build(
     seed: int | None,
     name: str | None,
 ) -> Classifier:
-    """Builds a network from its plan; the arguments are those of `keras_lc.ViT`."""
+    """Builds a network from its plan. The other arguments are as in `keras_lc.ViT`."""
     spatial = spatial_operators.get(spatial)
     if isinstance(spatial, spatial_operators.Hybrid):
         raise ValueError(
-            "A hybrid of pools and convolutions is one of bottlenecks (`keras_lc.ResNet(50)`). In "
-            "a transformer, pass 'max': self-attention stays in every second block, and a "
-            f"convolution where the size changes. Received: spatial={spatial!r}"
+            "`spatial` must not be 'hybrid' in a transformer. Only networks with bottlenecks "
+            "(`keras_lc.ResNet(50)`) have a hybrid of pools and convolutions. Here, pass 'max'. "
+            f"Received: spatial={spatial!r}"
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be at least 0 and below 1. Received: dropout={dropout!r}")
@@ -201,7 +204,7 @@ def build(
             if number > 1:
                 x = build.halve(x, stage.width, f"stage{number}_conv")
             for block, rate in enumerate(stage_rates):
-                # As the authors have it: the first block of a stage keeps self-attention.
+                # As in the authors' code, the first block of a stage keeps self-attention.
                 pools = spatial.only_in_bottlenecks and block % 2 == 1
                 x = build.block(x, stage.heads, f"stage{number}_block{block}", pools, rate)
         return build.normalize(x, "norm")
@@ -213,7 +216,7 @@ def build(
 
 
 def check_patch_size(patch_size: int, multiple: int = 1) -> None:
-    """Raises `ValueError` for what is no size of patches."""
+    """Raises `ValueError` if the patch size is not allowed."""
     whole = isinstance(patch_size, numbers.Integral) and not isinstance(patch_size, bool)
     if not whole or patch_size < 1 or patch_size % multiple:
         kind = "a positive integer" if multiple == 1 else "a positive even integer"
@@ -223,7 +226,7 @@ def check_patch_size(patch_size: int, multiple: int = 1) -> None:
 def _check_places(plan, size, input_shape):
     if None in size or min(size) < plan.patch_size:
         raise ValueError(
-            "`input_shape` must have a known height and width, since each place has an embedding "
-            f"of its own, of at least one patch of {plan.patch_size} pixels. "
+            "`input_shape` must have a known height and width, because each patch has its own "
+            f"embedding. They must fit at least one patch of {plan.patch_size} pixels. "
             f"Received: input_shape={tuple(input_shape)}"
         )

@@ -33,46 +33,48 @@ def ViT(
 ) -> Classifier:
     """Vision transformer: a vector for each patch of the image, and 12 blocks that mix them.
 
-    As in the parameter-free paper, whose weights `keras_lc.load_torch_weights` loads: there is no
-    class token, and the classifier sees the mean of all patches. The matrices start from a
-    deviation of 0.02, the biases from 0.
+    The network follows the parameter-free paper: there is no class token, and the classifier gets
+    the mean of all patches. `keras_lc.load_torch_weights` loads the paper's weights. The initial
+    matrices have a standard deviation of 0.02, the initial biases are 0.
 
-    What looks at other patches is the spatial operator: self-attention (`"learned"`), or with
-    `"max"` a 3×3 max-pool between two linear layers in every second block; the first one keeps
-    self-attention. The other operators stand in the one spatial convolution, that of the patches.
+    With `spatial="learned"`, all blocks use self-attention. With `"max"`, every second block uses
+    a 3×3 max-pool between two linear layers instead; the first block keeps self-attention. The
+    other operators replace only the convolution that makes the patches.
 
     Args:
         size: `"tiny"`, `"small"` or `"base"`: 192, 384 or 768 channels in 3, 6 or 12 heads.
         spatial: Spatial operator: `"learned"`, `"max"`, `"frozen"`, `"lc"`, or an operator such
             as `keras_lc.spatial.LC(expansion=8)`.
         patch_size: Integer, in pixels.
-        input_shape: Tuple of 3 integers, without the batch. Images of any size, if it is known;
-            what is no whole patch on the right and below is left out.
-        classes: Integer.
-        include_preprocessing: Boolean, whether the network normalises its images. With `False`,
-            it takes them as they are.
-        mean, std: Number or one for each channel, in pixel values (0 to 255). Default to
-            ImageNet's for three channels, else to 127.5.
-        augmentation: What training does to its images: `None`, `"crop_flip"` (CIFAR's), or a
-            Keras layer.
+        input_shape: Tuple of 3 integers, without the batch. The images can have any known size.
+            An incomplete patch at the right or bottom border is cut off.
+        classes: Integer, the number of classes.
+        include_preprocessing: Boolean, whether the network normalizes its images. If `False`, the
+            images must already be normalized.
+        mean, std: Number, or one number for each channel, in pixel values (0 to 255). For three
+            channels, they default to ImageNet's statistics. Otherwise they default to 127.5.
+        augmentation: Augmentation of the training images: `None`, `"crop_flip"` (as usual for
+            CIFAR), or a Keras layer.
         dropout: Number, the rate of dropout after the position embedding, self-attention (or the
-            pool) and each linear layer of the perceptrons. Its random numbers are Keras' own,
-            which differ by backend.
-        stochastic_depth: Number, the rate at which training leaves out the last residual branches
-            (see `keras_lc.layers.StochasticDepth`); those before them less, linearly down to 0.
-        classifier_activation: Activation of the outputs. Defaults to `None`: logits.
-        data_format: `"channels_last"` or `"channels_first"`, of the images; all else is
-            `"channels_last"`. Defaults to Keras' setting.
-        seed: Integer that determines all initial weights and frozen filters, all that training
-            draws and the order of the images in `fit`. `None` draws one.
-        name: String. Defaults to a name after the paper: `vit_small_max`.
+            pool) and each linear layer of the perceptrons. Its random numbers are Keras' own and
+            differ by backend.
+        stochastic_depth: Number, the rate for dropping the residual branches of the last block in
+            training (see `keras_lc.layers.StochasticDepth`). The rate grows linearly from 0 in
+            the first block.
+        classifier_activation: Activation of the outputs. Defaults to `None`: the outputs are
+            logits.
+        data_format: `"channels_last"` or `"channels_first"`, the format of the images. Inside the
+            network, all is `"channels_last"`. Defaults to Keras' setting.
+        seed: Integer. It determines the initial weights, the frozen filters, the random numbers
+            of training, and the order of the images in `fit`. `None` draws a seed.
+        name: String. Defaults to a name in the paper's style: `vit_small_max`.
 
     Returns:
-        A `Classifier`: a `keras.Model` whose `fit` has a default recipe, that of ImageNet in the
-        LC paper.
+        A `Classifier`: a `keras.Model` with a default recipe in `fit`,
+        `keras_lc.training.IMAGENET_A2`.
 
     Raises:
-        ValueError: If there is no such size, or the images' size is unknown or too small.
+        ValueError: If the size does not exist, or if the image size is unknown or too small.
 
     Input shape: `(batch, height, width, channels)`, images with values in [0, 255].
 

@@ -1,4 +1,4 @@
-"""Full LC layers into compact ones."""
+"""Copies any model with its LC layers in the compact form."""
 
 import keras
 
@@ -8,23 +8,23 @@ from keras_lc.surgery.spatial_convolutions import warn_of_no_effect
 
 
 def to_compact(model: keras.Model) -> keras.Model:
-    """Copies a model, with each frozen LCConv2D in its compact form.
+    """Copies a model and brings each frozen LCConv2D into its compact form.
 
-    The copy computes the same, and under an optimizer that is linear in the gradient it learns the
-    same, at the price of plain convolutions; see `keras_lc.LCConv2D`. Layers whose basis is
-    learned, or has no more filters than the compact form, stay as they are; a warning says so
-    where that leaves no compact layer.
+    The copy computes the same outputs at the cost of plain convolutions. With an optimizer that
+    is linear in the gradient, it also learns the same; see `keras_lc.LCConv2D`. A layer does not
+    change if its basis is learned, or if the basis has no more filters than the compact form. If
+    the copy has no compact layer, a warning says so.
 
     Args:
-        model: A Functional or Sequential model. It stays as it is.
+        model: A Functional or Sequential model. It does not change.
 
     Returns:
         The copy, not compiled.
 
     Raises:
-        ValueError: If a frozen basis is not what its seed gives (set by hand, or made by a
-            `basis_initializer`), if a frozen layer is of a subclass of LCConv2D, which may draw
-            or compute something else, or if a layer or subclassed model hides an LCConv2D.
+        ValueError: If the seed does not give the frozen basis (it was set by hand, or a
+            `basis_initializer` made it). If a frozen layer is a subclass of LCConv2D (it may
+            compute something else). If a layer or a subclassed model hides an LCConv2D.
 
     Example:
 
@@ -40,8 +40,8 @@ def to_compact(model: keras.Model) -> keras.Model:
             return None
         if not layer.has_seeded_basis():
             raise ValueError(
-                f"The basis of layer '{layer.name}' is not what its seed gives, so it has no "
-                "compact form that could be loaded from a file."
+                f"The basis of layer '{layer.name}' is not what its seed gives, so a file could "
+                "not restore its compact form. Use only layers with a basis from a seed."
             )
         twin = LCConv2D.from_config(layer.get_config() | {"compact": True})
         shape = [None] * 4
@@ -74,7 +74,7 @@ def _refuse_subclasses(model):
     ]
     if subclasses:
         raise ValueError(
-            f"These layers of model '{model.name}' have no compact form that is known: "
-            f"{', '.join(subclasses)}. A subclass of LCConv2D may draw or compute something else; "
-            "build the model with its own `compact=True`, or with LCConv2D."
+            f"These layers of model '{model.name}' have no known compact form: "
+            f"{', '.join(subclasses)}. A subclass of LCConv2D may compute something else. Build "
+            "the layers with `compact=True`, or use LCConv2D."
         )

@@ -1,4 +1,4 @@
-"""Any model with linear combinations of random filters in the place of its spatial Conv2D."""
+"""Copies any model with linear combinations of random filters instead of spatial Conv2D."""
 
 import math
 
@@ -18,8 +18,8 @@ from keras_lc.surgery.spatial_convolutions import (
     without_kernel_arguments,
 )
 
-# Of a kernel, relative to its largest number. Rounding the combination to float32 costs 1e-5 where
-# the basis has just enough filters, and 1e-7 from a tenth more on.
+# Allowed error of a kernel, relative to its largest number. Rounding the combination to float32
+# costs 1e-5 if the basis has just enough filters, and 1e-7 if it has at least a tenth more.
 _TOLERANCE = 1e-3
 
 
@@ -31,39 +31,37 @@ def to_lc(
     seed: int | None = None,
     keep_kernels: bool = False,
 ) -> keras.Model:
-    """Copies a model, with an LCConv2D in the place of each spatial Conv2D.
+    """Copies a model and replaces each spatial Conv2D with an LCConv2D.
 
-    Each `Conv2D` (or `FrozenConv2D`) with a kernel larger than 1×1, the stem too, becomes a
-    `keras_lc.LCConv2D` of the same name and options, with its bias. A `kernel_regularizer` becomes
-    the `combination_regularizer`. All else stays as it is, LC layers among it. A warning says so
-    where that leaves no LC layer.
+    Each `Conv2D` (or `FrozenConv2D`) with a kernel larger than 1×1, also in the stem, becomes a
+    `keras_lc.LCConv2D` with the same name, options and bias. A `kernel_regularizer` becomes the
+    `combination_regularizer`. All other layers stay unchanged, also LC layers. If the copy has no
+    LC layer, a warning says so.
 
-    So do depthwise and separable convolutions, which stay trained: the 1×1 convolution that
-    follows them is what an LC layer would add, and an LC layer in each of their channels is not
-    what the paper studies. `freeze_spatial(to_lc(model, expansion))` freezes those, and leaves the
-    LC layers.
+    Depthwise and separable convolutions also stay unchanged and trained: the 1×1 convolution
+    after them already combines their outputs, as an LC layer would do. To freeze them, call
+    `freeze_spatial(to_lc(model, expansion))`, which does not change the LC layers.
 
     Args:
-        model: A Functional or Sequential model that is built. It stays as it is.
+        model: A Functional or Sequential model that is built. It does not change.
         expansion: Integer, the number of random filters per output channel.
-        frozen: Boolean, whether the random filters stay as they were drawn.
-        compact: Boolean, whether the layers hold the triangular factor of their basis; see
-            `keras_lc.LCConv2D`.
-        seed: Integer that determines all random filters, each layer's from it and the layer's
-            path of names, as in `freeze_spatial`. `None` draws one.
-        keep_kernels: Boolean, whether to start from the model's own kernels: with the
-            combinations that give them, of all such the least squares, so that the copy computes
-            what the model does. `False` starts from random combinations, PyTorch's default.
+        frozen: Boolean, whether the random filters are never trained.
+        compact: Boolean, whether the layers use the compact form; see `keras_lc.LCConv2D`.
+        seed: Integer, the seed of all random filters. The filters of a layer depend on the seed
+            and on the layer's path of names, as in `freeze_spatial`. `None` draws a seed.
+        keep_kernels: Boolean, whether to start from the model's own kernels. If `True`, the
+            combinations are the least-squares solution for these kernels, so the copy computes
+            the same as the model. If `False`, the combinations are random (PyTorch's default).
 
     Returns:
         The copy, not compiled.
 
     Raises:
-        ValueError: If `keep_kernels` is asked for and a layer has too few random filters,
-            `filters * expansion < height * width * channels`, to span its kernels (the smallest
-            expansion that suffices is said), or misses its kernel by more than 1e-3 of its
-            largest number. If a spatial Conv2D has a `kernel_constraint`, or is of a subclass,
-            whose `call` is its own. If a layer or subclassed model hides a spatial Conv2D.
+        ValueError: If `keep_kernels=True` and a layer has too few random filters for its kernel:
+            `filters * expansion < height * width * channels`. The message names the smallest
+            expansion that is enough. If the copy's kernel differs by more than 1e-3 of its
+            largest number. If a spatial Conv2D has a `kernel_constraint` or is a subclass (it
+            may compute something else). If a layer or a subclassed model hides a spatial Conv2D.
 
     Example:
 
@@ -134,8 +132,8 @@ def _refuse_what_does_not_convert(model, paths):
     ]
     if constrained:
         reasons.append(
-            f"{', '.join(constrained)}: a `kernel_constraint` has no meaning for the product that "
-            "the kernel of an LC layer is; build the model without."
+            f"{', '.join(constrained)}: a `kernel_constraint` has no meaning for an LC layer, "
+            "because its kernel is a product. Build the model without the constraint."
         )
     if reasons:
         raise ValueError(
@@ -151,18 +149,18 @@ def _check_ranks(paths, expansion):
     for layer, path in paths.items():
         if _is_converted(layer) and layer.built:
             *area, channels, filters = layer.kernel.shape
-            # Filters and numbers of a group, times the groups.
+            # Both are per group; the factor `groups` remains.
             smallest = math.ceil(math.prod(area) * channels * layer.groups / filters)
             if smallest > expansion:
                 too_few[path] = smallest
     if too_few:
         raise ValueError(
-            "`keep_kernels=True` needs as many random filters as a filter has numbers, "
+            "`keep_kernels=True` needs at least as many random filters as a filter has weights: "
             "`filters * expansion >= height * width * channels`. Received: "
             f"expansion={expansion}, too small for "
             + ", ".join(f"{path} (needs {smallest})" for path, smallest in too_few.items())
-            + f". The smallest expansion for all of them is {max(too_few.values())}; one more "
-            "keeps two more digits."
+            + f". The smallest expansion for all of them is {max(too_few.values())}. With one "
+            "more, the kernels are two digits more exact."
         )
 
 
@@ -173,17 +171,17 @@ def _take_over_kernel(twin, layer, path):
     largest = np.abs(kernel).max()
     if not error <= _TOLERANCE * largest:
         raise ValueError(
-            f"The kernel of layer '{path}', of numbers up to {largest:.3g}, cannot be had from its "
-            f"random filters: the closest combination, in {twin.variable_dtype}, is off by "
+            f"The kernel of layer '{path}' (largest value {largest:.3g}) cannot be built from its "
+            f"random filters. The best combination in {twin.variable_dtype} has an error of "
             f"{error:.3g}. Use another `seed` or a larger `expansion`."
         )
 
 
 def _solve_combination(basis, kernel, groups):
-    """Returns `C` with `basis · C = kernel` in each group, of all such the least in squares."""
+    """Returns the least-squares solution `C` of `basis · C = kernel` in each group."""
     basis = by_group(basis.astype("float64"), groups)
     transposed = basis.transpose(0, 2, 1)
-    # The Gram matrix squares the condition, to 1e8 at worst: float64 leaves 1e-8, which is less
-    # than float32 does, at a tenth of the time of a factorization of the basis itself.
+    # The Gram matrix squares the condition number, to 1e8 at worst. In float64 the error is then
+    # 1e-8, below float32's rounding. A factorization of the basis would take ten times as long.
     dual = np.linalg.solve(basis @ transposed, by_group(kernel.astype("float64"), groups))
     return from_groups(transposed @ dual, (-1, kernel.shape[-1]))

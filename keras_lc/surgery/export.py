@@ -1,4 +1,4 @@
-"""Files for serving: written from any backend by one path, and checked before they appear."""
+"""Writes files for serving. They are the same from each backend and checked before they appear."""
 
 import dataclasses
 import importlib.util
@@ -21,10 +21,10 @@ from keras_lc.surgery.replace import check_is_model, layers_within, replace
 
 _WORKER = pathlib.Path(__file__).with_name("export_worker.py")
 _BATCH_SIZES = (1, 5)
-# Of an image whose size the model leaves open.
+# The side of test images if the model takes any size.
 _DEFAULT_SIZE = 64
-# Fifty times what was measured for ResNet-50, whose float32 sums each runtime takes in an order of
-# its own; far below what a misread layer does.
+# Each runtime adds float32 numbers in its own order. The tolerance is fifty times the difference
+# measured for ResNet-50, and far below the difference from a wrong layer.
 _RELATIVE_TOLERANCE = 1e-4
 _ABSOLUTE_TOLERANCE = 1e-6
 
@@ -54,39 +54,39 @@ def export(
 ) -> pathlib.Path:
     """Writes a model for serving, in a format that needs neither Keras nor `keras_lc`.
 
-    The model is folded; a child process writes the file from plain Keras layers, always under
-    TensorFlow (for `"torch"`, under PyTorch). So each format can be written from each backend,
-    and the file does not depend on the backend. It takes any batch size.
+    The function folds the model. Then a child process writes the file from plain Keras layers,
+    always under TensorFlow (under PyTorch for `"torch"`). So every backend can write every
+    format, and the file does not depend on the backend. The file takes any batch size.
 
-    The file computes inference: random layers, those of Keras among them, do nothing in it. It
-    computes in float32, also where the model's dtype policy is a mixed or a half one.
+    The file computes inference: all random layers do nothing in it. It computes in float32, even
+    if the model's dtype policy uses half precision.
 
     Args:
         model: A Functional or Sequential model with one input, the images, and one output. It
-            stays as it is. All its layers must be Keras' or this library's: the child process
-            knows no others, nor the Python function of a `Lambda`.
-        path: Path of the file or, for `"tf_saved_model"`, the folder. An existing one is replaced
-            when the new one is complete; a folder only if it is a SavedModel. Folders above it
-            that are missing are made.
+            does not change. All its layers must be Keras' or this library's. The child process
+            does not know other layers, and not the Python function of a `Lambda`.
+        path: Path of the file, or of the folder for `"tf_saved_model"`. An existing file is
+            replaced when the new one is complete. An existing folder is replaced only if it is a
+            SavedModel. Missing parent folders are created.
         format: One of `"tf_saved_model"` (served by `serve`), `"onnx"`, `"litert"` (a `.tflite`
             file) and `"torch"` (a `.pt2` file, for `torch.export.load`).
-        verify: Boolean, whether to load the file with the format's own runtime in a further child
-            process and compare its outputs with those of the model (not folded, in float32, on
-            the CPU), on images of uniform noise in [0, 255] in batches of 1 and 5, twice each.
-            No two may differ by more than 1e-4 times the largest output (plus 1e-6).
+        verify: Boolean, whether to check the file. Another child process then loads it with the
+            format's own runtime. Its outputs are compared with the model's (not folded, in
+            float32, on the CPU), on uniform noise in [0, 255] in batches of 1 and 5, twice each.
+            The outputs may differ by at most 1e-4 times the largest output (plus 1e-6).
         batch_norm: Boolean, whether to fuse batch normalization; see `fold`.
 
     Returns:
         The path.
 
     Raises:
-        ImportError: If a package is missing that the format needs.
-        ValueError: If the format is unknown, the model has several inputs or outputs, layers that
-            the child process doesn't know or none that can be folded, `path` holds what must not
-            be overwritten, or the file's outputs differ.
-        RuntimeError: If the child process fails; with the end of what it wrote to stderr.
+        ImportError: If the format needs a package that is missing.
+        ValueError: If the format is unknown. If the model has several inputs or outputs, or
+            layers that the child process does not know or that cannot be folded. If `path` must
+            not be overwritten. If the file's outputs differ from the model's.
+        RuntimeError: If the child process fails. The message contains the end of its stderr.
 
-        After an error nothing is left behind, and what was at `path` is still there.
+        After an error no new files are left, and the old file at `path` still exists.
 
     Example:
 
@@ -101,13 +101,13 @@ def export(
     check_is_model(model)
     _check_layers(model)
 
-    # On the CPU, since an accelerator's float32 products may have fewer bits (TF32).
+    # On the CPU, because float32 products on an accelerator may have fewer bits (TF32).
     with keras.device("cpu"):
         in_float32 = replace(model, _float32_layer)
         _check_model(in_float32, format)
         folded = fold(in_float32, batch_norm=batch_norm, strict=False)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the last step is a rename within one file system.
+        # Next to the target, so that the last step is a rename within one file system.
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             folder = pathlib.Path(folder)
             source, written = folder / "model.keras", folder / f"export{spec.suffix}"
@@ -147,7 +147,9 @@ def _check_target(path, format):
                 "Choose another `path`, or delete it."
             )
     elif not path.is_file():
-        raise ValueError(f"'{path}' is a folder, and format={format!r} is a file.")
+        raise ValueError(
+            f"'{path}' is a folder, and format={format!r} is a file. Choose another `path`."
+        )
 
 
 def _check_layers(model):
@@ -158,9 +160,9 @@ def _check_layers(model):
     ]
     if unknown:
         raise ValueError(
-            f"These layers of model '{model.name}' cannot be exported: {', '.join(unknown)}. The "
-            "child process that writes the file knows the layers of Keras and of this library "
-            "only. Write them with `keras.ops` in the model's graph."
+            f"These layers of model '{model.name}' cannot be exported: {', '.join(unknown)}. A "
+            "child process writes the file, and it knows only the layers of Keras and of this "
+            "library. Write the other layers with `keras.ops` in the model's graph."
         )
 
 
@@ -189,7 +191,7 @@ def _check_model(model, format):
             )
     if format == "torch" and None in model.inputs[0].shape[1:]:
         raise ValueError(
-            "format='torch' needs a fixed image size; only the batch size may be left open. "
+            "format='torch' needs a fixed image size; only the batch size may be None. "
             f"Received: input shape {model.inputs[0].shape}."
         )
 
@@ -217,7 +219,7 @@ def _run_worker(*arguments):
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    # -P: the modules beside the script must not stand before installed packages.
+    # -P: modules in the script's folder must not hide installed packages.
     command = [sys.executable, "-P", str(_WORKER), *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -245,16 +247,16 @@ def _verify(model, written, format, folder):
 def _compare(actual, expected, format):
     if actual.shape != expected.shape:
         raise ValueError(
-            f"The exported file (format={format!r}) has outputs of shape {actual.shape}, the "
-            f"model of shape {expected.shape}. Nothing was written."
+            f"The exported file (format={format!r}) has outputs of shape {actual.shape}, but the "
+            f"model has outputs of shape {expected.shape}. Nothing was written."
         )
     difference = float(np.max(np.abs(actual - expected)))
     allowed = _RELATIVE_TOLERANCE * float(np.max(np.abs(expected))) + _ABSOLUTE_TOLERANCE
-    # Negated, so that NaN is a difference.
+    # Negated, so that NaN counts as a difference.
     if not difference <= allowed:
         raise ValueError(
             f"The outputs of the exported file (format={format!r}) differ from the model's by up "
-            f"to {difference:.3g}, where {allowed:.3g} is allowed. Nothing was written."
+            f"to {difference:.3g}. Only {allowed:.3g} is allowed. Nothing was written."
         )
 
 
@@ -262,8 +264,9 @@ def _publish(written, path, folder):
     if not path.is_dir():
         rename(written, path)
         return
-    # A folder with files in it cannot be replaced in one step. Not within `folder`, which is
-    # deleted whatever happens: the old one must outlive an interrupt between the two renames.
+    # A folder with files cannot be replaced in one step, so the old one is renamed first. It does
+    # not move into `folder`, because that is always deleted. The old one must survive an
+    # interrupt between the two renames.
     old = folder.with_name(f"{folder.name}.old")
     try:
         path.rename(old)

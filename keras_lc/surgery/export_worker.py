@@ -1,6 +1,7 @@
-"""The child process of `export`: writes a plain Keras model in a format, or runs such a file.
+"""The child process of `export`. It writes a plain Keras model in a format, or runs such a file.
 
-Run as a script, by its path, so that neither keras_lc nor the parent's backend is loaded:
+`export` runs it as a script, by its path, so that it loads neither keras_lc nor the parent's
+backend:
 
     export_worker.py write  FORMAT MODEL.keras FILE
     export_worker.py verify FORMAT FILE BATCHES.npz OUTPUTS.npz
@@ -28,10 +29,10 @@ def write(file_format, source, target):
 
 
 def at_inference(model):
-    """Returns the model whose graph says that it is not training.
+    """Returns the model with `training=False` in its graph.
 
-    Keras leaves that open in most formats, and its own random layers for images then go by the
-    default of their `call`, which is to train.
+    In most formats, Keras does not set `training`. Keras' random layers for images then use the
+    default of their `call`, `training=True`.
     """
     import keras
 
@@ -39,7 +40,7 @@ def at_inference(model):
 
 
 def bake_normalization(model):
-    """Makes statistics part of the graph; tf2onnx takes the tensors they are for inputs."""
+    """Makes statistics constants of the graph. tf2onnx would make inputs of their tensors."""
     import keras
 
     for layer in layers_within(model):
@@ -49,7 +50,7 @@ def bake_normalization(model):
 
 
 def layers_within(layer):
-    """Yields all layers below one: those of models and pipelines, and what wrappers wrap."""
+    """Yields all layers in a layer: layers of models and pipelines, and wrapped layers."""
     wrapped = getattr(layer, "layer", None)
     for inner in [*getattr(layer, "layers", ()), *([] if wrapped is None else [wrapped])]:
         yield inner
@@ -60,7 +61,7 @@ def saved_model_runner(path):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(path)
-    # The default argument keeps `loaded` alive, without which its variables are deleted.
+    # The default argument keeps `loaded` alive. Otherwise its variables are deleted.
     return lambda images, loaded=loaded: loaded.serve(images).numpy()
 
 
@@ -113,7 +114,7 @@ RUNNERS = {
 def verify(file_format, path, batches_path, outputs_path):
     run = RUNNERS[file_format](path)
     with np.load(batches_path) as batches:
-        # Twice: a file that still draws random numbers gives two answers.
+        # Twice: if the file still draws random numbers, the two results differ.
         answers = {name: [run(images), run(images)] for name, images in batches.items()}
         np.savez(outputs_path, **answers)
 

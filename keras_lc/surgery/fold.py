@@ -29,37 +29,41 @@ from keras_lc.surgery.replace import (
 
 
 def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> keras.Model:
-    """Copies a model, with each LC layer replaced by the Conv2D it is equal to at inference.
+    """Copies a model and replaces each LC layer with the equal Conv2D for inference.
 
-    `LCConv2D` and `FrozenConv2D` become `keras.layers.Conv2D` of the same name, whose kernel is
-    the combined kernel, and `FrozenDepthwiseConv2D` becomes `keras.layers.DepthwiseConv2D`, as do
-    LC layers with a group for each channel; `PositionEmbedding` becomes a
-    `keras.layers.EinsumDense` that multiplies by 1 and has the embedding as its bias;
-    `RandomCropFlip` and `StochasticDepth`, which do nothing at inference, are left out. The result
-    consists of Keras' own layers (and of yours): a file of it loads where `keras_lc` is not
-    installed. Its outputs equal the model's to float32 rounding.
+    - `LCConv2D` and `FrozenConv2D` become `keras.layers.Conv2D` with the same name and the
+      combined kernel.
+    - `FrozenDepthwiseConv2D`, and LC layers with one group per channel, become
+      `keras.layers.DepthwiseConv2D`.
+    - `PositionEmbedding` becomes a `keras.layers.EinsumDense` that multiplies by 1 and has the
+      embedding as its bias.
+    - `RandomCropFlip` and `StochasticDepth` are removed, because they do nothing at inference.
+
+    The copy has only Keras' layers (and your own), so its file loads without `keras_lc`. Its
+    outputs equal the model's up to float32 rounding.
 
     Args:
-        model: A Functional or Sequential model. It stays as it is.
+        model: A Functional or Sequential model. It does not change.
         batch_norm: Boolean, whether to also fuse each `keras.layers.BatchNormalization` into the
             convolution before it: `kernel · s` and `(bias - mean) · s + beta`, with
-            `s = gamma / √(variance + epsilon)`, computed in float64. This is done where it is
-            exact: behind a Conv2D or DepthwiseConv2D without activation whose output goes nowhere
-            else, neither of them shared. All others stay. The result is for inference; trained
-            on, it would no longer normalize. An output of the model that was a normalization's
-            has the convolution's name then.
+            `s = gamma / √(variance + epsilon)`, computed in float64. A normalization is fused
+            only if this is exact: it follows a Conv2D or DepthwiseConv2D without activation, no
+            other layer uses that convolution's output, and neither layer is shared. The result is
+            for inference only; training would no longer normalize. If a fused normalization was
+            an output of the model, the output gets the convolution's name.
         strict: Boolean, whether to refuse an `LCBlock` that is not one convolution. If `False`,
             it becomes the layers `{name}_basis`, `{name}_bn`, `{name}_relu`,
             `{name}_combination`.
 
     Returns:
-        The folded copy, not compiled: a `keras.Model`, or `keras.Sequential` for such a model.
+        The folded copy, not compiled. It is a `keras.Sequential` if the model is one, otherwise a
+        `keras.Model`.
 
     Raises:
-        ValueError: If an `LCBlock` is not one convolution and `strict` is true, or if a layer
-            that needs `keras_lc` cannot be folded: because a layer or a subclassed model hides
-            it, or because it is of a subclass, whose computation is not known. If a layer cannot
-            be copied, such as a `Lambda` of a Python lambda.
+        ValueError: If an `LCBlock` is not one convolution and `strict` is true. If a layer that
+            needs `keras_lc` cannot be folded, because a layer or a subclassed model hides it, or
+            because it is a subclass (it may compute something else). If a layer cannot be copied,
+            such as a `Lambda` with a Python lambda.
 
     Example:
 
@@ -114,13 +118,13 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
 
 
 def _always_in_training_mode(model):
-    """The layers that the graph itself calls with `training=True`, at inference too."""
+    """Returns the layers that the graph calls with `training=True`, also at inference."""
     layers = set()
     for graph in graphs_within(model):
         for call in calls_of(graph):
             if not isinstance(call.operation, keras.layers.Layer):
                 continue
-            # By position, the flag could be another one: then too much stays as it is.
+            # A positional `True` could be another flag. Then the layer just stays unchanged.
             if call.kwargs.get("training") or any(value is True for value in call.args[1:]):
                 layers.add(call.operation)
                 layers.update(layer for _, layer in layers_within(call.operation))
@@ -141,27 +145,27 @@ def _refuse_blocks(model, batch_norm, in_training_mode):
     reasons = []
     if affine and not batch_norm:
         reasons.append(
-            f"{', '.join(affine)}: pass `batch_norm=True`, which merges the normalization between "
-            "basis and combination into one convolution."
+            f"{', '.join(affine)}: pass `batch_norm=True` to merge basis, normalization and "
+            "combination into one convolution."
         )
     if others:
         reasons.append(
-            f"{', '.join(others)}: what lies between basis and combination is not linear; pass "
-            "`strict=False` to make them plain Keras layers, one after the other."
+            f"{', '.join(others)}: the layers between basis and combination are not linear. Pass "
+            "`strict=False` to replace each block by several plain Keras layers."
         )
     if reasons:
         raise ValueError("These LCBlock layers do not fold to one Conv2D. " + " ".join(reasons))
 
 
 def _conv2d(layer, kernel, bias, **changes):
-    """Returns a built Conv2D with the options of a convolution, `changes`, and these weights."""
+    """Returns a built Conv2D with the options of `layer`, the `changes`, and these weights."""
     config = keras.layers.Conv2D.get_config(layer) | changes
     config["use_bias"] = bias is not None
     return _built(keras.layers.Conv2D, config, kernel, bias)
 
 
 def _depthwise_conv2d(layer):
-    """Returns the DepthwiseConv2D that is equal to a convolution with a group for each channel."""
+    """Returns the DepthwiseConv2D equal to a convolution with one group per channel."""
     config = keras.layers.Conv2D.get_config(layer)
     depthwise = {
         key: value
@@ -175,7 +179,7 @@ def _depthwise_conv2d(layer):
 
 
 def _position_bias(layer):
-    """Returns the layer of Keras that adds a trained map, and multiplies each channel by 1."""
+    """Returns the Keras layer that adds a trained map and multiplies each channel by 1."""
     shape = layer.embedding.shape
     bias = keras.layers.EinsumDense(
         "bhwc,c->bhwc",
@@ -204,7 +208,7 @@ def _built(cls, config, kernel, bias):
 
 
 def _plain(layer):
-    """Returns the layer of Keras that an accelerated layer equals, not built."""
+    """Returns the Keras layer that equals an accelerated layer. It is not built."""
     return keras_class(layer).from_config(_without_own_initializers(layer.get_config()))
 
 
@@ -225,7 +229,7 @@ def _unroll_block(block):
 
 
 def _merge_block(block):
-    """basis, affine map of each channel, 1×1 convolution: one convolution with a bias."""
+    """Merges basis, affine map of each channel and 1×1 convolution into one convolution."""
     scale, shift = _scale_and_shift(block.batch_norm)
     groups = block.basis_conv.groups
     basis = _float64(block.basis_conv.kernel)
@@ -245,7 +249,7 @@ def _merge_block(block):
 
 
 def _fuse_batch_norm(model):
-    """Fuses batch normalization in a model that has Keras' own layers only."""
+    """Fuses batch normalization in a model that has only Keras' layers."""
     fusions = _find_fusions(model)
     fused = set(fusions.values())
 
@@ -299,7 +303,7 @@ def _is_fusable(conv, batch_norm):
 def _fuse(conv, batch_norm):
     scale, shift = _scale_and_shift(batch_norm)
     kernel = _float64(conv.kernel)
-    # Output channels are the last axis, but of a depthwise kernel the last two.
+    # Output channels are the last axis. In a depthwise kernel, they are the last two axes.
     kernel_scale = scale.reshape(kernel.shape[2:]) if _is_depthwise(conv) else scale
     bias = shift if conv.bias is None else _float64(conv.bias) * scale + shift
     config = conv.get_config() | {"use_bias": True}
@@ -311,7 +315,7 @@ def _is_depthwise(conv):
 
 
 def _scale_and_shift(batch_norm):
-    """What batch normalization does to each channel at inference: `x * scale + shift`."""
+    """Returns batch normalization at inference as `x * scale + shift` for each channel."""
     scale = 1.0 / np.sqrt(_float64(batch_norm.moving_variance) + batch_norm.epsilon)
     if batch_norm.scale:
         scale *= _float64(batch_norm.gamma)
@@ -325,11 +329,11 @@ def _float64(variable):
     return to_numpy(variable).astype("float64")
 
 
-# --- Nothing of keras_lc may be left ---
+# --- The result must not need keras_lc ---
 
 
 def _without_own_initializers(config):
-    """Keras' defaults take the place of our initializers, which have done their work."""
+    """Removes our initializers from a config. The weights exist, so Keras' defaults suffice."""
     return {
         key: value
         for key, value in config.items()
@@ -363,6 +367,6 @@ def _check_needs_only_keras(model):
             left[path] = f"{path} ({type(layer).__name__})"
     if left:
         raise ValueError(
-            f"These layers of model '{model.name}' need keras_lc, and cannot be folded: "
+            f"These layers of model '{model.name}' need keras_lc but cannot be folded: "
             f"{', '.join(text for _, text in sorted(left.items()))}."
         )

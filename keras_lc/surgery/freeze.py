@@ -1,4 +1,4 @@
-"""Any model with random spatial convolutions that are never trained."""
+"""Copies any model with random spatial convolutions that are never trained."""
 
 import keras
 
@@ -15,39 +15,40 @@ from keras_lc.surgery.spatial_convolutions import (
 
 
 def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
-    """Copies a model, with random spatial convolutions that are never trained.
+    """Copies a model and replaces its spatial convolutions with random, frozen ones.
 
-    The LC paper's experiment of Section 3, for any Keras model. Each 2D convolution with a kernel
-    larger than 1×1 gets new filters, of PyTorch's default distribution, which no training changes:
+    This is the experiment of Section 3 of the LC paper, for any Keras model. Each 2D convolution
+    with a kernel larger than 1×1 gets new filters from PyTorch's default distribution. Training
+    never changes these filters.
 
     - `Conv2D` becomes `keras_lc.FrozenConv2D`,
     - `DepthwiseConv2D` becomes `keras_lc.layers.FrozenDepthwiseConv2D`,
-    - `SeparableConv2D` becomes two layers: a `FrozenDepthwiseConv2D` named `{name}_depthwise`, and
-      a trained 1×1 `Conv2D` of the layer's own name, with its pointwise weights.
+    - `SeparableConv2D` becomes two layers: a `FrozenDepthwiseConv2D` named `{name}_depthwise`,
+      and a trained 1×1 `Conv2D` with the layer's name and its pointwise weights.
 
-    All else stays as it is and is trained as before: 1×1 convolutions, normalization, dense
-    layers, and the biases of the frozen layers. What is frozen already (frozen layers, frozen LC
-    layers) stays too, so that freezing twice is freezing once. Regularizers and constraints of
-    the frozen kernels are left out. One- and three-dimensional convolutions are not spatial here:
-    they stay trained. A warning says so where that leaves nothing that is frozen.
+    All other parts stay unchanged and trained: 1×1 convolutions, normalization, dense layers, and
+    the biases of the frozen layers. Layers that are already frozen (also frozen LC layers) do not
+    change, so freezing twice is the same as freezing once. Regularizers and constraints of the
+    frozen kernels are removed. 1D and 3D convolutions are not spatial here and stay trained. If
+    the copy has no frozen layer, a warning says so.
 
     `keras_lc.analysis.lc_rate(model)` tells whether such training can work.
 
     Args:
-        model: A Functional or Sequential model that is built. It stays as it is.
-        seed: Integer that determines all filters. Those of one layer follow from it and from the
-            layer's path of names, so that they do not depend on the other layers; name the layers
-            of your own models, since `conv2d_7` is another name where more was built before.
-            `None` draws one.
+        model: A Functional or Sequential model that is built. It does not change.
+        seed: Integer, the seed of all filters. The filters of a layer depend on the seed and on
+            the layer's path of names, not on the other layers. Give names to the layers of your
+            own models: an automatic name such as `conv2d_7` depends on what was built before.
+            `None` draws a seed.
 
     Returns:
         The copy, not compiled.
 
     Raises:
         ValueError: If the model has a spatial convolution without a frozen form: a
-            `Conv2DTranspose` or `ConvLSTM2D`, of which the papers say nothing, a subclass of a
-            convolution, whose `call` is its own, or an LC layer with a learned basis. Or if a
-            layer or subclassed model hides a convolution.
+            `Conv2DTranspose` or `ConvLSTM2D` (the papers do not treat them), a subclass of a
+            convolution (it may compute something else), or an LC layer with a learned basis. If
+            a layer or a subclassed model hides a convolution.
 
     Example:
 
@@ -146,7 +147,7 @@ def _refuse_others(model, paths):
     if others:
         raise ValueError(
             f"These spatial convolutions of model '{model.name}' have no frozen form: "
-            f"{', '.join(others)}. Conv2D, DepthwiseConv2D and SeparableConv2D have, but not "
-            "subclasses of them. Instead of a Conv2DTranspose, use UpSampling2D and Conv2D; build "
+            f"{', '.join(others)}. Only Conv2D, DepthwiseConv2D and SeparableConv2D have one, not "
+            "their subclasses. Instead of a Conv2DTranspose, use UpSampling2D and Conv2D. Build "
             "LC layers with `frozen=True`."
         )

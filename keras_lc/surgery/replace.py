@@ -1,4 +1,4 @@
-"""The one walk over a Keras model: a copy of it with other layers in the place of some."""
+"""Copies a Keras model and replaces some of its layers. All surgery uses this module."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,29 +12,30 @@ Substitute = Callable[[keras.layers.Layer], Sequence[keras.layers.Layer] | None]
 
 
 def replace(model: keras.Model, substitute: Substitute) -> keras.Model:
-    """Copies a Functional or Sequential model, with other layers in the place of some.
+    """Copies a Functional or Sequential model and replaces some of its layers.
 
-    Nested models are copied in the same way, at any depth. A layer that is called several times
-    is replaced once and stays shared. Names, variables (statistics and the state of seed
-    generators among them), dtype policies and `trainable` flags of all other layers are kept.
+    Nested models are copied in the same way, at any depth. A layer with several calls is replaced
+    once and stays shared. All other layers keep their names, variables (also statistics and the
+    state of seed generators), dtype policies and `trainable` flags.
 
-    The copy is a plain `keras.Model` or `keras.Sequential` also where the model is of a subclass,
-    since the subclass's constructor would build the layers that were replaced. It is not
-    compiled: the optimizer's slots belong to variables that the copy may not have.
+    The copy is a plain `keras.Model` or `keras.Sequential`, even if the model is a subclass: the
+    subclass's constructor would build the old layers again. The copy is not compiled, because the
+    optimizer's slots belong to variables that the copy may not have.
 
     Args:
-        model: A Functional or Sequential model that is built. It stays as it is.
-        substitute: Function of a layer. It returns `None` to keep the layer, or a list of the
-            layers to call one after the other in its place; an empty list drops the layer. One
-            layer that is not built takes over the variables of the layer it stands for; built
-            ones come with their own. Nested models are entered, and not passed to it.
+        model: A Functional or Sequential model that is built. It does not change.
+        substitute: Function that takes a layer. It returns `None` to keep the layer, or a list of
+            new layers to call one after the other. An empty list removes the layer. If the list
+            has one layer that is not built, this layer gets the variables of the old layer. Built
+            layers keep their own variables. Nested models are not passed to the function, but
+            their layers are.
 
     Returns:
         The copy.
 
     Raises:
-        ValueError: If the model is subclassed or not built, or if a layer that `substitute`
-            would replace is owned by a layer, or a subclassed model, that hides it.
+        ValueError: If the model is subclassed or not built. If a layer or a subclassed model
+            hides a layer that `substitute` would replace.
 
     Example:
 
@@ -52,13 +53,13 @@ def replace(model: keras.Model, substitute: Substitute) -> keras.Model:
             f"The layers of model '{model.name}' ({type(model).__name__}) cannot be replaced: it "
             "has no graph of layers. It is not built, or it is a subclass with its own `call`. "
             "Build it, or write it as a Functional model."
-            + (f" Layers that were to be replaced: {', '.join(hidden)}." if hidden else "")
+            + (f" These layers had to be replaced: {', '.join(hidden)}." if hidden else "")
         )
     return _Walk(substitute).run(model)
 
 
 def graphs_within(model: keras.Model) -> list[keras.Function]:
-    """Returns the graphs of a model and of the models nested in it at any depth, each once."""
+    """Returns the graphs of a model and of all models nested in it, each once."""
     graphs = []
 
     def collect(layer):
@@ -75,7 +76,10 @@ def graphs_within(model: keras.Model) -> list[keras.Function]:
 def layers_within(
     layer: keras.layers.Layer, path: str = ""
 ) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yields `(path, layer)` for all layers below one, hidden ones too; shared ones repeatedly."""
+    """Yields `(path, layer)` for all layers in a layer, also hidden ones.
+
+    A shared layer comes once for each of its owners.
+    """
     for inner in inner_layers(layer):
         inner_path = f"{path}/{inner.name}" if path else inner.name
         yield inner_path, inner
@@ -83,7 +87,10 @@ def layers_within(
 
 
 def paths_within(model: keras.Model) -> dict[keras.layers.Layer, str]:
-    """Returns the path of each layer below a model, hidden ones too; of a shared one, the first."""
+    """Returns the path of each layer in a model, also of hidden ones.
+
+    For a shared layer, it is the first path.
+    """
     check_is_model(model)
     paths = {}
     for path, layer in layers_within(model):
@@ -92,20 +99,20 @@ def paths_within(model: keras.Model) -> dict[keras.layers.Layer, str]:
 
 
 def to_numpy(value: Array) -> np.ndarray:
-    """Returns the array to assign, so that no two variables share a buffer.
+    """Returns the value as a NumPy array, so that no two variables share a buffer.
 
-    Under JAX, variables assigned from each other would: training or predicting with one model,
-    which gives its buffers away, would delete the other's. Nor does an array on the host tie the
-    new variable to a device.
+    Under JAX, a variable that is assigned from another shares its buffer. `fit` and `predict`
+    give buffers away, so they would delete the values of the other model. An array on the host
+    also does not tie the new variable to a device.
     """
     return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(value))
 
 
 def check_is_model(model: object) -> None:
-    """Raises `ValueError` for what is no Keras model."""
+    """Raises `ValueError` if `model` is not a Keras model."""
     if not isinstance(model, keras.Model):
         raise ValueError(
-            "`model` must be a Keras model: load a file with `keras.saving.load_model`, and put a "
+            "`model` must be a Keras model. Load a file with `keras.saving.load_model`, and put a "
             f"single layer into a `keras.Sequential`. Received: model={model!r}"
         )
 
@@ -121,9 +128,9 @@ def _replaceable_within(layer, path, substitute):
 class _Walk:
     def __init__(self, substitute):
         self.substitute = substitute
-        # Layer or other operation of the model → those that stand for it in the copy.
+        # Layer or other operation of the model → its replacements in the copy.
         self.copies = {}
-        # (layer, its copy), where the copy is to have the variables of the layer.
+        # (layer, its copy), if the copy gets the variables of the layer.
         self.twins = []
 
     def run(self, model):
@@ -142,7 +149,7 @@ class _Walk:
             layers = layers or [keras.layers.Identity()]
             inputs = _input_copier(graph)(graph.inputs[0])
             return keras.Sequential([inputs, *layers], name=model.name)
-        # Neither of a subclass nor compiled, which the copy would be too.
+        # Not a subclass and not compiled, because the copy would be the same.
         plain = keras.Model(model.input, model.output, name=model.name)
         return keras.models.clone_model(
             plain,
@@ -156,7 +163,7 @@ class _Walk:
     def copies_of(self, operation, path):
         if operation not in self.copies:
             path = f"{path}/{operation.name}" if path else operation.name
-            # After the copies of what it contains: `copy_trainable_flags` relies on this order.
+            # Inner layers are copied first: `copy_trainable_flags` needs this order.
             self.copies[operation] = self.make_copies(operation, path)
         return self.copies[operation]
 
@@ -174,9 +181,9 @@ class _Walk:
         hidden = _replaceable_within(operation, path, self.substitute)
         if hidden:
             raise ValueError(
-                f"These layers are to be replaced, but '{path}' ({type(operation).__name__}) owns "
-                f"them and hides how it calls them: {', '.join(hidden)}. Use them in the model's "
-                "graph itself, or in a nested Functional or Sequential model."
+                f"These layers cannot be replaced: {', '.join(hidden)}. Layer '{path}' "
+                f"({type(operation).__name__}) owns them and hides how it calls them. Use them in "
+                "the model's graph itself, or in a nested Functional or Sequential model."
             )
         copy = _copy(operation, path)
         self.twins.append((operation, copy))
@@ -184,7 +191,7 @@ class _Walk:
 
     def copy_trainable_flags(self):
         twins = dict(self.twins)
-        # Setting the flag of a layer sets those of all layers within: the outermost first.
+        # The flag of a layer also sets the flags of all its inner layers: outer layers first.
         for source, targets in reversed(self.copies.items()):
             if source in twins:
                 pairs = zip(flat_layers(source), flat_layers(twins[source]), strict=True)
@@ -205,9 +212,9 @@ def _copy(operation, path):
     except Exception as error:
         if isinstance(operation, keras.layers.Lambda):
             way_out = (
-                "Write it as a `keras.layers.Layer` of your own, or with `keras.ops` in the "
-                "model's graph; for code that you trust, "
-                "`keras.config.enable_unsafe_deserialization()` allows the copy."
+                "Write it as your own `keras.layers.Layer`, or with `keras.ops` in the model's "
+                "graph. If you trust its code, call "
+                "`keras.config.enable_unsafe_deserialization()` to allow the copy."
             )
         else:
             way_out = "`get_config()` must return all arguments of its constructor."
@@ -218,7 +225,7 @@ def _copy(operation, path):
 
 
 def _input_copier(graph):
-    """Returns a function that copies an input of a graph with all that its layer says of it."""
+    """Returns a function that copies an input of a graph with its layer's settings."""
     layers = {
         id(layer.output): layer
         for layer in graph.operations
@@ -246,13 +253,13 @@ def _assign_variables(source, target):
     if shapes != [variable.shape for variable in target.variables]:
         raise ValueError(
             f"The variables of layer '{source.name}' ({type(source).__name__}) cannot be taken "
-            f"over: their shapes are {shapes}, those of the new layer "
-            f"({type(target).__name__}) {[variable.shape for variable in target.variables]}. "
-            "Does its `get_config()` return all arguments of its constructor?"
+            f"over. Their shapes are {shapes}, but the new layer ({type(target).__name__}) has the "
+            f"shapes {[variable.shape for variable in target.variables]}. Check that its "
+            "`get_config()` returns all arguments of its constructor."
         )
     for original, copy in zip(source.variables, target.variables, strict=True):
         copy.assign(to_numpy(original))
     for layer in flat_layers(target):
-        # `keras.layers.Normalization` computes with constants that it makes from its variables.
+        # `keras.layers.Normalization` makes constants from its variables and computes with them.
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()

@@ -1,4 +1,4 @@
-"""Which layers of a model are spatial convolutions, and how one takes another's place."""
+"""Finds the spatial convolutions of a model, and helps to replace them."""
 
 import warnings
 from collections.abc import Iterable
@@ -28,9 +28,9 @@ _OF_OTHER_DIMENSIONS = (
 
 
 def is_spatial(layer: keras.layers.Layer) -> bool:
-    """Returns whether a layer is a spatial convolution: 2D, with a kernel of more than one pixel.
+    """Returns whether a layer is a 2D convolution with a kernel of more than one pixel.
 
-    Those of one and of three dimensions are none: the papers are about images.
+    1D and 3D convolutions are not spatial here, because the papers are about images.
     """
     return isinstance(layer, _CONVOLUTIONS) and max(layer.kernel_size) > 1
 
@@ -40,8 +40,8 @@ def warn_of_no_effect(function: str, model: keras.Model, what: str) -> None:
 
     Args:
         function: Name of the public function.
-        model: The model that it was given.
-        what: What the model has none of.
+        model: The model that the function received.
+        what: The kind of layer that the model lacks.
     """
     warnings.warn(
         f"`{function}` replaced nothing: model '{model.name}' has no {what}."
@@ -51,7 +51,7 @@ def warn_of_no_effect(function: str, model: keras.Model, what: str) -> None:
 
 
 def note_of_other_dimensions(layers: Iterable[tuple[keras.layers.Layer, str]]) -> str:
-    """Returns a sentence on the convolutions that are not 2D, empty where there are none."""
+    """Returns a sentence about the convolutions that are not 2D, or `""` if there are none."""
     others = [
         f"{path} ({type(layer).__name__})"
         for layer, path in layers
@@ -63,20 +63,20 @@ def note_of_other_dimensions(layers: Iterable[tuple[keras.layers.Layer, str]]) -
 
 
 def combines_itself(layer: keras.layers.Layer) -> bool:
-    """Returns whether a layer ends in linear combinations of its own spatial filters."""
+    """Returns whether a layer itself makes linear combinations of its spatial filters."""
     return isinstance(layer, (LCConv2D, LCBlock, keras.layers.SeparableConv2D))
 
 
 def without_kernel_arguments(config: dict, prefix: str = "kernel") -> dict:
-    """Returns the config of a convolution without what is said of its kernel variable."""
+    """Returns the config of a convolution without the arguments for its kernel variable."""
     dropped = {f"{prefix}_{name}" for name in ("initializer", "regularizer", "constraint")}
     dropped |= {"lora_rank", "lora_alpha"}
     return {key: value for key, value in config.items() if key not in dropped}
 
 
 def build_like(twin: keras.layers.Layer, layer: keras.layers.Layer) -> None:
-    """Builds `twin` for the inputs of `layer`, and gives it the bias of that layer."""
-    if not layer.built:  # within a layer that hides it: what stands for it is never called
+    """Builds `twin` for the inputs of `layer`, and copies the bias of `layer`."""
+    if not layer.built:  # another layer hides it, and its replacement is never called
         return
     twin.build_from_config(layer.get_build_config())
     if layer.use_bias:

@@ -9,8 +9,6 @@ import shlex
 import sys
 from collections.abc import Callable
 
-from rich.console import Console
-
 #: The name of this package: `recipes` in a checkout. In site-packages another one could have it.
 PACKAGE = __name__.partition(".")[0]
 #: Where this package is.
@@ -102,8 +100,3 @@ def run_command(main: Callable[[], None]) -> None:
 def remedy_of(error: BaseException | None) -> str | None:
     """Returns what one does where a file could not be written; `None` for other errors."""
     return _REMEDIES.get(error.errno) if isinstance(error, OSError) else None
-
-
-def plain_console(**options) -> Console:
-    """Returns a console that prints text as it is: no path is markup, and no `:x:` an emoji."""
-    return Console(markup=False, emoji=False, highlight=False, **options)

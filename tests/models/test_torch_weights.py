@@ -290,7 +290,7 @@ def test_files_of_safetensors_load(dtype, state, tmp_path):
 def test_a_damaged_file_of_safetensors_is_refused(damage, state, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(damage(safetensors(state)))
-    with pytest.raises(ValueError, match=r"model.safetensors is damaged or no file of safetensors"):
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged or not a safetensors file"):
         keras_lc.load_torch_weights(small(), path)
 
 

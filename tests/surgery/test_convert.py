@@ -66,7 +66,7 @@ def test_too_few_filters_to_keep_kernels_are_refused_with_the_number_that_suffic
 def test_kernels_that_the_filters_cannot_give_are_refused():
     """In bfloat16, whose 8 bits round the combination by more than a thousandth."""
     model = model_of(conv(8, dtype="bfloat16", name="conv"))
-    with pytest.raises(ValueError, match=r"'conv'.* cannot be had from its random filters"):
+    with pytest.raises(ValueError, match=r"'conv'.* cannot be built from its random filters"):
         keras_lc.to_lc(model, expansion=9, seed=0, keep_kernels=True)
 
 
