@@ -1,5 +1,6 @@
 """One writer at a time."""
 
+import fcntl
 import os
 import platform
 import signal
@@ -49,15 +50,18 @@ def test_a_killed_process_holds_no_lock(tmp_path):
     assert time.monotonic() - begin < 5
 
 
-def test_a_lock_whose_file_was_removed_meanwhile_is_none(tmp_path):
-    # The first holder removes the file while the second one has opened it already.
-    path = tmp_path / "l"
-    first = lock(path)
-    with open(path, "a+") as old:
-        unlock(first, path)
-        second = lock(path)
-        assert not os.path.samestat(os.fstat(old.fileno()), os.fstat(second.fileno()))
-        with pytest.raises(Locked):
-            lock(path)
-    unlock(second, path)
+def test_a_lock_whose_file_was_removed_meanwhile_is_none(tmp_path, monkeypatch):
+    path, flock = tmp_path / "l", fcntl.flock
+
+    def lock_when_removed(file, how):
+        # By its last holder, since it was opened here.
+        monkeypatch.undo()
+        path.unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock_when_removed)
+    held = lock(path)
+    with pytest.raises(Locked):
+        lock(path)
+    unlock(held, path)
     assert not path.exists()
