@@ -1,4 +1,4 @@
-"""What commands print on. Without Keras."""
+"""What commands print, and on what. Without Keras."""
 
 from rich.console import Console
 
@@ -6,3 +6,15 @@ from rich.console import Console
 def plain_console(**options) -> Console:
     """Returns a console that prints text as it is: no path is markup, and no `:x:` an emoji."""
     return Console(markup=False, emoji=False, highlight=False, **options)
+
+
+def duration(seconds: float) -> str:
+    """Returns a duration as one reads it: 45 s, 12 min, 3 h 20 min, 2 d 3 h."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // (24 * 60)} d {minutes // 60 % 24} h"

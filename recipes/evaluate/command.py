@@ -19,7 +19,7 @@ from ..common import checks
 from ..common.command_line import described
 from ..common.files import DamagedFile, check_whole
 from ..common.finished import read_evaluation, read_run
-from ..sweep.grid import Evaluation
+from .settings import Evaluation
 
 
 @dataclasses.dataclass(frozen=True)

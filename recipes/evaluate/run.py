@@ -15,7 +15,7 @@ from ..common.checks import in_one_line
 from ..common.environment import environment
 from ..common.files import write_checked
 from ..common.finished import read_run
-from ..sweep.grid import Evaluation
+from .settings import Evaluation
 
 _BATCH = 250
 

@@ -26,6 +26,7 @@ from keras_lc.analysis import (
 )
 
 from ..common.command_line import PACKAGE, program
+from ..common.console import duration
 from ..common.files import DamagedFile, check_whole, read_json, read_state
 from ..common.finished import read_evaluation, read_run
 from ..common.results import (
@@ -37,7 +38,6 @@ from ..common.results import (
     unlike,
 )
 from ..common.settings import Settings, not_applicable, settings_of
-from ..sweep.watch import duration
 
 _PERCENT = (
     "test_accuracy", "top5_accuracy", "clean_accuracy", "robust_accuracy", "pgd_accuracy",

@@ -22,9 +22,10 @@ from ..common import checks
 from ..common.command_line import described, this_command
 from ..common.files import write_json, write_text
 from ..common.results import collect
+from ..evaluate.settings import Evaluation
 from ..imagenet.presets import PRESETS, preset_operator
 from ..sweep.command import check_machine, share_cores, sweep
-from ..sweep.grid import Evaluation, Grid, Machine, Operator
+from ..sweep.grid import Grid, Machine, Operator
 from ..sweep.imagenet_grid import ImageNetGrid
 from ..sweep.jobs import training_job
 from .experiments import EXPERIMENTS, cells_of, differences, scale

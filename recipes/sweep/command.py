@@ -21,13 +21,15 @@ import tyro
 
 from ..common import checks
 from ..common.command_line import described, this_command
+from ..common.console import duration
 from ..common.files import DamagedFile, read_json, remove_half_written, write_json
 from ..common.results import collect, write_rows
-from .grid import Evaluation, Grid, Machine
+from ..evaluate.settings import Evaluation
+from .grid import Grid, Machine
 from .imagenet_grid import ImageNetCell
 from .jobs import Job, Outcome, training_job
 from .pools import make_pool, run_all
-from .watch import Watch, duration
+from .watch import Watch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,8 @@ import time
 from ..common.command_line import PACKAGE, ROOT
 from ..common.files import DamagedFile, read_checked, read_json
 from ..common.locks import Locked, lock
-from .grid import Cell, Evaluation, Machine
+from ..evaluate.settings import Evaluation
+from .grid import Cell, Machine
 from .imagenet_grid import ImageNetCell
 
 _LOG_TAIL = 15

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from ..common.console import plain_console
+from ..common.console import duration, plain_console
 from .jobs import Job, Outcome
 
 
@@ -110,18 +110,6 @@ class Watch:
             return ""
         speed = (done - self._at_begin) / (self._clock() - self._begin)
         return f"about {duration((self._total - done) / speed)}"
-
-
-def duration(seconds: float) -> str:
-    """Returns a duration as one reads it: 45 s, 12 min, 3 h 20 min, 2 d 3 h."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // (24 * 60)} d {minutes // 60 % 24} h"
 
 
 def _indented(text):

@@ -5,7 +5,8 @@ import json
 import zipfile
 
 from recipes.common.files import read_checked, write_checked
-from recipes.sweep.grid import Cell, Evaluation
+from recipes.evaluate.settings import Evaluation
+from recipes.sweep.grid import Cell
 
 HISTORY = {
     "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "val_loss": [2.0, 1.5], "val_accuracy": [0.2, 0.6],

@@ -17,7 +17,8 @@ from recipes.common.files import read_json
 from recipes.common.images import balanced
 from recipes.common.settings import Settings as Arguments
 from recipes.evaluate.run import evaluate, full_parameters
-from recipes.sweep.grid import Cell, Evaluation
+from recipes.evaluate.settings import Evaluation
+from recipes.sweep.grid import Cell
 from recipes.sweep.jobs import ROOT
 from recipes.train.run import run
 from tests.recipes.fake_runs import change, write_run

@@ -11,8 +11,9 @@ from PIL import Image
 import keras_lc
 from keras_lc.analysis import plot_sweep
 from recipes.common.files import write_checked, write_json
+from recipes.evaluate.settings import Evaluation
 from recipes.report.command import write_report
-from recipes.sweep.grid import Cell, Evaluation, Grid
+from recipes.sweep.grid import Cell, Grid
 from tests.recipes.fake_runs import write_model, write_run
 
 pytestmark = pytest.mark.once

@@ -11,11 +11,12 @@ from PIL import Image
 
 import keras_lc
 from recipes.common.files import read_json, write_checked
+from recipes.evaluate.settings import Evaluation
 from recipes.reproduce import numbers as paper
 from recipes.reproduce.command import Arguments, render, scaled
 from recipes.reproduce.experiments import EXPERIMENTS, cells_of, differences, scale
 from recipes.reproduce.render import break_even
-from recipes.sweep.grid import Cell, Evaluation, Grid
+from recipes.sweep.grid import Cell, Grid
 from recipes.sweep.imagenet_grid import ImageNetGrid
 from tests.recipes.fake_runs import change, write_model, write_run
 

@@ -22,8 +22,9 @@ from recipes.common.results import (
     unlike,
     write_rows,
 )
+from recipes.evaluate.settings import Evaluation
 from recipes.sweep.command import check_data, share_cores, sweep
-from recipes.sweep.grid import Cell, Evaluation, Machine
+from recipes.sweep.grid import Cell, Machine
 from recipes.sweep.jobs import ROOT, Job, Outcome, Step
 from tests.recipes.fake_runs import change, write_model, write_run
 

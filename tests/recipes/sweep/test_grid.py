@@ -6,7 +6,8 @@ import pytest
 import tyro
 
 from recipes.common.settings import Settings as Arguments
-from recipes.sweep.grid import Cell, Evaluation, Grid
+from recipes.evaluate.settings import Evaluation
+from recipes.sweep.grid import Cell, Grid
 from recipes.sweep.imagenet_grid import ImageNetCell, ImageNetGrid
 
 pytestmark = pytest.mark.once

@@ -13,13 +13,15 @@ import time
 import pytest
 from rich.console import Console
 
+from recipes.common.console import duration
 from recipes.common.files import write_checked, write_json
 from recipes.common.locks import lock
+from recipes.evaluate.settings import Evaluation
 from recipes.sweep import jobs as the_jobs
-from recipes.sweep.grid import Cell, Evaluation, Machine
+from recipes.sweep.grid import Cell, Machine
 from recipes.sweep.jobs import ROOT, Job, Outcome, Step, limit_threads, run_job, training_job
 from recipes.sweep.pools import LocalPool, run_all
-from recipes.sweep.watch import Watch, duration
+from recipes.sweep.watch import Watch
 
 pytestmark = pytest.mark.once
 
