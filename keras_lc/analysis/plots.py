@@ -408,7 +408,7 @@ def plot_grad_cam(
         )
     for axis in axes.flat:
         axis.set_axis_off()
-    figure.supxlabel(f"{model.name}: where it sees what is named", fontsize=8)
+    figure.supxlabel(f"{model.name}, Grad-CAM", fontsize=8)
     return _save(figure, path)
 
 
