@@ -1,11 +1,11 @@
-"""Packages that only some sources need."""
+"""Imports packages that only some sources need."""
 
 import importlib
 from types import ModuleType
 
 
 def require(module: str, extra: str = "data") -> ModuleType:
-    """Imports a module when a source needs it, so that `keras_lc.data` itself needs only NumPy.
+    """Imports a module when a source needs it, so `keras_lc.data` itself needs only NumPy.
 
     Args:
         module: Dotted name, such as `"PIL.Image"`.
@@ -15,12 +15,12 @@ def require(module: str, extra: str = "data") -> ModuleType:
         The module.
 
     Raises:
-        ImportError: If it cannot be imported; the message says what to install.
+        ImportError: If the module cannot be imported. The message says what to install.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f'This data needs {module}, which cannot be imported: pip install "keras-lc[{extra}]"'
-            f" ({error})"
+            f"This data needs {module}, but it cannot be imported. Run "
+            f'`pip install "keras-lc[{extra}]"` ({error})'
         ) from error
