@@ -1,4 +1,4 @@
-"""A callback that records how the filters of a layer change in training."""
+"""A callback that records how training changes the filters of a layer."""
 
 import io
 import json
@@ -23,25 +23,26 @@ _PIXELS = 384
 class FilterEvolution(keras.callbacks.Callback):
     """Draws the filters of a layer before training and after its epochs.
 
-    The pictures become an animation, a GIF, and images in TensorBoard. The GIF is written anew
-    with each picture, to a temporary name that is renamed, so it is whole at any moment; where
-    `fit` goes on with a run (`initial_epoch`), the pictures up to there are kept.
+    The pictures become an animated GIF and images in TensorBoard. The GIF is rewritten for each
+    picture under a temporary name and then renamed, so it is always complete. If `fit` continues
+    a run (`initial_epoch`), the earlier pictures are kept.
 
     Args:
-        layer: Path of a spatial convolution, as in `filter_report`: `"stem_conv"`. Of an LC layer,
-            the combined kernel is drawn.
-        path: Path of the GIF. `None` writes none.
-        log_dir: Path of the folder of TensorBoard's event files, such as that of
-            `keras.callbacks.TensorBoard`. `None` writes none. Event files are written with
-            TensorFlow, which must be installed under other backends too.
-        every: Integer, the number of epochs from one picture to the next. The last epoch has one
-            in any case.
-        count: Integer, the number of filters at the most.
+        layer: Path of a spatial convolution, as in `filter_report`, such as `"stem_conv"`. For an
+            LC layer, the combined kernel is drawn.
+        path: Path of the GIF. `None` writes no GIF.
+        log_dir: Path of the folder for TensorBoard's event files, for example the folder of
+            `keras.callbacks.TensorBoard`. `None` writes no event files. TensorFlow writes these
+            files, so it must be installed under every backend.
+        every: Integer, the number of epochs from one picture to the next. There is always a
+            picture of the last epoch.
+        count: Integer, the largest number of filters.
 
     Raises:
-        ImportError: If matplotlib is not installed, or, with `log_dir`, TensorFlow.
-        ValueError: If an argument is out of its range; when training begins, if the model has no
-            such layer.
+        ImportError: If matplotlib is not installed, or if `log_dir` is given and TensorFlow is
+            not installed.
+        ValueError: If an argument is out of its range. At the beginning of training, if the model
+            has no such layer.
 
     Example:
 
@@ -61,7 +62,9 @@ class FilterEvolution(keras.callbacks.Callback):
     ):
         super().__init__()
         if path is None and log_dir is None:
-            raise ValueError("One of `path` and `log_dir` must be given; both are None.")
+            raise ValueError(
+                "One of `path` and `log_dir` must be given. Received: path=None, log_dir=None"
+            )
         if not isinstance(every, int) or every < 1:
             raise ValueError(f"`every` must be an integer of at least 1. Received: every={every!r}")
         pyplot()
@@ -102,7 +105,7 @@ class FilterEvolution(keras.callbacks.Callback):
         frame = _draw(kernel_of(self._convolution), self.count, f"{self.layer}, epoch {epoch}")
         self._frames[epoch] = None
         if self.path is not None:
-            # Once a frame, since it takes longer than all else of writing a GIF.
+            # Only once per frame, because this is the slowest part of writing a GIF.
             self._frames[epoch] = _in_256_colours(frame)
             _write_gif(self._frames, self.path)
         if self.events is not None:
@@ -110,7 +113,7 @@ class FilterEvolution(keras.callbacks.Callback):
 
 
 def _draw(kernel, count, title):
-    """Returns a picture as an array `(height, width, 3)`, of the same size for each epoch."""
+    """Returns a picture as an array `(height, width, 3)`. All epochs have the same size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -148,13 +151,13 @@ def _write_gif(frames, path):
             append_images=pictures[1:],
             duration=[_FRAME_MS] * (len(pictures) - 1) + [_LAST_FRAME_MS],
             loop=0,
-            # For a run that is resumed: a GIF does not number its frames.
+            # A resumed run needs the epochs, and a GIF does not number its frames.
             comment=json.dumps({"epochs": list(frames)}).encode(),
         )
 
 
 def _read_gif(path, last):
-    """Returns the pictures up to that of the epoch `last`, by epoch."""
+    """Returns the pictures up to the epoch `last`, by epoch."""
     from PIL import Image
 
     if not path.exists():
@@ -170,10 +173,10 @@ def _read_gif(path, last):
 
 
 class _EventFile:
-    """TensorBoard's file of images, through TensorFlow's writer of records.
+    """Writes images for TensorBoard with TensorFlow's record writer.
 
-    `tf.summary` would start TensorFlow's runtime, which takes the memory of a GPU that another
-    backend computes on.
+    `tf.summary` would start TensorFlow's runtime, and the runtime would take the GPU memory that
+    another backend needs.
     """
 
     def __init__(self, folder):
@@ -181,8 +184,8 @@ class _EventFile:
             import tensorflow
         except ImportError:
             raise ImportError(
-                "`log_dir` needs TensorFlow, which writes TensorBoard's files. Leave `log_dir` "
-                f"out, or run: {how_to_install('tensorflow')}"
+                "`log_dir` needs TensorFlow to write TensorBoard's files. Leave out `log_dir`, or "
+                f"run: {how_to_install('tensorflow')}"
             ) from None
         self._tensorflow = tensorflow
         self._folder = folder

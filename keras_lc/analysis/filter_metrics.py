@@ -1,7 +1,7 @@
-"""Numbers that say what a convolution's filters are like.
+"""Metrics of a convolution's filters.
 
-Kernels are in Keras' layout `(height, width, channels/groups, filters)`: arrays, or tensors of any
-backend. All is computed in float64.
+Kernels are arrays, or tensors of any backend, in Keras' layout
+`(height, width, channels/groups, filters)`. All metrics are computed in float64.
 """
 
 import math
@@ -16,29 +16,29 @@ from keras_lc.types import Array
 # The fit of CNN Filter DB to the entropy of random 3×3 filters.
 _LIMIT, _MIDPOINT, _SLOPE, _OFFSET = 1.2618047, 2.30436435, 0.88767525, -0.31050834
 
-# A filter whose weights all lie below this share of the layer's largest counts as off.
+# A filter is off if all its weights are below this share of the layer's largest weight.
 _OFF = 0.01
 
 
 def variance_entropy(kernel: Array, normalize: bool = False) -> float:
-    """Returns how many different patterns the 2-D filters of a kernel show.
+    """Returns the variance entropy of a kernel: how different its 2-D filters are.
 
-    The kernel's `n = channels/groups · filters` 2-D filters are the rows of a matrix, from which
-    its mean row is subtracted; with its singular values `s` and `p = s² / Σs²`, the entropy is
-    `-Σ p · log10 p`. It is 0 where all filters are multiples of one pattern (or equal), and at
-    most `log10 k²`, where they vary equally in every direction.
+    The kernel's `n = channels/groups · filters` 2-D filters are the rows of a matrix. The mean
+    row is subtracted. With the singular values `s` and `p = s² / Σs²`, the entropy is
+    `-Σ p · log10 p`. It is 0 if all filters are multiples of one pattern (or equal). It has its
+    maximum `log10 k²` if the filters vary equally in every direction.
 
     Args:
         kernel: Array of shape `(height, width, channels/groups, filters)`.
-        normalize: Boolean, whether to divide by `randomness_threshold(n)`, so that 1 or more is
-            what random filters have. Defined for 3×3 only.
+        normalize: Boolean, whether to divide by `randomness_threshold(n)`. Random filters then
+            have a value of 1 or more. Only for 3×3.
 
     Returns:
-        The entropy; 0 where the filters do not vary by more than rounding.
+        The entropy. It is 0 if the filters vary only by rounding.
 
     Raises:
-        ValueError: If `kernel` has another number of axes, is empty or not finite, or, with
-            `normalize`, is not 3×3.
+        ValueError: If `kernel` has another number of axes, is empty or not finite. If `normalize`
+            is true and `kernel` is not 3×3.
 
     Example:
 
@@ -53,34 +53,35 @@ def variance_entropy(kernel: Array, normalize: bool = False) -> float:
     array = _checked(kernel, "kernel")
     if normalize and array.shape[:2] != (3, 3):
         raise ValueError(
-            "The randomness threshold was fitted to 3x3 filters and says nothing of others; use "
-            f"`normalize=False`. Received: a kernel of shape {array.shape}"
+            "`kernel` must be 3x3 with `normalize=True`: the randomness threshold was only fitted "
+            "to 3x3 filters. Pass `normalize=False`. "
+            f"Received: a kernel of shape {array.shape}"
         )
-    # Of a size whose squares neither overflow nor vanish.
+    # Scaled, so that the squares neither overflow nor become 0.
     filters = _filters_2d(array) / (np.abs(array).max() or 1.0)
-    # From the first filter, so that equal filters differ by exact zeros.
+    # Relative to the first filter, so that equal filters give exact zeros.
     varying = filters - filters[0]
     varying -= varying.mean(axis=0)
     if np.linalg.norm(varying) <= _precision(kernel) * np.linalg.norm(filters):
         return 0.0
     entropy = _entropy(np.linalg.svd(varying, compute_uv=False) ** 2) / math.log(10)
-    # Two filters vary in one direction; the threshold is not positive there.
+    # Two filters vary only in one direction, and their threshold is not positive.
     if normalize and len(filters) > 2:
         entropy /= randomness_threshold(len(filters))
     return entropy
 
 
 def randomness_threshold(n: int) -> float:
-    """Returns the variance entropy from which on `n` 3×3 filters count as random.
+    """Returns the variance entropy above which `n` 3×3 filters count as random.
 
-    `T(n) = L / (1 + exp(-κ · (log2 n - x0))) + b`, a curve fitted to the entropy of random 3×3
-    filters. It says nothing of other sizes.
+    The curve `T(n) = L / (1 + exp(-κ · (log2 n - x0))) + b` was fitted to the entropy of random
+    3×3 filters. It is not valid for other sizes.
 
     Args:
         n: Integer, the number of 2-D filters, at least 1.
 
     Returns:
-        The threshold. It is not positive for one and for two filters.
+        The threshold. For one or two filters, it is not positive.
 
     Raises:
         ValueError: If `n` is not an integer of at least 1.
@@ -102,8 +103,8 @@ def randomness_threshold(n: int) -> float:
 def sparsity(kernel: Array) -> float:
     """Returns the share of 2-D filters that are off.
 
-    A filter is off if its largest |weight| is below 1 % of the kernel's largest |weight|; in a
-    kernel of zeros, all are.
+    A filter is off if its largest |weight| is below 1 % of the kernel's largest |weight|. In a
+    kernel of zeros, all filters are off.
 
     Args:
         kernel: Array of shape `(height, width, channels/groups, filters)`.
@@ -124,8 +125,8 @@ def sparsity(kernel: Array) -> float:
 def combination_sparsity(combination: Array) -> float:
     """Returns the share of weights of a combination that are off.
 
-    A weight is off if it is below 1 % of the largest |weight|: that filter of the basis hardly
-    takes part in that kernel.
+    A weight is off if it is below 1 % of the largest |weight|. A basis filter then hardly
+    contributes to a kernel.
 
     Args:
         combination: Array of shape `(basis filters of a group, filters)`, or the kernel
@@ -140,16 +141,17 @@ def combination_sparsity(combination: Array) -> float:
     array = _checked(combination, "combination", axes=(2, 4))
     if array.ndim == 4 and array.shape[:2] != (1, 1):
         raise ValueError(
-            f"`combination` must be of a 1x1 convolution. Received: shape {array.shape}"
+            "`combination` must have the shape (1, 1, basis filters, filters) if it has 4 axes. "
+            f"Received: shape {array.shape}"
         )
     return _share_off(np.abs(array).ravel())
 
 
 def spatial_variance(kernels: Iterable) -> np.ndarray:
-    """Returns how much the weights of a model vary at each place of its filters.
+    """Returns the variance of a model's weights at each position in the filters.
 
-    Each layer's kernel is divided by its standard deviation; then the variance is taken over all
-    2-D filters of all layers. Values are near 1; random filters have equal ones everywhere.
+    Each layer's kernel is divided by its standard deviation. Then the variance is taken over all
+    2-D filters of all layers. The values are near 1. For random filters, they are about equal.
 
     Args:
         kernels: List of arrays of shape `(height, width, channels/groups, filters)` with equal
@@ -159,7 +161,7 @@ def spatial_variance(kernels: Iterable) -> np.ndarray:
         An array of shape `(height, width)`.
 
     Raises:
-        ValueError: If there are no kernels, if they differ in size, or if one of them is constant,
+        ValueError: If there are no kernels, or if their sizes differ. If a kernel is constant,
             empty, not finite or has another number of axes.
 
     Reference:
@@ -170,7 +172,7 @@ def spatial_variance(kernels: Iterable) -> np.ndarray:
     sizes = sorted({array.shape[:2] for array in arrays})
     if len(sizes) != 1:
         raise ValueError(
-            "`kernels` must be at least one kernel, and all of one height and width. "
+            "`kernels` must be at least one kernel, all with the same height and width. "
             f"Received: {len(arrays)} kernels of the sizes {sizes}"
         )
     stacked = []
@@ -178,7 +180,7 @@ def spatial_variance(kernels: Iterable) -> np.ndarray:
         deviation = array.std()
         if deviation == 0:
             raise ValueError(
-                f"`kernels[{i}]` is constant, and so has no standard deviation to be divided by."
+                f"`kernels[{i}]` is constant, so its standard deviation is 0. Leave it out."
             )
         stacked.append(_filters_2d(array / deviation))
     return np.concatenate(stacked).var(axis=0).reshape(sizes[0])
@@ -187,13 +189,13 @@ def spatial_variance(kernels: Iterable) -> np.ndarray:
 def orthogonality(kernel: Array) -> float:
     """Returns 1 minus the mean |cosine| between two different filters of a kernel.
 
-    A filter is all that makes one output channel, `height · width · channels/groups` numbers. The
-    value is 1 where they are pairwise orthogonal (and for a single one), 0 where they all are
-    multiples of each other. A filter of zeros counts as orthogonal to all.
+    Here a filter has all the weights of one output channel: `height · width · channels/groups`
+    numbers. The value is 1 if all filters are pairwise orthogonal (or there is only one), and 0
+    if all are multiples of each other. A filter of zeros counts as orthogonal to all.
 
     Args:
         kernel: Array of shape `(height, width, channels/groups, filters)`. Filters of different
-            groups are compared as if they saw the same channels.
+            groups are compared as if they had the same input channels.
 
     Returns:
         A number from 0 to 1.
@@ -213,7 +215,7 @@ def orthogonality(kernel: Array) -> float:
     lengths = np.linalg.norm(columns, axis=0)
     directions = columns / np.where(lengths > 0, lengths, 1)
     cosines = np.abs(directions.T @ directions)
-    # Each filter's cosine with itself is left out.
+    # Without each filter's cosine with itself.
     others = cosines.sum() - np.trace(cosines)
     return max(0.0, 1 - float(others) / (filters * (filters - 1)))
 
@@ -226,8 +228,8 @@ def norms(kernel: Array) -> dict[str, float]:
 
     Returns:
         A dict: `frobenius`, the root of the sum of squares; `spectral`, the largest singular
-        value of the matrix (not of the convolution, whose overlaps make it larger);
-        `smallest_filter` and `largest_filter`, of the filters' Euclidean norms.
+        value of the matrix (the convolution's is larger, because its windows overlap);
+        `smallest_filter` and `largest_filter`, the extremes of the filters' Euclidean norms.
 
     Raises:
         ValueError: If `kernel` has another number of axes, is empty or not finite.
@@ -245,8 +247,8 @@ def norms(kernel: Array) -> dict[str, float]:
 def effective_rank(kernel: Array) -> float:
     """Returns the effective rank of the matrix `(height · width · channels/groups, filters)`.
 
-    `exp(-Σ p · ln p)` with the singular values `s` and `p = s / Σs`: `r` where `r` of them are
-    equal and the others 0, less where they are unequal.
+    It is `exp(-Σ p · ln p)` with the singular values `s` and `p = s / Σs`. If `r` singular values
+    are equal and the others 0, it is `r`. If they are unequal, it is smaller.
 
     Args:
         kernel: Array of shape `(height, width, channels/groups, filters)`.
@@ -291,12 +293,12 @@ def _checked(values, name, axes=(4,)):
 
 
 def _filters_2d(array):
-    """One row for each 2-D filter."""
+    """Returns a matrix with one row per 2-D filter."""
     return array.reshape(-1, array.shape[2] * array.shape[3]).T
 
 
 def _matrix(array):
-    """One column for each filter, that is for each output channel."""
+    """Returns a matrix with one column per filter, i.e. per output channel."""
     return array.reshape(-1, array.shape[3])
 
 
@@ -306,7 +308,7 @@ def _precision(values):
 
 
 def _entropy(weights):
-    """Shannon's, in nats, of non-negative numbers that are made to sum to 1."""
+    """Returns the Shannon entropy, in nats, of non-negative numbers scaled to a sum of 1."""
     shares = weights / weights.sum()
     shares = shares[shares > 0]
     # A single share would give -0.0.

@@ -1,4 +1,4 @@
-"""Grad-CAM: which places of an image speak for a class."""
+"""Grad-CAM: shows which parts of an image a class depends on."""
 
 import numbers
 
@@ -18,25 +18,27 @@ def grad_cam(
     layer: str | None = None,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Returns a map for each image: how much each place speaks for a class.
+    """Returns a map for each image. It shows how much each position supports a class.
 
-    The feature map's channels, each times the mean over all places of the gradient of the class's
-    score, are summed, and what is negative is set to 0. The score is the one before a softmax.
+    The map is the weighted sum of the feature map's channels, with negative values set to 0. The
+    weight of a channel is the mean gradient of the class score over all positions. The score is
+    the value before a softmax.
 
     Args:
         model: A Functional or Sequential model from images to class scores.
-        x: Array of images, as the model takes them.
-        classes: Integer, or one for each image: the class to speak for. Defaults to `None`: the one
-            that the model predicts.
-        layer: String, the name of the layer whose output is the feature map. Defaults to `None`:
-            the last one that has rows and columns.
+        x: Array of images, in the form that the model takes.
+        classes: Integer, or one integer for each image: the class to explain. Defaults to `None`:
+            the class that the model predicts.
+        layer: String, the name of a layer. Its output is the feature map. Defaults to `None`: the
+            last layer with rows and columns.
         batch_size: Integer.
 
     Returns:
-        A float32 array `(images, height, width)`, of the feature map's height and width.
+        A float32 array `(images, height, width)`, with the feature map's height and width.
 
     Raises:
-        ValueError: If an argument has no meaning, or the model has no such feature map.
+        ValueError: If an argument has a value that is not allowed, or the model has no such
+            feature map.
 
     Example:
 
@@ -50,10 +52,10 @@ def grad_cam(
     """
     if graph_of(model) is None:
         raise ValueError(
-            f"Grad-CAM needs a Functional or Sequential model that is built, whose layers can be "
-            f"told apart. Received: model '{model.name}' ({type(model).__name__})"
+            "`model` must be built and have a graph of layers: Grad-CAM needs a Functional or "
+            f"Sequential model. Received: model '{model.name}' ({type(model).__name__})"
         )
-    # A copy, since Keras notes in each layer where else it is called.
+    # A copy, because Keras stores all calls of a layer in the layer.
     scores = replace(model, _without_activation(last_layer(model)))
     feature_map = _feature_map(scores, layer)
     to_map = keras.Model(scores.inputs, feature_map)
@@ -61,7 +63,7 @@ def grad_cam(
         from_map = keras.Model(feature_map, scores.outputs[0])
     except ValueError as error:
         raise ValueError(
-            f"`layer` must be one through which all paths to the class scores lead. Received: "
+            "`layer` must be on all paths to the class scores. Received: "
             f"layer={layer!r}. Keras says: {error}"
         ) from error
     maps = to_map.predict(x, batch_size=batch_size, verbose=0).astype("float32")
@@ -99,7 +101,7 @@ def _feature_map(model, name):
         if len(found.shape) != 4:
             raise ValueError(
                 "`layer` must have an output with rows and columns. Received: "
-                f"layer={name!r}, whose output has shape {tuple(found.shape)}"
+                f"layer={name!r} with an output of shape {tuple(found.shape)}"
             )
         return found
     for layer in reversed(model.layers):
@@ -107,11 +109,13 @@ def _feature_map(model, name):
         is_map = isinstance(output, keras.KerasTensor) and len(output.shape) == 4
         if is_map and not isinstance(layer, keras.layers.InputLayer):
             return output
-    raise ValueError(f"Model '{model.name}' has no layer whose output has rows and columns.")
+    raise ValueError(
+        f"Model '{model.name}' has no layer with a feature map (an output with rows and columns)."
+    )
 
 
 def _data_format(model):
-    """That of the last layer which has one: of the pool over all places, in most networks."""
+    """Returns the data format of the last layer that has one, usually the global pooling."""
     formats = [getattr(layer, "data_format", None) for layer in model.layers]
     return next(filter(None, reversed(formats)), keras.config.image_data_format())
 

@@ -1,4 +1,4 @@
-"""The gradient by a model's inputs, the one thing for which Keras has no function of its own."""
+"""The gradient with respect to a model's inputs. Keras has no function for it."""
 
 from collections.abc import Callable
 
@@ -10,17 +10,19 @@ from keras_lc.keras_internals import graph_of, producer
 
 
 def input_gradient(model: keras.Model, loss: Callable) -> Callable:
-    """Returns a function of images and labels, arrays: the gradient of the loss by the images.
+    """Returns a function that computes the gradient of the loss with respect to the images.
+
+    The function takes arrays of images and labels.
 
     Args:
-        model: A Keras model, called in inference mode.
-        loss: Function of the model's outputs and the labels, to a scalar tensor.
+        model: A Keras model. It is called in inference mode.
+        loss: Function that takes the model's outputs and the labels and returns a scalar tensor.
     """
     backend = keras.backend.backend()
     if backend not in _GRADIENTS:
         raise ValueError(
-            f"This needs gradients, which Keras' backend '{backend}' does not have. Use one of "
-            f"{sorted(_GRADIENTS)}."
+            f"Keras' backend '{backend}' has no gradients, but this function needs them. Use one "
+            f"of {sorted(_GRADIENTS)}."
         )
     return _GRADIENTS[backend](model, loss)
 
@@ -48,7 +50,7 @@ def _jax_gradient(model, loss):
         return loss(outputs, y)
 
     def run(x, y):
-        # As arguments: closed over, they would be compiled in as constants.
+        # Passed as arguments. In a closure, they would be compiled as constants.
         trained = [variable.value for variable in model.trainable_variables]
         others = [variable.value for variable in model.non_trainable_variables]
         return np.asarray(gradient(x, y, trained, others))
@@ -72,7 +74,7 @@ _GRADIENTS = {"tensorflow": _tensorflow_gradient, "jax": _jax_gradient, "torch":
 
 
 def last_layer(model: keras.Model) -> keras.layers.Layer:
-    """Returns the layer that gives a model's outputs, also within models that it ends with."""
+    """Returns the layer that makes a model's output, also if it is in a nested model."""
     last = model
     while (graph := graph_of(last)) is not None:
         last = producer(graph.outputs[0])

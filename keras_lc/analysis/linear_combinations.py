@@ -1,4 +1,4 @@
-"""Which spatial convolutions of a model are followed by trained linear combinations."""
+"""Finds the spatial convolutions with trained linear combinations after them."""
 
 import collections
 import dataclasses
@@ -18,11 +18,11 @@ from keras_lc.surgery.spatial_convolutions import (
 
 @dataclasses.dataclass(frozen=True)
 class LCRate:
-    """What `lc_rate` found.
+    """The result of `lc_rate`.
 
     Attributes:
-        layers: List of dicts with equal keys, one a spatial convolution.
-        note: String, on the convolutions that do not count; empty where there are none.
+        layers: List of dicts with equal keys, one dict per spatial convolution.
+        note: String, a sentence about the convolutions that do not count, or `""`.
     """
 
     layers: list[dict]
@@ -30,7 +30,7 @@ class LCRate:
 
     @property
     def rate(self) -> float:
-        """The share of the spatial convolutions that are combined entirely; NaN of none."""
+        """The share of completely combined spatial convolutions. NaN without convolutions."""
         return self._combined / len(self.layers) if self.layers else math.nan
 
     @property
@@ -50,49 +50,51 @@ class LCRate:
 
 
 def lc_rate(model: keras.Model) -> LCRate:
-    """Tells which spatial convolutions are followed by trained linear combinations.
+    """Finds out which spatial convolutions have trained linear combinations after them.
 
-    Networks with random, frozen spatial convolutions train well where a pointwise convolution
-    follows each of them, and badly where none does: a linear combination of enough random filters
-    is any filter (LC paper, Section 3 and Lemma 3.1). So this is what to look at before
-    `freeze_spatial`: bottleneck ResNets and MobileNets have a rate of about 1, ResNets of basic
-    blocks one of about 0.
+    A linear combination of enough random filters can be any filter (LC paper, Section 3 and Lemma
+    3.1). So networks with random, frozen spatial convolutions train well if a pointwise
+    convolution follows each of them, and badly if none follows. Check the rate before
+    `freeze_spatial`: bottleneck ResNets and MobileNets have a rate of about 1, ResNets with basic
+    blocks have about 0.
 
-    From each spatial convolution all paths are followed, through normalization, activations,
-    pooling, sums, concatenations and all else that does not mix channels, up to the first of
+    The function follows all paths from each spatial convolution. It passes normalization,
+    activations, pooling, sums, concatenations and other layers that do not mix channels. A path
+    ends at the first of:
 
     - a trained pointwise convolution or dense layer: its outputs are linear combinations of the
-      filters, disturbed by what lies between, as in the paper;
-    - the next spatial convolution, or an output of the model: there the filters arrive alone.
+      filters, changed by the layers between, as in the paper;
+    - the next spatial convolution, or an output of the model: the filters are not combined.
 
-    An LC layer and a `SeparableConv2D` combine their filters themselves. Convolutions of one and
-    three dimensions do not count: without a 2D one, the rate is NaN.
+    An LC layer and a `SeparableConv2D` combine their filters themselves. 1D and 3D convolutions
+    do not count. If there is no 2D convolution, the rate is NaN.
 
     Args:
-        model: A Functional or Sequential model that is built. What a layer of another kind does
-            within is not seen: it counts as mixing nothing.
+        model: A Functional or Sequential model that is built. The function does not look into
+            layers of other kinds: it assumes that they do not mix channels.
 
     Returns:
-        An `LCRate`: `.layers`, a list of dicts in the order of the computation, `.rate`, the
-        share of those with `combined == "all"`, `.note`, a sentence on the convolutions of other
-        dimensions, and `str()`, a table. The dicts hold
+        An `LCRate`. `.layers` is a list of dicts in the order of the computation. `.rate` is the
+        share of dicts with `combined == "all"`. `.note` is a sentence about 1D and 3D
+        convolutions. `str()` gives a table. Each dict contains:
 
-        - `layer`: Path of the layer, `"nested/conv"` within others.
+        - `layer`: Path of the layer, such as `"nested/conv"` in a nested model.
         - `type`: Name of its class.
         - `kernel_size`: Such as `"3x3"`.
-        - `filters`: The number of its spatial filters; of an LC layer, of the random ones.
-        - `followers`: Paths of the layers that combine them.
-        - `combinations`: The number of these linear combinations: the outputs of the followers,
-          those of a squeeze-and-excitation gate among them.
+        - `filters`: The number of its spatial filters. For an LC layer, the number of random
+          filters.
+        - `followers`: Paths of the layers that combine the filters.
+        - `combinations`: The number of these linear combinations: all outputs of the followers,
+          also of a squeeze-and-excitation gate.
         - `alone_to`: Paths of the spatial convolutions that the filters reach without a
-          combination, and `"output"` if they reach that.
-        - `combined`: `"all"` where every path is combined, `"none"` where no path is, else
-          `"some"`. In a ResNet of basic blocks, the second convolution of a block has `"some"`:
-          on the way along the shortcuts, the 1×1 convolution of the next stage follows.
+          combination, and `"output"` if they reach the output.
+        - `combined`: `"all"` if every path is combined, `"none"` if no path is, otherwise
+          `"some"`. In a ResNet with basic blocks, the second convolution of a block has `"some"`,
+          because the shortcuts lead to the 1×1 convolution of the next stage.
 
     Raises:
-        ValueError: If the model has no graph of layers (it is not built, or a subclass with its
-            own `call`), or if a layer hides a spatial convolution.
+        ValueError: If the model has no graph of layers (it is not built, or it is a subclass with
+            its own `call`). If a layer hides a spatial convolution.
 
     Example:
 
@@ -129,17 +131,17 @@ def lc_rate(model: keras.Model) -> LCRate:
 
 
 class _Trace:
-    """Follows the outputs of spatial convolutions: each tensor has the set of those it holds."""
+    """Follows the outputs of spatial convolutions. Each tensor has a set of convolutions."""
 
     def __init__(self, paths):
         self.paths = paths
-        # Dicts with values of `None`, for sets in the order of insertion.
+        # Dicts with `None` as values are sets that keep the order of insertion.
         self.found = {}
         self.followers = collections.defaultdict(dict)
         self.alone_to = collections.defaultdict(dict)
 
     def run(self, graph, held_by_inputs):
-        """Returns the sets of the graph's outputs from those of its inputs."""
+        """Returns the sets of the graph's outputs, given the sets of its inputs."""
         held = {
             id(tensor): layers for tensor, layers in zip(graph.inputs, held_by_inputs, strict=True)
         }
@@ -176,9 +178,9 @@ class _Trace:
         hidden = [path for path, layer in layers_within(operation) if is_spatial(layer)]
         if hidden:
             raise ValueError(
-                f"'{self.paths[operation]}' ({type(operation).__name__}) hides how it calls the "
-                f"spatial convolutions that it owns: {', '.join(hidden)}. Use them in the model's "
-                "graph itself, or in a nested Functional or Sequential model."
+                f"Layer '{self.paths[operation]}' ({type(operation).__name__}) hides how it calls "
+                f"its spatial convolutions: {', '.join(hidden)}. Use them in the model's graph "
+                "itself, or in a nested Functional or Sequential model."
             )
         return arriving
 
@@ -202,7 +204,7 @@ def _mixes_channels(layer):
     if not any(len(variable.shape) > 1 for variable in layer.trainable_variables):
         return False
     if isinstance(layer, keras.layers.Conv2D):
-        # As many groups as channels: each is scaled alone.
+        # With one group per channel, channels are only scaled.
         return layer.groups == 1 or layer.kernel.shape[2] > 1
     return isinstance(layer, keras.layers.Dense)
 

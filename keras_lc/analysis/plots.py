@@ -1,6 +1,6 @@
-"""Pictures of a training run, of sweeps and of what a network learned. Need matplotlib.
+"""Draws training runs, sweeps and the filters of a network. Needs matplotlib.
 
-All text on them is plain: a `$` in a name is a dollar.
+All text in the pictures is plain: a `$` in a name is a dollar sign, not a formula.
 """
 
 import os
@@ -22,18 +22,18 @@ from keras_lc.types import Array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; markers for prints in grey.
+# Okabe and Ito's colours: colour-blind readers can distinguish them. Markers are for grey prints.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _TRAINING, _TEST = _COLOURS[:2]
 
-# The width of a column of a paper, in inches, and the size of text there.
+# The width of a paper's column, in inches, and its text size.
 _COLUMN = 3.4
 _STYLE = {"font.size": 8, "legend.fontsize": 7.5, "axes.titlesize": 8}
-# More lines than that have their legend above the picture.
+# With more lines, the legend is above the picture.
 _LEGEND_WITHIN = 5
 
-# Of what is measured or set: the label of its axis, and the factor to its unit.
+# For each measurement or setting: the label of its axis, and the factor to its unit.
 _AXES = {
     "expansion": ("expansion E", 1),
     "width": ("width (channels of the first stage)", 1),
@@ -55,8 +55,8 @@ def plot_curves(history: dict, path: str | os.PathLike, title: str = "") -> path
     """Draws loss and accuracy over the epochs, and saves the picture.
 
     Args:
-        history: Dict of lists, one value an epoch: `loss`, `accuracy` and, if the run was
-            validated, `val_loss` and `val_accuracy`; as `keras.callbacks.History.history`.
+        history: Dict of lists with one value per epoch, like `keras.callbacks.History.history`:
+            `loss`, `accuracy` and, if the run was validated, `val_loss` and `val_accuracy`.
         path: Path of the PNG.
         title: String above the picture.
 
@@ -69,7 +69,7 @@ def plot_curves(history: dict, path: str | os.PathLike, title: str = "") -> path
     plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     epochs = np.arange(1, len(history["loss"]) + 1)
-    # A single epoch has a point and no line.
+    # A single epoch needs a marker, because it has no line.
     marker = "o" if len(epochs) <= 30 else ""
     for axis, name, scale, label in (
         (axes[0], "loss", 1, "loss"),
@@ -98,22 +98,24 @@ def plot_sweep(
     y_label: str | None = None,
     title: str = "",
 ) -> pathlib.Path:
-    """Draws what many runs measured over one of their settings, a line for each kind of run.
+    """Draws a measurement of many runs over one setting, with a line for each kind of run.
 
-    Points are means over the seeds, error bars the sample standard deviation. Runs to which the
-    setting does not apply (`None`), as the plain network has no expansion, are a horizontal line.
+    Points are means over the seeds, and error bars are the sample standard deviation. If a run
+    does not have the setting (`None`), such as the expansion of a plain network, it becomes a
+    horizontal line.
 
     Args:
-        rows: List of dicts, one a run, with its settings, its `seed` and its measurements.
+        rows: List of dicts, one per run, with its settings, its `seed` and its measurements.
         path: Path of the PNG.
-        x: Key of a number on the horizontal axis: `"expansion"`, `"width"`, `"depth"`,
-            `"kernel_size"`, `"trained_parameters"`, … Its axis is logarithmic where the numbers
-            span a factor of 8 or more.
-        y: Key of a number on the vertical axis, such as `"test_accuracy"`, or the `"…_gap"` of
-            `gap`. Accuracies are shares in `rows`, and drawn in percent.
-        group: Key, or list of keys, of the settings that make a line. Defaults to one line.
-        x_label, y_label: Strings. Default to a label with the unit for the keys that keras_lc
-            writes, and else to the key.
+        x: Key of a number for the horizontal axis: `"expansion"`, `"width"`, `"depth"`,
+            `"kernel_size"`, `"trained_parameters"`, … The axis is logarithmic if the largest
+            number is at least 8 times the smallest.
+        y: Key of a number for the vertical axis, such as `"test_accuracy"`, or the `"…_gap"` of
+            `gap`. Accuracies are shares in `rows`, and are drawn in percent.
+        group: Key, or list of keys, of settings. Each combination of their values gets a line.
+            Defaults to one line.
+        x_label, y_label: Strings. Default to a label with the unit if keras_lc writes the key,
+            otherwise to the key.
         title: String above the picture.
 
     Returns:
@@ -121,8 +123,8 @@ def plot_sweep(
 
     Raises:
         ImportError: If matplotlib is not installed.
-        ValueError: If there is nothing to draw, or two runs of one point have the same seed, and
-            so differ in something that is neither `x` nor in `group`.
+        ValueError: If there is nothing to draw. If two runs of one point have the same seed: they
+            differ in a setting that is neither `x` nor in `group`.
 
     Example:
 
@@ -168,7 +170,7 @@ def plot_sweep(
             figure.set_figheight(figure.get_figheight() + 0.16 * len(handles))
             figure.legend(handles.values(), handles, loc="outside upper center", frameon=False)
         elif group:
-            # On white, for where a line runs behind it.
+            # On white, because a line may run behind it.
             axis.legend(handles.values(), handles, framealpha=0.85, edgecolor="none")
         figure.supxlabel(note_on_runs(points), fontsize=6.5, color="0.35")
         return _save(figure, path, dpi=240)
@@ -177,14 +179,14 @@ def plot_sweep(
 def plot_filters(
     model: keras.Model, path: str | os.PathLike, layer: str | None = None, count: int = 16
 ) -> pathlib.Path:
-    """Draws combined filters of a layer beside filters of its random basis.
+    """Draws combined filters of a layer next to filters of its random basis.
 
     Args:
         model: A model with `keras_lc.LCConv2D` layers.
         path: Path of the PNG.
         layer: Name of an `LCConv2D` layer. Defaults to the first one. A layer with 3 input
-            channels is drawn in colour, of any other its first channel.
-        count: Integer, the number of filters of each kind at the most.
+            channels is drawn in colour. For other layers, only the first channel is drawn.
+        count: Integer, the largest number of filters of each kind.
 
     Returns:
         The path.
@@ -196,7 +198,7 @@ def plot_filters(
     combining = {found.name: found for found in model.layers if hasattr(found, "combination")}
     if not combining or (layer is not None and layer not in combining):
         raise ValueError(
-            f"`layer` must name an LCConv2D layer of the model, which has {sorted(combining)}. "
+            f"`layer` must name an LCConv2D layer of the model. The model has {sorted(combining)}. "
             f"Received: layer={layer!r}"
         )
     chosen = combining[layer] if layer else next(iter(combining.values()))
@@ -213,14 +215,15 @@ def plot_kernels(
 ) -> pathlib.Path:
     """Draws filters of several kernels side by side.
 
-    Filters of 3 channels are drawn in colour, with grey for 0; of all others the first channel,
-    with white for 0, purple above and orange below. Each filter has its own scale.
+    Filters with 3 channels are drawn in colour, with grey for 0. For other filters, only the
+    first channel is drawn, with white for 0, purple for positive and orange for negative values.
+    Each filter has its own scale.
 
     Args:
-        kernels: Dict from titles to kernels `(height, width, channels, filters)`, drawn in a row;
-            or a dict from the titles of several rows to such dicts.
+        kernels: Dict from titles to kernels `(height, width, channels, filters)`, drawn in a row.
+            Or a dict from the titles of several rows to such dicts.
         path: Path of the PNG.
-        count: Integer, the number of filters of each kernel at the most.
+        count: Integer, the largest number of filters of each kernel.
         title: String below the picture.
 
     Returns:
@@ -255,11 +258,11 @@ def plot_kernels(
 
 
 def plot_spatial_variance(heatmaps: dict, path: str | os.PathLike, title: str = "") -> pathlib.Path:
-    """Draws how much weights vary at each place of the filters, on one scale for all.
+    """Draws the variance of the weights at each position in the filters, on one scale.
 
     Args:
-        heatmaps: Dict from titles to arrays `(height, width)` of `spatial_variance`, drawn in a
-            row; or a dict from the titles of several rows to such dicts.
+        heatmaps: Dict from titles to arrays `(height, width)` from `spatial_variance`, drawn in a
+            row. Or a dict from the titles of several rows to such dicts.
         path: Path of the PNG.
         title: String below the picture.
 
@@ -308,7 +311,7 @@ def filter_mosaic(kernel: Array, count: int) -> np.ndarray:
 
     Args:
         kernel: Array of shape `(height, width, channels, filters)`.
-        count: Integer, the number of filters at the most.
+        count: Integer, the largest number of filters.
 
     Returns:
         An array of shape `(rows, columns, 3)` with values from 0 to 1.
@@ -319,7 +322,7 @@ def filter_mosaic(kernel: Array, count: int) -> np.ndarray:
     kernel = keras.ops.convert_to_numpy(kernel).astype("float64")
     tiles = min(count, kernel.shape[-1])
     side = int(np.ceil(np.sqrt(tiles)))
-    # Several points a weight, so that the gap can be thinner than one.
+    # Several points per weight, so that the gap can be thinner than a weight.
     points = max(1, 48 // max(kernel.shape[:2]))
     gap = 4
     height, width = (points * size + gap for size in kernel.shape[:2])
@@ -442,7 +445,7 @@ def _panels(plt, arrays, name, axes, panel):
                 )
             axis.set_title(title, fontsize=9)
             panels.append((axis, values))
-        # Not the axis' own label, which goes where the axis is switched off.
+        # Not the label of the axis itself: it disappears if the axis is off.
         axes_of_row[0].annotate(
             row_title,
             (-0.08, 0.5),
@@ -457,7 +460,7 @@ def _panels(plt, arrays, name, axes, panel):
 
 def _write_values(axis, values, highest):
     for (row, column), value in np.ndenumerate(values):
-        # Dark on the light end of the scale.
+        # Dark text on light colours.
         colour = "black" if value > 0.6 * highest else "white"
         axis.text(column, row, f"{value:.2f}", color=colour, ha="center", va="center", fontsize=7)
 
@@ -470,7 +473,7 @@ def _axis_of(key):
 
 
 def _name_of(group, settings):
-    """The label of a line: what it is, and which setting where the value alone does not say."""
+    """Returns the label of a line: its values, with the setting's name for plain numbers."""
     names = []
     for key, value in zip(group, settings, strict=True):
         # The setting does not apply.
@@ -485,7 +488,7 @@ def _name_of(group, settings):
 
 
 def _draw_line(axis, line, x, scale, number):
-    """Draws one line and returns what stands for it in the legend."""
+    """Draws one line and returns its handle for the legend."""
     colour = _COLOURS[number % len(_COLOURS)]
     placed = sorted((point for point in line if point[x] is not None), key=lambda point: point[x])
     for point in line:
@@ -500,7 +503,7 @@ def _draw_line(axis, line, x, scale, number):
             [scale * point["mean"] for point in placed],
             yerr=deviations if any(deviations) else None,
             color=colour,
-            # Not in step with the colours, so that both return together only after 49 lines.
+            # Shifted against the colours, so that a pair repeats only after 49 lines.
             marker=_MARKERS[(number + number // len(_COLOURS)) % len(_MARKERS)],
             markersize=4,
             linewidth=1.2,
@@ -534,7 +537,7 @@ def _set_scale(axis, places):
 
 
 def pyplot() -> ModuleType:
-    """Imports matplotlib when a picture needs it, without a window."""
+    """Imports matplotlib when a picture needs it. It opens no window."""
     try:
         import matplotlib
     except ImportError:
@@ -557,7 +560,7 @@ def _save(figure, path, dpi=120):
 
 
 def as_plain_text(figure: "Figure") -> None:
-    """Takes names on a figure for text, and no formulas; numbers at its axes may be powers."""
+    """Shows names in a figure as plain text, not as formulas. Axis numbers may be powers."""
     from matplotlib.axis import Tick
     from matplotlib.text import Text
 

@@ -1,4 +1,4 @@
-"""The filter metrics of a whole model."""
+"""The filter metrics of all layers of a model."""
 
 import keras
 import numpy as np
@@ -19,28 +19,28 @@ from keras_lc.surgery.spatial_convolutions import is_spatial
 def filter_report(model: keras.Model) -> list[dict]:
     """Returns the filter metrics of each spatial convolution of a model.
 
-    Those are the layers whose filters see more than one pixel: `Conv2D`, `LCConv2D`,
+    The spatial convolutions have filters larger than one pixel: `Conv2D`, `LCConv2D`,
     `FrozenConv2D`, `DepthwiseConv2D`, `SeparableConv2D` (its depthwise part), `Conv2DTranspose`
-    and `ConvLSTM2D` (what its gates see of the input), in nested models and within other layers
-    too. Of an `LCBlock`, it is the basis. The numbers of an LC layer are those of its combined
-    kernel: they do not change when the model is folded.
+    and `ConvLSTM2D` (the kernel for its input). Those in nested models and in other layers count
+    too. For an LC layer, the metrics are of the combined kernel, so they do not change if the
+    model is folded. For an `LCBlock`, they are of the basis.
 
     Args:
         model: A Keras model that is built.
 
     Returns:
-        A list of dicts with equal keys, in the order of the layers; `pandas.DataFrame(report)`
+        A list of dicts with equal keys, in the order of the layers. `pandas.DataFrame(report)`
         makes a table of it.
 
-        - `layer`: Path of the layer, `"nested/conv"` within others.
+        - `layer`: Path of the layer, such as `"nested/conv"` in a nested model.
         - `type`: Name of its class.
         - `kernel_size`: Such as `"3x3"`.
-        - `channels`: Input channels that one filter sees; 1 for a depthwise convolution.
+        - `channels`: Input channels of one filter; 1 for a depthwise convolution.
         - `filters`: Output channels.
-        - `variance_entropy`, `variance_entropy_normalized` (`None` but for 3×3), `sparsity`,
-          `orthogonality`, `effective_rank`: See the functions of these names.
+        - `variance_entropy`, `variance_entropy_normalized` (`None` if not 3×3), `sparsity`,
+          `orthogonality`, `effective_rank`: See the functions with these names.
         - `frobenius_norm`, `spectral_norm`: See `norms`.
-        - `combination_sparsity`: See the function; `None` where there is no combination of the
+        - `combination_sparsity`: See the function. `None` if the layer does not combine the
           random filters themselves (a plain or compact layer).
 
     Raises:
@@ -78,7 +78,7 @@ def spatial_kernels(model: keras.Model) -> dict[str, np.ndarray]:
 
     Returns:
         A dict from the paths of the layers, as in `filter_report`, to arrays of shape
-        `(height, width, channels/groups, filters)`; of LC layers, the combined kernels.
+        `(height, width, channels/groups, filters)`. For LC layers, they are the combined kernels.
 
     Raises:
         ValueError: If a layer is not built.
@@ -121,12 +121,12 @@ def spatial_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
             continue
         if not layer.built:
             raise ValueError(
-                f"Layer '{path}' of model '{model.name}' has no weights yet. Call the model on "
-                "data, or `model.build(input_shape)`, first."
+                f"Layer '{path}' of model '{model.name}' has no weights yet. First call the model "
+                "on data, or call `model.build(input_shape)`."
             )
         if any(layer is other for other in found.values()):
             continue
-        # A layer may hold two others of one name.
+        # A layer may own two layers with the same name.
         twins = [other for other in found if other.partition("#")[0] == path]
         found[f"{path}#{len(twins) + 1}" if twins else path] = layer
     return found

@@ -1,4 +1,4 @@
-"""Accuracy under adversarial attacks, in pixel space."""
+"""Measures accuracy under adversarial attacks on the pixels."""
 
 import math
 import numbers
@@ -29,11 +29,11 @@ def robust_accuracy(
     from_logits: bool | None = None,
     seed: int = 0,
 ) -> float:
-    """Returns the share of images that a model still classifies right after an attack.
+    """Returns the share of images that a model classifies correctly after an attack.
 
-    See `adversarial_examples` for the attacks and the arguments. An image counts by its
-    prediction after the attack alone, as foolbox and torchattacks count it: one that was wrong
-    before and is right by chance afterwards counts as right.
+    See `adversarial_examples` for the attacks and the arguments. Only the prediction after the
+    attack counts, as in foolbox and torchattacks. So an image counts as correct if its prediction
+    was wrong before the attack and is correct after it.
 
     Returns:
         A number from 0 to 1.
@@ -84,46 +84,46 @@ def adversarial_examples(
     from_logits: bool | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Changes images by a little, so that a model misclassifies them.
+    """Changes images slightly, so that a model misclassifies them.
 
-    No pixel value changes by more than `epsilon` of the pixel range (an ℓ∞ ball), and none leaves
-    the range. The model is attacked as it classifies: in inference mode, so with the moving
-    statistics of its batch normalization and without augmentation, and through its normalisation,
-    so that `x` are the pixels themselves.
+    Each pixel value changes by at most `epsilon` times the pixel range (an ℓ∞ ball) and stays in
+    the range. The model is attacked in inference mode: with the moving statistics of its batch
+    normalization and without augmentation. The attack includes the model's preprocessing, so `x`
+    contains pixel values.
 
-    - `"fgsm"` moves each value by all of `epsilon`, in the direction of the sign of the gradient of
-      the cross-entropy.
-    - `"pgd"` starts at a random point of the ball, takes `steps` such moves of `step_size`, and
-      returns to the ball and the range after each. Of several restarts, the first that the model
-      misclassifies counts.
+    - `"fgsm"` moves each value by `epsilon`, in the direction of the sign of the cross-entropy's
+      gradient.
+    - `"pgd"` starts at a random point of the ball and takes `steps` such moves of size
+      `step_size`. After each move, it returns to the ball and the range. With several restarts,
+      the first one that the model misclassifies counts.
 
     Args:
         model: A Keras model from images to class scores.
-        x: Array of images, with values in `pixel_range`, in the layout that the model takes.
+        x: Array of images with values in `pixel_range`, in the model's layout.
         y: Array of integer labels `(n,)` or one-hot labels `(n, classes)`.
         attack: `"fgsm"` or `"pgd"`.
         epsilon: Number from 0 to 1, the radius as a share of the pixel range. The LC paper's
-            `1/255` is 1 grey level of images with values in [0, 255], and 1/255 of images with
+            `1/255` is 1 grey level for images with values in [0, 255], and 1/255 for images with
             values in [0, 1].
-        pixel_range: Tuple of 2 numbers, the lowest and the highest pixel value that an image can
-            have, before any normalisation.
+        pixel_range: Tuple of 2 numbers, the lowest and the highest possible pixel value, before
+            any normalization.
         step_size: Number, PGD's step as a share of the pixel range. Defaults to
-            `2.5 · epsilon / steps`, with which each point of the ball can be reached.
+            `2.5 · epsilon / steps`, so that PGD can reach each point of the ball.
         steps: Integer, PGD's number of steps.
-        restarts: Integer, the number of PGD's runs, each from another random point.
+        restarts: Integer, the number of PGD's runs. Each starts at another random point.
         batch_size: Integer.
-        from_logits: Boolean, whether the model returns logits, and not probabilities. Defaults to
-            `None`: read from its last layer.
-        seed: Integer of PGD's random points, which are the same under every backend:
-            `numpy.random.default_rng((seed, restart))` draws them from U(-1, 1) in float32, times
-            the radius.
+        from_logits: Boolean, whether the model returns logits (and not probabilities). Defaults
+            to `None`: the last layer of the model decides.
+        seed: Integer, the seed of PGD's random points. They are the same under every backend:
+            `numpy.random.default_rng((seed, restart))` draws from U(-1, 1) in float32, and the
+            numbers are multiplied by the radius.
 
     Returns:
-        A float32 array of the shape of `x`.
+        A float32 array with the shape of `x`.
 
     Raises:
-        ValueError: If an argument is out of its range, images and labels do not match, or the
-            model's outputs are neither logits nor probabilities.
+        ValueError: If an argument is out of its range, or if images and labels do not match. If
+            the last layer does not show whether the model returns logits or probabilities.
 
     Reference:
 
@@ -171,11 +171,11 @@ def adversarial_examples(
 
 
 def _margin(from_logits):
-    """Returns a loss whose gradient is the cross-entropy's divided by `1 - p`, for each image.
+    """Returns the loss `log((1 - p) / p)` with the probability `p` of the correct class.
 
-    With the probability `p` of the right class it is `log((1 - p) / p)`. The gradient's signs are
-    the same, and it does not vanish where the model is sure: the cross-entropy's, of size
-    `1 - p`, underflows there, in float16 at once, and the model would seem robust.
+    Its gradient is the cross-entropy's gradient divided by `1 - p`, so the signs are the same.
+    If the model is sure, the cross-entropy's gradient has the size `1 - p` and underflows (soon in
+    float16), and the model would seem robust. The gradient of this loss does not underflow.
     """
 
     def loss(outputs, labels):
@@ -190,7 +190,7 @@ def _margin(from_logits):
             margins = ops.log(ops.maximum(others, tiny)) - ops.log(
                 ops.maximum(ops.sum(right * outputs, axis=-1), tiny)
             )
-        # The sum, so that an image's gradient does not depend on the size of the batch.
+        # Not the mean: an image's gradient must not depend on the batch size.
         return ops.sum(margins)
 
     return loss
@@ -200,7 +200,7 @@ def _predict(model, images, batch_size):
     return np.argmax(model.predict(images, batch_size=batch_size, verbose=0), axis=-1)
 
 
-# --- What the arguments must be ---
+# --- Checks of the arguments ---
 
 
 def _returns_logits(model, from_logits):
@@ -214,8 +214,8 @@ def _returns_logits(model, from_logits):
     if known and activation in (None, keras.activations.linear):
         return True
     raise ValueError(
-        "Whether the model returns logits or probabilities cannot be read from its last layer, "
-        f"'{last.name}' ({type(last).__name__}"
+        "`from_logits` must be given, because the last layer does not show whether the model "
+        f"returns logits or probabilities: '{last.name}' ({type(last).__name__}"
         + (f", activation {activation.__name__}" if activation else "")
         + "). Pass `from_logits=True` or `from_logits=False`."
     )
@@ -256,8 +256,8 @@ def _check_images(x, low, high):
         )
     if np.issubdtype(x.dtype, np.floating) and x.max() <= 1 < high:
         warnings.warn(
-            f"The images have values up to 1, and `pixel_range` says that they reach {high:g}. "
-            "Pass `pixel_range=(0, 1)` if they are scaled: `epsilon` is a share of it.",
+            f"The images have values up to 1, but `pixel_range` reaches {high:g}. "
+            "Pass `pixel_range=(0, 1)` if they are scaled: `epsilon` is a share of the range.",
             stacklevel=3,
         )
     return x.astype("float32")
@@ -271,12 +271,12 @@ def _class_numbers(model, x, y):
 
 def _count_classes(model, x):
     for images in (getattr(model, "inputs", None) or [])[:1]:
-        # Keras itself would let a single channel pass for three.
+        # Keras itself would accept one channel instead of three.
         check_images(x, images.shape[1:])
         if not keras.backend.is_float_dtype(images.dtype):
             raise ValueError(
-                f"Model '{model.name}' takes images of dtype {images.dtype}, by which nothing has "
-                "a gradient. Its input must have a floating dtype."
+                f"Model '{model.name}' takes images of dtype {images.dtype}, so there is no "
+                "gradient for them. Build the model with an input of a floating dtype."
             )
     scores = model.compute_output_spec(keras.KerasTensor((None, *x.shape[1:])))
     if not isinstance(scores, keras.KerasTensor) or len(scores.shape) != 2:

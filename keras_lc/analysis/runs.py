@@ -1,4 +1,4 @@
-"""Results of many runs: one dict for each, with its settings, its seed and what was measured."""
+"""Results of many runs. Each run is a dict with its settings, its seed and its measurements."""
 
 import math
 import statistics
@@ -9,11 +9,11 @@ def summarize(rows: Iterable[dict], value: str, by: Sequence[str]) -> list[dict]
     """Returns mean and standard deviation over the seeds, for each combination of settings.
 
     Args:
-        rows: List of dicts, one a run. Rows without `value` (or `None`), as of a run that failed,
-            are left out.
-        value: Key of what was measured, such as `"test_accuracy"`.
-        by: List of keys of the settings to tell apart, such as `["operator", "expansion"]`. A row
-            without one of them has `None` there.
+        rows: List of dicts, one per run. Rows without `value` (or with `None`), for example from
+            a failed run, are ignored.
+        value: Key of a measurement, such as `"test_accuracy"`.
+        by: List of keys of settings, such as `["operator", "expansion"]`. The rows are grouped by
+            them. A missing setting counts as `None`.
 
     Returns:
         A list of dicts in the order of the rows, with the keys of `by` and
@@ -23,8 +23,8 @@ def summarize(rows: Iterable[dict], value: str, by: Sequence[str]) -> list[dict]
         - `runs`: The number of runs.
 
     Raises:
-        ValueError: If no row has `value`, or two runs with equal settings have the same `seed`:
-            then they differ in something else, and have no mean.
+        ValueError: If no row has `value`. If two runs with equal settings have the same `seed`:
+            they differ in another setting, so their mean has no meaning.
 
     Example:
 
@@ -54,7 +54,7 @@ def summarize(rows: Iterable[dict], value: str, by: Sequence[str]) -> list[dict]
 
 
 def note_on_runs(points: Iterable[dict]) -> str:
-    """Returns what the points of a picture are, in words: `summarize` gives such points."""
+    """Returns a text about the points of a picture, which come from `summarize`."""
     runs = sorted({point["runs"] for point in points})
     if runs == [1]:
         return "one run a point"
@@ -68,21 +68,21 @@ def gap(
     between: tuple[str, object, object],
     match: Sequence[str] = ("expansion", "kernel_size", "seed"),
 ) -> list[dict]:
-    """Returns by how much one kind of run is above another, run by run.
+    """Returns the difference between two kinds of runs, for each pair of runs.
 
     Args:
-        rows: List of dicts, one a run.
-        value: Key of what was measured, such as `"test_accuracy"`.
+        rows: List of dicts, one per run.
+        value: Key of a measurement, such as `"test_accuracy"`.
         between: Tuple of a key and two of its values: `("frozen", True, False)` gives frozen minus
             learned.
-        match: List of keys in which the two runs of a pair must agree.
+        match: List of keys. The two runs of a pair must have equal values for them.
 
     Returns:
-        A list of dicts with the keys of `match` and `"{value}_gap"`, one a pair. Runs without a
-        counterpart are left out.
+        A list of dicts with the keys of `match` and `"{value}_gap"`, one per pair. Runs without a
+        partner are ignored.
 
     Raises:
-        ValueError: If there is no pair, or a run has two counterparts.
+        ValueError: If there is no pair, or a run has two partners.
 
     Example:
 
@@ -107,8 +107,8 @@ def gap(
         if settings in runs:
             raise ValueError(
                 f"Two runs with {key}={row[key]!r} have equal "
-                f"{dict(zip(match, settings, strict=True))}. Leave one out, or name in `match` "
-                "what they differ in."
+                f"{dict(zip(match, settings, strict=True))}. Leave one out, or add to `match` the "
+                "key in which they differ."
             )
         runs[settings] = float(row[value])
     first, second = (measured[kind] for kind in kinds)
@@ -119,7 +119,7 @@ def gap(
     ]
     if not pairs:
         raise ValueError(
-            f"No run with {key}={kinds[0]!r} agrees with one with {key}={kinds[1]!r} in "
+            f"No run with {key}={kinds[0]!r} agrees with a run with {key}={kinds[1]!r} in "
             f"{list(match)}. Received: {len(first)} and {len(second)} runs"
         )
     return pairs
@@ -131,10 +131,10 @@ def _check_seeds(runs, settings):
     if twice:
         raise ValueError(
             f"Several runs with {settings} have the seed {twice[0]}, so they differ in something "
-            "else. Leave some out, or name what they differ in."
+            "else. Leave some out, or add the key in which they differ."
         )
 
 
 def is_number(value: object) -> bool:
-    """Returns whether a setting can stand on an axis: a number, and no boolean."""
+    """Returns whether a setting can be drawn on an axis: a finite number, not a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

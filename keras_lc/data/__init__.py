@@ -1,4 +1,4 @@
-"""Image classification data as arrays in memory, from wherever it lies."""
+"""Loads image classification data from several sources into arrays."""
 
 from keras_lc.data import image_folder as image_folder
 from keras_lc.data import picture as picture

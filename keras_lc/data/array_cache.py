@@ -1,4 +1,4 @@
-"""Arrays kept on disk, so that images are decoded once."""
+"""Stores arrays on disk, so that images are decoded only once."""
 
 import hashlib
 import os
@@ -13,14 +13,14 @@ from keras_lc.files import rename
 
 
 def cache_path(source: Path) -> Path:
-    """Returns where the arrays of a folder are kept.
+    """Returns the cache file for the arrays of a folder.
 
     Args:
-        source: The folder that they come from.
+        source: The folder with the images.
 
     Returns:
-        A file in `$KERAS_LC_CACHE`, or else in `keras_lc` under Keras' home (`$KERAS_HOME`, or
-        else `~/.keras`).
+        A file in `$KERAS_LC_CACHE` if it is set, otherwise in `keras_lc` under Keras' home
+        (`$KERAS_HOME`, which defaults to `~/.keras`).
     """
     keras_home = os.environ.get("KERAS_HOME") or "~/.keras"
     folder = Path(os.environ.get("KERAS_LC_CACHE") or Path(keras_home, "keras_lc")).expanduser()
@@ -30,35 +30,34 @@ def cache_path(source: Path) -> Path:
 
 
 def read_arrays(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
-    """Reads arrays back.
+    """Reads arrays from a cache file.
 
     Args:
         path: The file.
-        fingerprint: What they were made from.
+        fingerprint: The fingerprint of the images.
 
     Returns:
-        The arrays, or `None` if there are none, if they were made from something else or if the
-        file is damaged.
+        The arrays. `None` if the file is missing or damaged, or has another fingerprint.
     """
     try:
-        # Given the path, `np.load` leaves a damaged file open.
+        # With the path alone, `np.load` would leave a damaged file open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             if str(arrays["fingerprint"]) != fingerprint:
                 return None
             return {name: arrays[name] for name in arrays.files if name != "fingerprint"}
-    # Whatever is wrong with a cache, the images that it was made from are still there.
+    # A bad cache never matters, because the images still exist.
     except Exception:
         return None
 
 
 def write_arrays(path: Path, fingerprint: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays, so that no other process ever sees half a file.
+    """Writes arrays so that no other process ever sees half a file.
 
-    A cache that cannot be written costs time and nothing else, so that is only a warning.
+    If the cache cannot be written, there is only a warning, because it only costs time.
 
     Args:
-        path: The file; an older one is replaced.
-        fingerprint: What the arrays were made from.
+        path: The file. An older file is replaced.
+        fingerprint: The fingerprint of the images.
         arrays: The arrays by name.
     """
     try:

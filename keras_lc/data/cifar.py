@@ -1,8 +1,8 @@
-"""CIFAR-10 and CIFAR-100 from their original binary archives.
+"""Reads CIFAR-10 and CIFAR-100 from their original binary archives.
 
 References:
     - [Learning Multiple Layers of Features from Tiny Images](
-      https://www.cs.toronto.edu/~kriz/cifar.html), Krizhevsky 2009; the page describes the format.
+      https://www.cs.toronto.edu/~kriz/cifar.html), Krizhevsky 2009. The page describes the format.
 """
 
 import lzma
@@ -28,7 +28,7 @@ class _Variant:
     test: tuple[str, ...]
     # Records in each training file, and in each test file.
     records: tuple[int, int]
-    # In front of each image; the last of them is the class.
+    # The bytes before each image. The last of them is the class.
     label_bytes: int
     python_archive: str
     python_folder: str
@@ -90,16 +90,16 @@ def read(name: str, path: Path) -> Dataset | None:
     """Reads the binary version of CIFAR.
 
     Args:
-        name: `"cifar10"` or `"cifar100"`, the latter with its 100 fine labels.
-        path: The archive, or a folder that holds the archive, its unpacked folder or its `.bin`
-            files.
+        name: `"cifar10"`, or `"cifar100"` with its 100 fine labels.
+        path: The archive, or a folder that contains the archive, its unpacked folder or its
+            `.bin` files.
 
     Returns:
-        The dataset, or `None` if `path` is a folder with nothing of it.
+        The dataset, or `None` if `path` is a folder without any of these.
 
     Raises:
         ValueError: If a file is truncated, is damaged or is the Python version of CIFAR.
-        FileNotFoundError: If some but not all of the files are there.
+        FileNotFoundError: If some of the files are missing.
     """
     variant = _VARIANTS[name]
     contents = _contents(variant, path)
@@ -114,7 +114,7 @@ def read(name: str, path: Path) -> Dataset | None:
 
 
 def _contents(variant: _Variant, path: Path) -> dict[str, bytes]:
-    """Maps each file of the archive that is there to what it holds."""
+    """Returns the content of each file of the archive that exists."""
     if path.is_file():
         return _unpack(variant, path)
     for folder in (path, path / variant.folder):
@@ -157,20 +157,20 @@ def _unpack(variant: _Variant, archive: Path) -> dict[str, bytes]:
 
 
 def _read_to_the_end(stream: BinaryIO) -> None:
-    """Makes a compressed stream compare its checksum, which lies behind the last member."""
+    """Reads a compressed stream to its end, so that its checksum is compared."""
     while stream.read(2**20):
         pass
 
 
 def _python_version(variant: _Variant, path: Path) -> ValueError:
     return ValueError(
-        f"{path} is the Python version of CIFAR. Its files are pickles, which can run any code "
-        f"when they are read, so only the binary version is: get {variant.archive}"
+        f"{path} is the Python version of CIFAR. Its files are pickles and can run any code when "
+        f"they are read, so they are refused. For the binary version, get {variant.archive}"
     )
 
 
 def _check_size(variant: _Variant, name: str, location: str | Path, size: int) -> None:
-    """Refuses a file by its size, before it takes memory."""
+    """Refuses a file with a wrong size, before it takes memory."""
     records = variant.records[name in variant.test]
     if size != records * variant.record_bytes:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What every source returns."""
+"""The dataset that every source returns."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-# Images counted at a time: `np.bincount` widens what it counts to 8 bytes a value.
+# Number of images counted at once: `np.bincount` converts its input to 8 bytes per value.
 _CHUNK = 1024
 
 
@@ -21,10 +21,10 @@ class Dataset:
         y_train: Classes of the training images, `(n,)`, int32.
         x_test: Test images, of the same size as the training images.
         y_test: Classes of the test images.
-        class_names: Name of each class; label `k` stands for `class_names[k]`.
+        class_names: Name of each class. Label `k` has the name `class_names[k]`.
 
     Raises:
-        ValueError: If shapes, data types or labels are others than those.
+        ValueError: If shapes, data types or labels are not as described here.
 
     Example:
 
@@ -96,7 +96,7 @@ class Dataset:
             pixels = self.x_train[start : start + _CHUNK]
             for channel, count in enumerate(counts):
                 count += np.bincount(pixels[..., channel].ravel(), minlength=256)
-        # The sums are exact integers, and Python rounds a quotient of integers once, correctly.
+        # The sums are exact integers. Python rounds a quotient of integers only once.
         n = int(counts[0].sum())
         values = np.arange(256)
         sums = [int(s) for s in counts @ values]

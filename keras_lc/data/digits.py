@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: real images that need no download."""
+"""The handwritten digits of scikit-learn: real images without a download."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def read() -> Dataset:
         ImportError: If scikit-learn or Pillow is not installed.
     """
     digits = require("sklearn.datasets").load_digits()
-    # Ink is counted from 0 to 16.
+    # The pixel values are from 0 to 16.
     x = np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8)
     x = resize(x, 32)
     y = digits.target.astype(np.int32)

@@ -25,7 +25,7 @@ ARCHIVES = {
     "(from https://github.com/zalandoresearch/fashion-mnist), or these without .gz"
 }
 
-# Of the largest file: a header and the training images.
+# The size of the largest file: a header and the training images.
 _MOST_BYTES = 16 + 60_000 * 28 * 28
 
 _CLASS_NAMES = (
@@ -53,8 +53,8 @@ def read(name: str, path: Path) -> Dataset | None:
         The dataset at its original 28×28 pixels, or `None` if `path` holds none of its files.
 
     Raises:
-        ValueError: If a file is truncated, damaged or not of the IDX format.
-        FileNotFoundError: If some but not all of the files are there.
+        ValueError: If a file is truncated, damaged or not in the IDX format.
+        FileNotFoundError: If some of the files are missing.
     """
     folder = path.parent if path.name.removesuffix(".gz") in _FILES else path
     found = {
@@ -84,39 +84,41 @@ def read(name: str, path: Path) -> Dataset | None:
 
 def _decode(path: Path, dimensions: int) -> np.ndarray:
     data, whole = _read(path)
-    # Two zeros, the type (8: uint8), the number of dimensions; then each dimension in 4 bytes.
+    # Two zeros, the type (8: uint8), the number of dimensions. Each dimension has 4 bytes.
     magic = bytes((0, 0, 8, dimensions))
     header = 4 + 4 * dimensions
     if data[:4] != magic:
         raise ValueError(
-            f"{path} must begin with the bytes {magic.hex(' ')}, the IDX format's sign for uint8 "
-            f"in {dimensions} dimension(s). Received: {data[:4].hex(' ') or 'no bytes'}"
+            f"{path} must begin with the bytes {magic.hex(' ')} (IDX format, uint8, {dimensions} "
+            f"dimension(s)). Received: {data[:4].hex(' ') or 'no bytes'}"
         )
     shape = tuple(int(n) for n in np.frombuffer(data[4:header].ljust(header - 4, b"\0"), ">u4"))
     expected = header + math.prod(shape)
     if len(data) != expected:
         raise ValueError(
-            f"{path} must hold {expected:,} bytes, for its shape {shape}. "
+            f"{path} must hold {expected:,} bytes for its shape {shape}. "
             f"Received: {len(data):,} bytes"
         )
     if not whole:
-        raise ValueError(f"{path} is truncated or damaged: its checksum is missing")
+        raise ValueError(
+            f"{path} is truncated or damaged: its checksum is missing. Download the file again"
+        )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
 
 
 def _read(path: Path) -> tuple[bytes, bool]:
-    """Returns what a file holds, unpacked, and whether it was seen to be whole."""
+    """Returns the uncompressed content of a file, and whether the file is complete."""
     with open(path, "rb") as file:
         data, whole = file.read(_MOST_BYTES + 1), True
     if path.suffix == ".gz":
-        # Unlike `gzip`, this returns what a truncated file still holds, so that the error can
-        # count it, and no more than it is asked for.
+        # Unlike `gzip`, this returns the rest of a truncated file, so the error can count its
+        # bytes. It also never returns more bytes than the limit.
         inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         try:
             data = inflate.decompress(data, _MOST_BYTES + 1)
         except zlib.error as error:
             raise ValueError(f"{path} is not a gzip file, or is damaged ({error})") from error
-        # The checksum, which stands at the end, was compared.
+        # At the end of the stream, zlib has compared the checksum.
         whole = inflate.eof and not inflate.unused_data.strip(b"\0")
     if len(data) > _MOST_BYTES:
         raise ValueError(

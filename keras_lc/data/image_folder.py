@@ -1,4 +1,4 @@
-"""Images sorted into one folder per class."""
+"""Reads images from one folder per class."""
 
 import hashlib
 import os
@@ -14,17 +14,18 @@ from keras_lc.data.dataset import Dataset
 from keras_lc.data.optional import require
 from keras_lc.listed import listed, shown
 
-# In any case.
+# In upper or lower case.
 _TRAIN_NAMES = ("train",)
 _TEST_NAMES = ("test", "val", "valid", "validation")
-# What systems, archives and servers leave behind, in any case; what begins with a dot is as well.
+# Files and folders that systems, archives and servers create, in upper or lower case. They are
+# ignored, like hidden files.
 _LEFT_BEHIND = (
     "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",
     "__macosx", "icon\r", "@eadir", "#recycle", "lost+found",
 )  # fmt: skip
-# Of the lines of an error; to mend a folder one needs all of them.
+# The most lines of an error. It is large, because users need all lines to correct a folder.
 _MOST_LINES = 100
-# Part of the fingerprint: to be raised when the same files would be decoded to other arrays.
+# Part of the fingerprint. Raise it if the same files would be decoded to other arrays.
 _VERSION = 2
 
 # Class name → its files, both sorted by name.
@@ -34,23 +35,22 @@ _Listing = dict[str, list[os.DirEntry]]
 def read(name: str, root: Path, progress: bool = True) -> Dataset | None:
     """Reads `root/train/<class>/*` and `root/test/<class>/*`.
 
-    The images are decoded once and cached (see `array_cache`). `val`, `valid` or `validation` may
-    stand for `test`, and all of them may be written in capitals.
+    The images are decoded once and cached (see `array_cache`). The test folder can also be called
+    `val`, `valid` or `validation`. All these names can be in upper or lower case.
 
     Args:
         name: Name of the dataset.
-        root: The image folder, which is only read.
+        root: The image folder. It is only read.
         progress: Whether to show a progress bar while the images are decoded.
 
     Returns:
-        The dataset, sorted by class and then by file name, with one channel if every image is in
-        shades of grey and three otherwise (see `picture.decode`); `None` if `root` holds none of
-        these splits.
+        The dataset, sorted by class and then by file name. It has one channel if all images are
+        grey, otherwise three (see `picture.decode`). `None` if `root` has none of these splits.
 
     Raises:
         FileNotFoundError: If one of the splits is missing.
-        ValueError: If the splits have different classes, a class is empty, files are no images
-            or cannot be read, or an image has another size than the first.
+        ValueError: If the splits have different classes, or a class is empty. If a file is not
+            an image or cannot be read. If an image has another size than the first.
         ImportError: If Pillow or tqdm is not installed.
     """
     listings = list_splits(root)
@@ -68,16 +68,16 @@ def read(name: str, root: Path, progress: bool = True) -> Dataset | None:
 
 
 def find_train(root: Path) -> Path | None:
-    """Returns the folder of training images, or `None` if `root` holds none."""
+    """Returns the folder of training images, or `None` if there is none in `root`."""
     return _find(root, _TRAIN_NAMES)
 
 
 def find_splits(root: Path) -> tuple[Path, Path] | None:
-    """Returns the folders of training and test images, or `None` if `root` holds neither.
+    """Returns the folders of training and test images, or `None` if `root` has neither.
 
     Raises:
         FileNotFoundError: If one of them is missing.
-        ValueError: If several folders have a name that differs in case alone.
+        ValueError: If the names of several folders differ only in upper and lower case.
     """
     train, test = find_train(root), _find(root, _TEST_NAMES)
     if train is None and test is None:
@@ -104,17 +104,17 @@ def _find(root, names):
 
 
 def list_splits(root: Path) -> dict[Path, _Listing] | None:
-    """Lists the files of a folder that holds `train/<class>/*` and `test/<class>/*`.
+    """Lists the files of a folder with `train/<class>/*` and `test/<class>/*`.
 
     Args:
         root: The image folder.
 
     Returns:
-        The folder of each split, training first, with its classes and their files, sorted by
-        name; `None` if `root` holds none of these splits.
+        The folder of each split, first training, with its classes and their files, sorted by
+        name. `None` if `root` has none of these splits.
 
     Raises:
-        FileNotFoundError, ValueError: As `read`, but for what only the decoded images show.
+        FileNotFoundError, ValueError: As in `read`, but the images are not decoded and checked.
     """
     splits = find_splits(root)
     if splits is None:
@@ -128,21 +128,21 @@ def list_splits(root: Path) -> dict[Path, _Listing] | None:
 
 
 def _list(split: Path, faults: list[str]) -> _Listing:
-    """Lists a split, and adds what is wrong with it to the faults."""
+    """Lists a split, and adds its faults to `faults`."""
     listing = {}
     for folder in _entries(split):
         if not folder.is_dir():
             faults.append(
-                f"{folder.path} is not a class folder. Only these may lie in {split}; hidden "
-                "files are ignored"
+                f"{folder.path} is not a class folder. {split} may contain only class folders and "
+                "hidden files"
             )
             continue
         files = listing[folder.name] = _entries(folder.path)
         if not files:
             faults.append(f"The class folder {folder.path} is empty")
         faults += [
-            f"{file.path} is not an image with the suffix {', '.join(picture.SUFFIXES)}. Only "
-            "these may lie in a class folder; hidden files are ignored"
+            f"{file.path} is not an image with the suffix {', '.join(picture.SUFFIXES)}. A class "
+            "folder may contain only such images and hidden files"
             for file in files
             if not file.is_file() or not file.name.lower().endswith(picture.SUFFIXES)
         ]
@@ -152,7 +152,7 @@ def _list(split: Path, faults: list[str]) -> _Listing:
     for name in listing:
         by_form.setdefault(unicodedata.normalize("NFC", name), []).append(shown(name))
     faults += [
-        f"The class folders {' and '.join(names)} of {split} differ in their Unicode form alone"
+        f"The class folders {' and '.join(names)} of {split} differ only in their Unicode form"
         for names in by_form.values()
         if len(names) > 1
     ]
@@ -183,7 +183,7 @@ def _check_same_classes(listings: dict[Path, _Listing]) -> None:
                 (test, test_classes.keys() - train_classes.keys()),
             )
         ]
-        raise ValueError(f"The splits of {train.parent} differ in classes; {'; '.join(only)}")
+        raise ValueError(f"The splits of {train.parent} differ in classes: {'; '.join(only)}")
 
 
 def _fingerprint(listings: dict[Path, _Listing]) -> str:
@@ -203,7 +203,7 @@ def _labels(listing: _Listing) -> np.ndarray:
 
 
 def _are_those_of(labels: list[np.ndarray], arrays: dict[str, np.ndarray]) -> bool:
-    """Returns whether arrays of a cache are the images and labels that a `Dataset` takes."""
+    """Returns whether arrays from the cache are valid images with these labels."""
     if sorted(arrays) != ["x_test", "x_train", "y_test", "y_train"]:
         return False
     sizes = {arrays[name].shape[1:] for name in ("x_train", "x_test")}
@@ -248,7 +248,7 @@ def _decode_images(paths: list[str], progress: bool) -> np.ndarray:
                 images[index] = image
                 only_gray = only_gray and image.shape[-1] == 1
         finally:
-            # Or an error would wait until all others are decoded.
+            # Otherwise an error would wait until all other images are decoded.
             pool.shutdown(cancel_futures=True)
     if faults:
         raise _faulty(faults)
@@ -256,7 +256,7 @@ def _decode_images(paths: list[str], progress: bool) -> np.ndarray:
 
 
 def _try_decode(path: str) -> np.ndarray | ValueError:
-    """Returns an error rather than raising it, so that all of them can be named."""
+    """Returns an error instead of raising it, so that one message can list all errors."""
     try:
         return picture.decode(path, f"The image {path}")
     except ValueError as error:
@@ -266,6 +266,6 @@ def _try_decode(path: str) -> np.ndarray | ValueError:
 def _other_size(first: str, first_image, path: str, image) -> ValueError:
     (height, width), (other_height, other_width) = first_image.shape[:2], image.shape[:2]
     return ValueError(
-        f"All images must have one size, but {first} has {width} x {height} pixels and "
+        f"All images must have the same size, but {first} has {width} x {height} pixels and "
         f"{path} has {other_width} x {other_height}"
     )

@@ -1,4 +1,4 @@
-"""`load`: one door to all sources."""
+"""`load`: one function for all sources."""
 
 import os
 from dataclasses import replace
@@ -11,7 +11,7 @@ from keras_lc.data.dataset import Dataset
 from keras_lc.data.resize import resize
 from keras_lc.paths import user_path
 
-# What reads the original archives of each dataset.
+# The modules that read the original archives of each dataset.
 _READERS = {"cifar10": cifar, "cifar100": cifar, "svhn_cropped": svhn, "fashion_mnist": idx}
 _NAMES = (*_READERS, "digits")
 
@@ -25,40 +25,42 @@ def load(
 ) -> Dataset:
     """Loads a dataset into memory.
 
-    Nothing is downloaded unless `download=True`, and what lies in `data_dir` is only read.
+    `load` downloads only with `download=True`. It only reads from `data_dir`.
 
     Args:
         name: `"cifar10"`, `"cifar100"`, `"svhn_cropped"`, `"fashion_mnist"` (upscaled to 32×32,
             as in the LC paper) or `"digits"` (the digits of scikit-learn, upscaled to 32×32,
-            which need no download); or any name, if `data_dir` is an image folder.
-        data_dir: Where the data lies, as one of
+            without download). If `data_dir` is an image folder, any name is allowed.
+        data_dir: The place of the data. One of:
 
-            - an image folder, `train/<class>/*` and `test/<class>/*` (or `val`, `valid`,
+            - An image folder, `train/<class>/*` and `test/<class>/*` (or `val`, `valid`,
               `validation`) with png, jpeg, webp, bmp, gif or tiff images of one size. They are
-              decoded to what a viewer shows (turned as their EXIF data say, transparency laid on
-              white, of several frames the first) and cached in `$KERAS_LC_CACHE`, or else in
-              `keras_lc` under Keras' home. If all are in shades of grey (a palette is colour),
-              they have one channel, and else three;
-            - the original archive, or a folder that holds it, packed or not: CIFAR's binary
-              version, Fashion-MNIST's IDX files, SVHN's `train_32x32.mat` and `test_32x32.mat`;
-            - a folder with data prepared by TensorFlow Datasets.
+              decoded as a viewer shows them: rotated by their EXIF data, with a white background,
+              and only the first frame. They are cached in `$KERAS_LC_CACHE` if it is set,
+              otherwise in `keras_lc` under Keras' home. If all images are grey (without a
+              palette), they have one channel, otherwise three.
+            - The original archive, or a folder that contains it, packed or unpacked: CIFAR's
+              binary version, Fashion-MNIST's IDX files, SVHN's `train_32x32.mat` and
+              `test_32x32.mat`.
+            - A folder with data prepared by TensorFlow Datasets.
 
-            `None` looks into TensorFlow Datasets' own folder (`$TFDS_DATA_DIR`, or else
-            `~/tensorflow_datasets`): for prepared data first, then for the original archive in
+            `None` searches the folder of TensorFlow Datasets (`$TFDS_DATA_DIR`, which defaults to
+            `~/tensorflow_datasets`): first for prepared data, then for the original archive in
             `downloads/manual`.
-        download: Whether TensorFlow Datasets may download what is not there, into its own folder.
+        download: Whether TensorFlow Datasets may download missing data into its own folder.
         progress: Whether to show progress bars.
-        data_format: `"channels_last"`, the one there is. Defaults to Keras' setting, and where
-            that is another, the images would not fit the networks.
+        data_format: Must be `"channels_last"`. Defaults to Keras' setting; if that is another
+            format, an error is raised, because the images would not fit the networks.
 
     Returns:
         The `Dataset`: uint8 images, int32 labels, class names and statistics.
 
     Raises:
-        ValueError: If the name is unknown, files are damaged or are not what they should be, or
-            the data format is not `"channels_last"`.
-        FileNotFoundError: If the data is nowhere; the message lists each place and how to get it.
-        ImportError: If a package is missing; the message says what to install.
+        ValueError: If the name is unknown, a file is damaged or is not the expected file, or the
+            data format is not `"channels_last"`.
+        FileNotFoundError: If the data is not found. The message lists all searched places and how
+            to get the data.
+        ImportError: If a package is missing. The message says what to install.
 
     Example:
 
@@ -73,8 +75,8 @@ def load(
     _check_data_format(data_format)
     if data_dir is not None and download:
         raise ValueError(
-            "`data_dir` is only read, so it cannot be combined with `download=True`, which "
-            "downloads into TensorFlow Datasets' folder (TFDS_DATA_DIR). "
+            "`data_dir` is only read, so `download=True` is not possible with it. Leave out "
+            "`data_dir` to download into TensorFlow Datasets' folder (TFDS_DATA_DIR). "
             f"Received: data_dir={os.fspath(data_dir)!r}, download=True"
         )
     if data_dir is not None:
@@ -100,8 +102,9 @@ def _check_data_format(data_format: str | None) -> None:
     if given != "channels_last":
         whose = "" if data_format else ", Keras' setting"
         raise ValueError(
-            "Images are (n, height, width, channels): pass data_format='channels_last', here and "
-            f"to the network. Received: data_format={given!r}{whose}"
+            "`data_format` must be 'channels_last': images are (n, height, width, channels). Pass "
+            "data_format='channels_last' here and to the network. "
+            f"Received: data_format={given!r}{whose}"
         )
 
 
@@ -140,7 +143,7 @@ def _load_from_tfds_folder(name: str, download: bool, progress: bool) -> Dataset
 
 def _not_found(name: str, where: str, tried: list[str]) -> str:
     places = "".join(f"\n  - {place}" for place in tried)
-    return f"Found no data for {name!r}{where}. Looked for{places}\n{_how_to_get(name)}"
+    return f"Found no data for {name!r}{where}. Looked for:{places}\n{_how_to_get(name)}"
 
 
 def _how_to_get(name: str) -> str:
@@ -149,6 +152,6 @@ def _how_to_get(name: str) -> str:
     if name not in _READERS:
         return f"Without an image folder, `name` must be one of {', '.join(_NAMES)}."
     return (
-        "To get the data, call `load` with `download=True` and without `data_dir`, or with "
-        f"`data_dir` as the folder that holds {_READERS[name].ARCHIVES[name]}."
+        "To get the data, call `load` with `download=True` and without `data_dir`. Or pass as "
+        f"`data_dir` the folder that contains {_READERS[name].ARCHIVES[name]}."
     )

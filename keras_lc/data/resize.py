@@ -1,4 +1,4 @@
-"""Resizing of whole arrays of images."""
+"""Resizes arrays of images."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from keras_lc.data.optional import require
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:
-    """Resizes images to squares, bilinearly as Pillow does it.
+    """Resizes images to squares with Pillow's bilinear interpolation.
 
     Args:
         images: `(n, height, width, channels)`, uint8, with one or three channels.
         size: Height and width of the result, in pixels.
 
     Returns:
-        The resized images, `(n, size, size, channels)`, uint8; `images` itself if they have
-        this size already.
+        The resized images, `(n, size, size, channels)`, uint8. If `images` already have this
+        size, they are returned unchanged.
 
     Raises:
         ImportError: If Pillow is not installed.

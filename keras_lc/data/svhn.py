@@ -13,7 +13,7 @@ import numpy as np
 from keras_lc.data.dataset import Dataset
 from keras_lc.data.optional import require
 
-# With the sizes of the originals, in bytes and in images.
+# The sizes of the original files, in bytes and in images.
 _FILES = {"train_32x32.mat": (182_040_794, 73_257), "test_32x32.mat": (64_275_384, 26_032)}
 
 ARCHIVES = {
@@ -32,8 +32,8 @@ def read(name: str, path: Path) -> Dataset | None:
         The dataset, or `None` if `path` holds none of its files.
 
     Raises:
-        ValueError: If a file is truncated, is damaged or holds something else.
-        FileNotFoundError: If only one of the files is there.
+        ValueError: If a file is truncated, is damaged or contains something else.
+        FileNotFoundError: If one of the files is missing.
         ImportError: If SciPy is not installed.
     """
     folder = path.parent if path.name in _FILES else path
@@ -50,20 +50,20 @@ def _decode(path: Path) -> tuple[np.ndarray, np.ndarray]:
     scipy_io = require("scipy.io")
     original_bytes, most = _FILES[path.name]
     try:
-        # By its headers first, before anything takes memory.
+        # First check the headers, before the content takes memory.
         sizes = {name: shape for name, shape, _ in scipy_io.whosmat(path)}
         fits = math.prod(sizes.get("X", ())) <= most * 32 * 32 * 3
         fits = fits and math.prod(sizes.get("y", ())) <= most
         content = scipy_io.loadmat(path, variable_names=["X", "y"]) if fits else {}
-    # SciPy has no exception of its own for a damaged file: whatever parsing stumbles on, it raises.
+    # SciPy has no special exception for a damaged file. It can raise any error.
     except Exception as error:
         raise ValueError(
-            f"{path} is truncated, damaged or no MATLAB file: it has {path.stat().st_size:,} "
+            f"{path} is truncated, damaged or not a MATLAB file: it has {path.stat().st_size:,} "
             f"bytes, the original has {original_bytes:,} ({error})"
         ) from error
     if not fits:
         raise ValueError(
-            f"{path} must hold at most {most:,} images of 32 x 32 pixels, in three channels. "
+            f"{path} must hold at most {most:,} images of 32 x 32 pixels with three channels. "
             f"Received: `X` of shape {sizes.get('X')}, `y` of shape {sizes.get('y')}"
         )
     if missing := {"X", "y"} - set(content):
@@ -71,10 +71,10 @@ def _decode(path: Path) -> tuple[np.ndarray, np.ndarray]:
     x, y = content["X"], content["y"].ravel()
     if x.dtype != np.uint8 or x.shape != (32, 32, 3, len(y)):
         raise ValueError(
-            f"{path} must hold `X` as uint8 of shape (32, 32, 3, {len(y)}), for the {len(y)} "
-            f"labels in `y`. Received: {x.dtype} of shape {x.shape}"
+            f"{path} must hold `X` as uint8 of shape (32, 32, 3, {len(y)}), because `y` has "
+            f"{len(y)} labels. Received: {x.dtype} of shape {x.shape}"
         )
     y = y.astype(np.int32)
-    # SVHN counts as MATLAB does, from 1: the digit 0 is class 10.
+    # SVHN counts from 1, as MATLAB does: the digit 0 is class 10.
     y[y == 10] = 0
     return np.ascontiguousarray(x.transpose(3, 0, 1, 2)), y

@@ -1,7 +1,7 @@
-"""Data prepared by TensorFlow Datasets, and its downloads.
+"""Reads and downloads data with TensorFlow Datasets.
 
-TensorFlow is imported only to read what is there; a process that trains with PyTorch or JAX and
-has no TensorFlow can read the original archives instead.
+TensorFlow is imported only when prepared data is read. Without TensorFlow, a process can read the
+original archives instead.
 """
 
 import os
@@ -17,20 +17,20 @@ from keras_lc.data.optional import require
 
 
 def default_data_dir() -> Path:
-    """Returns the folder where TensorFlow Datasets keeps its data, unless told otherwise."""
-    # Not `tfds.core.constants.DATA_DIR`: that is read once, and importing tfds takes a second.
+    """Returns the default folder of TensorFlow Datasets."""
+    # Not `tfds.core.constants.DATA_DIR`: it is read only once, and tfds takes a second to import.
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def read(name: str, data_dir: Path) -> Dataset | None:
-    """Reads data that TensorFlow Datasets has prepared, without any network access.
+    """Reads data that TensorFlow Datasets has prepared. It does not use the network.
 
     Args:
         name: Name of the dataset in TensorFlow Datasets.
-        data_dir: Folder that holds `<name>/<version>/`.
+        data_dir: Folder that contains `<name>/<version>/`.
 
     Returns:
-        The dataset, or `None` if `data_dir` holds no prepared data of this name.
+        The dataset, or `None` if `data_dir` has no prepared data with this name.
 
     Raises:
         ImportError: If TensorFlow or TensorFlow Datasets is not installed.
@@ -42,16 +42,16 @@ def read(name: str, data_dir: Path) -> Dataset | None:
 
 def builder(name: str, data_dir: Path) -> Any:
     """Returns the builder of data that TensorFlow Datasets has prepared in `data_dir`."""
-    # A wildcard makes tfds take the newest version on disk, not the newest that it knows.
+    # With a wildcard, tfds takes the newest version on disk, not the newest version it knows.
     return _import_tfds().builder(name, data_dir=data_dir, version="*.*.*")
 
 
 def download(name: str, data_dir: Path, progress: bool) -> Dataset:
-    """Downloads and prepares a dataset; without a network, this fails only after minutes.
+    """Downloads and prepares a dataset. Without a network, it fails only after minutes.
 
     Args:
         name: Name of the dataset in TensorFlow Datasets.
-        data_dir: Folder to prepare it in.
+        data_dir: Folder for the prepared data.
         progress: Whether to show progress bars.
 
     Returns:
@@ -72,7 +72,7 @@ def _import_tfds() -> ModuleType:
     unused_by_keras = "tensorflow" not in sys.modules
     tensorflow = require("tensorflow", extra="data,tensorflow")
     if unused_by_keras:
-        # TensorFlow would take all the GPU's memory, which PyTorch or JAX trains in.
+        # Otherwise TensorFlow would take all of the GPU's memory from PyTorch or JAX.
         tensorflow.config.set_visible_devices([], "GPU")
     return require("tensorflow_datasets")
 

@@ -1,4 +1,4 @@
-"""The part of each batch that one process feeds to its devices."""
+"""Batches for one process: its part of each batch, and batches for evaluation."""
 
 import keras
 import numpy as np
@@ -8,11 +8,12 @@ from keras_lc.types import Array
 
 
 class PartOfBatches(keras.utils.PyDataset):
-    """One of equal parts of every batch of another data set.
+    """Takes one part of every batch of another data set. All parts are equally large.
 
     Args:
-        batches: `keras.utils.PyDataset` of tuples of arrays, whose batches divide by `parts`.
-        parts: Integer, the number of parts: of processes.
+        batches: `keras.utils.PyDataset` of tuples of arrays. The batch size must be divisible by
+            `parts`.
+        parts: Integer, the number of parts, i.e. of processes.
         part: Integer from 0 to `parts - 1`.
 
     Example:
@@ -36,11 +37,11 @@ class PartOfBatches(keras.utils.PyDataset):
 
     @property
     def epoch(self) -> int:
-        """Integer, the epoch whose batches it gives."""
+        """Integer, the current epoch."""
         return self._batches.epoch
 
     def start_epoch(self, epoch: int) -> None:
-        """Gives the batches of this epoch from now on."""
+        """Switches to the batches of this epoch."""
         self._batches.start_epoch(epoch)
 
     def on_epoch_end(self) -> None:
@@ -48,20 +49,20 @@ class PartOfBatches(keras.utils.PyDataset):
 
 
 class EvaluationBatches(keras.utils.PyDataset):
-    """Batches of all images in their order, the last filled up so that it divides.
+    """Batches of all images in their order. The last batch is filled up to a divisible size.
 
-    What fills it up has weight 0. Keras averages a loss over all images of a batch, those of
-    weight 0 too, so the others weigh a little more than 1: a loss and every one of the
-    `weighted_metrics` come out as they would without the filling.
+    The added images have weight 0. Keras averages a loss over all images of a batch, also over
+    images with weight 0, so the other images get a weight slightly above 1. The loss and all
+    `weighted_metrics` are then the same as without the added images.
 
     Args:
-        x, y: Arrays, of equal length.
-        batch_size: Integer, the images of a batch of all processes together; rounded up to what
-            divides.
-        multiple_of: Integer, the number of replicas: what every batch must divide by.
+        x, y: Arrays of equal length.
+        batch_size: Integer, the images of a batch in all processes together. It is rounded up to
+            a multiple of `multiple_of`.
+        multiple_of: Integer, the number of replicas. Every batch size is a multiple of it.
         parts, part: Integers, as in `PartOfBatches`.
-        weight: Float, the weight of an image. Defaults to that which gives the exact loss; 1
-            gives exact sums of whole numbers.
+        weight: Float, the weight of an image. The default weight gives the exact loss. A weight
+            of 1 gives exact sums of whole numbers.
 
     Example:
 
@@ -89,7 +90,7 @@ class EvaluationBatches(keras.utils.PyDataset):
         check_counts(x, y)
         self._x, self._y = x, y
         self._batch_size = _round_up(batch_size, multiple_of)
-        # A real image fills it up: one of zeros might give what is not a number.
+        # Filled up with a real image, because an image of zeros might give NaN.
         self._images = _round_up(len(x), multiple_of)
         self._weight = self._images / len(x) if weight is None else weight
         self._parts, self._part = parts, part

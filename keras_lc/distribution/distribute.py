@@ -1,4 +1,4 @@
-"""Choosing the engine that trains on several devices, each backend's own."""
+"""Chooses the backend's engine for training on several devices."""
 
 import os
 
@@ -13,32 +13,33 @@ _KINDS = ("none", "data", "model")
 
 
 def distribute(kind: str = "data") -> Distribution:
-    """Sets up training on all devices there are. Call it first, before any model is built.
+    """Sets up training on all available devices. Call it before any model is built.
 
-    Each backend does it with its own engine:
+    Each backend uses its own engine:
 
-    - JAX: `keras.distribution.DataParallel`, over all devices of all processes. Several hosts:
-      start the program on each, with `KERAS_DISTRIBUTION_JOB_ADDRESSES` (`host:port` of the
-      first), `KERAS_DISTRIBUTION_NUM_PROCESSES` and `KERAS_DISTRIBUTION_PROCESS_ID`.
-      `kind="model"` is `keras.distribution.ModelParallel`: each device of a process holds a part
-      of every basis, cut along its filters, and of the combination to match.
+    - JAX: `keras.distribution.DataParallel`, over all devices of all processes. For several
+      hosts, start the program on each host with `KERAS_DISTRIBUTION_JOB_ADDRESSES` (`host:port`
+      of the first host), `KERAS_DISTRIBUTION_NUM_PROCESSES` and `KERAS_DISTRIBUTION_PROCESS_ID`.
+      `kind="model"` uses `keras.distribution.ModelParallel`: each device of one process holds
+      some filters of every basis, and the part of the combination for these filters.
     - TensorFlow: `tf.distribute.MirroredStrategy`, over all devices of one process.
-    - PyTorch: `torch.nn.parallel.DistributedDataParallel`, a process a device; start the program
-      with `torchrun`.
+    - PyTorch: `torch.nn.parallel.DistributedDataParallel`, with one process per device. Start the
+      program with `torchrun`.
 
-    Statistics of batch normalization are those of the whole batch under JAX, and those of each
-    replica's part of it, averaged over replicas, under the others.
+    Under JAX, batch normalization uses the statistics of the whole batch. Under the other
+    backends, each replica uses the statistics of its part of the batch, and the moving statistics
+    are averaged over all replicas.
 
     Args:
-        kind: `"none"`, `"data"` (each device a part of every batch) or `"model"` (each device a
-            part of every basis).
+        kind: `"none"`, `"data"` (each device gets a part of every batch) or `"model"` (each
+            device holds a part of every basis).
 
     Returns:
         A `Distribution`.
 
     Raises:
-        ValueError: If the backend has no such engine, or the program was not started as it
-            needs.
+        ValueError: If the backend has no such engine, or the program was not started in the
+            required way.
 
     Example:
 
@@ -63,8 +64,8 @@ def distribute(kind: str = "data") -> Distribution:
     if kind == "none":
         if backend == "torch" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise ValueError(
-                f"torchrun started {os.environ['WORLD_SIZE']} processes, each of which would "
-                "train a model of its own. Received: kind='none'; use kind='data'."
+                f"torchrun started {os.environ['WORLD_SIZE']} processes, so `kind` must be 'data': "
+                "otherwise each process would train its own model. Received: kind='none'"
             )
         return Distribution()
     engines = {"jax": JaxMesh, "tensorflow": TensorFlowMirrored, "torch": TorchProcesses}
@@ -75,7 +76,7 @@ def distribute(kind: str = "data") -> Distribution:
         )
     if kind == "model" and backend != "jax":
         raise ValueError(
-            "Keras can cut a model into parts under JAX only: set KERAS_BACKEND=jax. "
-            f"Received: kind='model' under {backend}; use kind='data' for parts of batches."
+            "Keras can split a model only under JAX: set KERAS_BACKEND=jax. Or pass kind='data' to "
+            f"split the batches. Received: kind='model' under {backend}"
         )
     return engines[backend](kind)

@@ -1,4 +1,4 @@
-"""Training on one device; what training on many changes stands in the subclasses."""
+"""Training on one device. The subclasses train on several devices."""
 
 import contextlib
 
@@ -12,15 +12,16 @@ from keras_lc.types import Array
 
 
 class Distribution:
-    """Where a model is trained: one device, or several that act as one.
+    """The devices for training: one device, or several that work together.
 
-    Made by `keras_lc.distribution.distribute`. Batch sizes are those of all devices together, and
-    an epoch's losses and metrics are those of all images, the same in every process.
+    `keras_lc.distribution.distribute` makes it. Batch sizes are for all devices together. The
+    losses and metrics of an epoch are for all images, and are the same in every process.
 
     Attributes:
-        replicas: Integer, the equal parts into which a batch is cut, so what it must divide by.
+        replicas: Integer, the number of equal parts of a batch. The batch size must be divisible
+            by it.
         processes: Integer, the number of processes that train together.
-        process: Integer, the index of this one. The first writes the files.
+        process: Integer, the index of this process. The first process writes the files.
     """
 
     replicas = 1
@@ -29,57 +30,58 @@ class Distribution:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and prints."""
         return self.process == 0
 
     def scope(self) -> contextlib.AbstractContextManager:
-        """Returns the context in which models are built, loaded and compiled."""
+        """Returns the context for building, loading and compiling models."""
         return contextlib.nullcontext()
 
     def prepare(self, model: keras.Model) -> None:
         """Makes `model.fit` and `model.evaluate` train and evaluate on all devices.
 
-        Call it once a model is built or loaded, and before `fit`, in every process.
+        Call it in every process, after the model is built or loaded and before `fit`.
 
         Args:
             model: A `keras.Model`, made within `scope()`.
 
         Raises:
-            ValueError: If the processes' models differ, in their bases or in anything else.
+            ValueError: If the models of the processes differ.
         """
         if self.processes > 1:
             self._check_equal(model)
 
     def batch_size(self, batch_size: int, images: int) -> int:
-        """Returns the size of the batches of a training set, or refuses it.
+        """Returns the batch size for a training set. Refuses sizes that cannot be divided.
 
         Args:
-            batch_size: Integer, the images of one step, of all devices together.
-            images: Integer, the images of the training set. Where that is less than a batch,
-                the batch is as much of it as divides.
+            batch_size: Integer, the images of one step on all devices together.
+            images: Integer, the images of the training set. If it is smaller than a batch, the
+                batch size is reduced to a multiple of `replicas`.
 
         Raises:
-            ValueError: If the batch cannot be cut into equal parts for all replicas.
+            ValueError: If the batch cannot be divided into equal parts for all replicas.
         """
         if batch_size < 1 or batch_size % self.replicas:
             raise ValueError(
-                f"`batch_size` is that of all {self.replicas} replicas together, and must be a "
-                f"positive multiple of their number. Received: batch_size={batch_size}"
+                f"`batch_size` is for all {self.replicas} replicas together and must be a positive "
+                f"multiple of {self.replicas}. Received: batch_size={batch_size}"
             )
         if images < self.replicas:
             raise ValueError(
-                f"A batch needs an image for each of {self.replicas} replicas, and the training "
-                f"set has {images}."
+                f"A batch needs one image for each of {self.replicas} replicas, but the training "
+                f"set has {images}. Use fewer devices, or more images."
             )
         return min(batch_size, images // self.replicas * self.replicas)
 
     def training_batches(self, batches: keras.utils.PyDataset) -> keras.utils.PyDataset:
-        """Returns what this process' `fit` takes of batches that divide by `replicas`.
+        """Returns the batches for the `fit` of this process.
 
         Args:
-            batches: `keras.utils.PyDataset`, such as `keras_lc.training.ShuffledBatches`: the
-                same in every process. Other data sets (`tf.data`) need no such help: feed each
-                process batches of its own, of `batch_size // processes` images.
+            batches: `keras.utils.PyDataset`, such as `keras_lc.training.ShuffledBatches`. It must
+                be the same in every process, and its batch size must be divisible by `replicas`.
+                For other data sets (`tf.data`), do not call this method: give each process its
+                own batches of `batch_size // processes` images.
         """
         if self.processes == 1:
             return batches
@@ -88,22 +90,22 @@ class Distribution:
     def evaluation_batches(
         self, x: Array, y: Array, batch_size: int, weight: float | None = None
     ) -> EvaluationBatches:
-        """Returns what this process' `evaluate` takes, of any number of images.
+        """Returns the batches for the `evaluate` of this process, for any number of images.
 
-        With metrics that were compiled as `weighted_metrics`, the results are exact: what fills
-        up the last batch has weight 0. See `EvaluationBatches` for the arguments.
+        Compile the metrics as `weighted_metrics`. Then the results are exact, because the images
+        that fill up the last batch have weight 0. See `EvaluationBatches` for the arguments.
         """
         return EvaluationBatches(
             x, y, batch_size, self.replicas, self.processes, self.process, weight
         )
 
     def count_correct(self, model: keras.Model, x: Array, y: Array, batch_size: int) -> int:
-        """Returns how many images a model classifies correctly, exactly.
+        """Returns the exact number of images that a model classifies correctly.
 
         Args:
-            model: A model compiled with `weighted_metrics=["accuracy"]`, which was prepared.
-            x, y: Arrays of images and of integer labels, the same in every process.
-            batch_size: Integer, of all devices together.
+            model: A prepared model, compiled with `weighted_metrics=["accuracy"]`.
+            x, y: Arrays of images and integer labels, the same in every process.
+            batch_size: Integer, for all devices together.
         """
         batches = self.evaluation_batches(x, y, batch_size, weight=1.0)
         results = model.evaluate(batches, verbose=0, return_dict=True)
@@ -119,15 +121,15 @@ class Distribution:
         optimizer = getattr(model, "optimizer", None)
         variables |= {v.path: v for v in getattr(optimizer, "variables", ())}
         mine = [fingerprint(keras.ops.convert_to_numpy(v.value)) for v in variables.values()]
-        # Halves, since JAX has no 64-bit integers unless it is told to.
+        # As halves, because JAX has no 64-bit integers by default.
         all_of_them = self._gather(np.array(mine, "uint64").view("uint32"))
         differ = np.any(all_of_them != all_of_them[0], axis=0).reshape(-1, 2).any(axis=1)
         if differ.any():
             names = [path for path, other in zip(variables, differ, strict=True) if other]
             raise ValueError(
                 f"The {self.processes} processes have different models: {len(names)} of "
-                f"{len(variables)} variables differ, the first of them {names[:3]}. Give each "
-                "process the same seed and arguments, and the same checkpoint when resuming."
+                f"{len(variables)} variables differ, first {names[:3]}. Give each process the same "
+                "seed and arguments. If you resume a run, also give them the same checkpoint."
             )
 
 

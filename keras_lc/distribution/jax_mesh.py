@@ -1,4 +1,4 @@
-"""JAX: one program over all devices of all processes, by `keras.distribution`."""
+"""JAX: one program over all devices of all processes, with `keras.distribution`."""
 
 import os
 
@@ -19,17 +19,17 @@ class JaxMesh(Distribution):
         self.processes, self.process = jax.process_count(), jax.process_index()
         if kind == "model" and self.processes > 1:
             raise ValueError(
-                "kind='model' cuts a model into parts for the devices of one process, and "
-                f"{_PROCESSES} is {self.processes}: no process could write the whole model to a "
-                "file. Start one process, or use kind='data'."
+                "kind='model' needs a single process, because each process must hold the whole "
+                "model to save it. Start one process, or use kind='data'. "
+                f"Received: {_PROCESSES}={self.processes}"
             )
         if kind == "model":
             engine = _basis_parallel()
         else:
-            # Of all processes, and each feeds its own part: Keras cannot cut up a PyDataset.
+            # Over all processes. Each feeds its own part, because Keras cannot split a PyDataset.
             engine = keras.distribution.DataParallel(auto_shard_dataset=False)
         self.replicas = engine.num_model_replicas
-        # For good: what is built, loaded, trained and evaluated must all find it.
+        # Set permanently: building, loading, training and evaluating must all use it.
         keras.distribution.set_distribution(engine)
 
     def _gather(self, numbers):
@@ -42,7 +42,7 @@ def _basis_parallel():
     devices = keras.distribution.list_devices()
     mesh = keras.distribution.DeviceMesh((1, len(devices)), ("batch", "model"), devices)
     layouts = keras.distribution.LayoutMap(mesh)
-    # By the names that our layers give: LCConv2D and FrozenConv2D, and LCBlock's two layers.
+    # The variable names of our layers: LCConv2D, FrozenConv2D, and the two layers of LCBlock.
     layouts[r"(.*/)?basis(/kernel)?"] = (None, None, None, "model")
     layouts[r"(.*/)?combination"] = ("model", None)
     layouts[r"(.*/)?combination/kernel"] = (None, None, "model", None)
@@ -50,7 +50,7 @@ def _basis_parallel():
 
 
 class _WhereItDivides(keras.distribution.ModelParallel):
-    """Leaves a variable whole, on every device, that has no equal parts: JAX would refuse it."""
+    """Does not split a variable that has no equal parts, because JAX would refuse to."""
 
     def get_variable_layout(self, variable):
         layout = super().get_variable_layout(variable)

@@ -1,4 +1,4 @@
-"""TensorFlow: a replica of the model on every device of one process, by `MirroredStrategy`."""
+"""TensorFlow: a replica of the model on every device of one process (`MirroredStrategy`)."""
 
 import contextlib
 import json
@@ -16,13 +16,13 @@ class TensorFlowMirrored(Distribution):
         cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
         if sum(len(tasks) for tasks in cluster.values()) > 1:
             raise ValueError(
-                "Keras 3 cannot `fit` under TensorFlow's strategies for several hosts "
-                "(keras-team/keras#20585), and TF_CONFIG names more than one. Use JAX "
+                "TF_CONFIG names several hosts, but Keras 3 cannot `fit` with TensorFlow's "
+                "strategies for several hosts (keras-team/keras#20585). Use JAX "
                 "(KERAS_BACKEND=jax, KERAS_DISTRIBUTION_*) or PyTorch (torchrun), or unset "
                 "TF_CONFIG."
             )
         kinds = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-        # By name: without, CPUs are not taken for devices to mirror on.
+        # With names. Without them, TensorFlow does not use several CPUs.
         devices = [device.name for device in tf.config.list_logical_devices(kinds)]
         self._strategy = tf.distribute.MirroredStrategy(devices)
         self.replicas = self._strategy.num_replicas_in_sync
@@ -34,14 +34,15 @@ class TensorFlowMirrored(Distribution):
         super().prepare(model)
         if statistics := batch_statistics(model):
             object.__setattr__(model, "train_step", _with_equal_statistics(model, statistics))
-            # What was compiled before holds the step as it was.
+            # An already compiled function would contain the old step.
             model.train_function = None
 
 
 def _with_equal_statistics(model, statistics):
-    """A training step after which batch normalization has the mean of all replicas' statistics.
+    """Returns a training step that averages batch normalization's statistics over replicas.
 
-    Keras leaves each replica its own, evaluates with all of them and saves the first's.
+    In Keras, each replica keeps its own statistics. Keras evaluates with all of them, but saves
+    only the first.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""PyTorch: a process a device, by `DistributedDataParallel` (DDP) and torchrun."""
+"""PyTorch: one process per device, with `DistributedDataParallel` (DDP) and torchrun."""
 
 import atexit
 import inspect
@@ -24,14 +24,14 @@ class TorchProcesses(Distribution):
 
     def prepare(self, model: keras.Model) -> None:
         super().prepare(model)
-        # Keras 3.16 has DDP in its own steps, and adds up metrics itself.
+        # Keras 3.16 uses DDP in its own steps, and sums the metrics itself.
         if not has_own_ddp(model):
             train_step, metrics_result = _train_step(model), _metrics_result(model)
-            # Past Keras, which would track what they hold, and past PyTorch, likewise.
+            # With `object.__setattr__`, because Keras and PyTorch would track their contents.
             object.__setattr__(model, "train_step", train_step)
             object.__setattr__(model, "get_metrics_result", metrics_result)
         object.__setattr__(model, "train_step", _with_equal_statistics(model))
-        # What was compiled before holds the steps as they were.
+        # Already compiled functions would contain the old steps.
         model.train_function = model.test_function = None
 
     def _gather(self, numbers):
@@ -47,14 +47,14 @@ def _join():
 
     if "LOCAL_RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         raise ValueError(
-            "Under PyTorch each device has a process of its own, started by torchrun: "
+            "Under PyTorch, each device needs its own process. Start the program with torchrun: "
             "`torchrun --nproc-per-node=2 -m recipes.train --distribute data …`."
         )
     gpus, local_rank = torch.cuda.device_count(), int(os.environ["LOCAL_RANK"])
     if gpus and local_rank >= gpus:
         raise ValueError(
-            f"torchrun started a process {local_rank} on a machine with {gpus} GPUs. Pass "
-            f"--nproc-per-node={gpus}."
+            f"torchrun started more processes than this machine has GPUs ({gpus}). Pass "
+            f"--nproc-per-node={gpus}. Received: LOCAL_RANK={local_rank}"
         )
     if gpus:
         torch.cuda.set_device(local_rank)
@@ -63,11 +63,11 @@ def _join():
 
 
 def _train_step(model):
-    """Keras' own training step, but through DDP, which averages the gradients."""
+    """Returns Keras' training step, but with DDP. DDP averages the gradients."""
     import torch
     from torch.nn.parallel import DistributedDataParallel
 
-    # The gradients are DDP's buffers themselves, and not held twice.
+    # The gradients use DDP's buffers, so they are not stored twice.
     replica = DistributedDataParallel(model, gradient_as_bucket_view=True)
 
     in_call, in_loss = _in_training(model.call), _in_training(model.compute_loss)
@@ -77,7 +77,7 @@ def _train_step(model):
         y_pred = replica(x, **in_call)
         model.zero_grad()
         loss = model.compute_loss(x, y, y_pred, sample_weight, **in_loss)
-        # The mean loss, which is the first of the metrics.
+        # The first metric is the mean loss.
         model.metrics[0].update_state(loss, sample_weight=tree.flatten(x)[0].shape[0])
         model.optimizer.scale_loss(loss).backward()
         variables = model.trainable_weights
@@ -89,12 +89,12 @@ def _train_step(model):
 
 
 def _in_training(method):
-    """The flag that says so, for a method that takes it: a subclass' own may not."""
+    """Returns `training=True` if the method takes it. A subclass' method may not take it."""
     return {"training": True} if "training" in inspect.signature(method).parameters else {}
 
 
 def _metrics_result(model):
-    """Keras' own results, of the sums over all processes."""
+    """Returns Keras' own results, computed from sums over all processes."""
     import torch
 
     own_result = model.get_metrics_result
@@ -107,16 +107,16 @@ def _metrics_result(model):
                 torch.distributed.all_reduce(value)
         with keras.StatelessScope(state_mapping=list(zip(variables, sums, strict=True))):
             results = own_result()
-        # Not the tensors of the scope, which is over.
+        # Copies, because the scope of these tensors has ended.
         return tree.map_structure(lambda x: x.clone() if torch.is_tensor(x) else x, results)
 
     return get_metrics_result
 
 
 def _with_equal_statistics(model):
-    """A training step after which batch normalization has the mean of all processes' statistics.
+    """Returns a training step that averages batch normalization's statistics over processes.
 
-    So all processes hold the same model, and any of them may evaluate or save it.
+    Then all processes hold the same model, and each of them can evaluate or save it.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Arrays in batches, in an order that is the same under every backend."""
+"""Batches of arrays. Their order is the same under every backend."""
 
 import numbers
 from typing import Any
@@ -11,29 +11,29 @@ from keras_lc.types import Array
 
 
 class ShuffledBatches(keras.utils.PyDataset):
-    """Batches of images in a new order every pass, without the last partial batch.
+    """Batches of images in a new order for each pass, without the last partial batch.
 
-    The passes make one stream, from which each epoch takes its steps: where an epoch ends within
-    a pass, the next one goes on there. The order is a function of the seed and the pass, so a run
-    that is resumed at an epoch sees the batches that it would have seen. (Keras shuffles arrays in
-    another way under each backend, and keeps the partial batch.)
+    The passes form one stream, and each epoch takes its steps from the stream. If an epoch ends
+    within a pass, the next epoch continues there. The order depends only on the seed and the
+    pass, so a resumed run gets the same batches as a run without interruption. (Keras shuffles
+    arrays differently under each backend, and keeps the partial batch.)
 
-    `fit` of this library's models tells it which epoch begins, also where
-    `keras.callbacks.BackupAndRestore` chose that. For other models, it counts the epochs of `fit`
+    The `fit` of this library's models tells `ShuffledBatches` the current epoch, even if
+    `keras.callbacks.BackupAndRestore` sets it. For other models, it counts the epochs of `fit`
     from `first_epoch`.
 
     Args:
-        x, y: Arrays, of equal length.
-        batch_size: Integer, at most that length.
-        sample_weight: Array of that length, or `None`.
+        x, y: Arrays of equal length.
+        batch_size: Integer, at most the length of `x`.
+        sample_weight: Array with the length of `x`, or `None`.
         seed: Integer.
-        first_epoch: Integer, the epoch that comes first.
-        shuffle: Boolean; `False` takes the images in their order.
-        steps_per_epoch: Integer, the batches of an epoch. Defaults to those of a pass. Keras'
-            `fit` finds it here, and must not be given it too.
+        first_epoch: Integer, the first epoch.
+        shuffle: Boolean, whether to shuffle the images.
+        steps_per_epoch: Integer, the number of batches in an epoch. Defaults to the batches of a
+            pass. Keras' `fit` reads it here, so do not pass it to `fit` too.
 
     Attributes:
-        epoch: Integer, the epoch whose batches it gives.
+        epoch: Integer, the current epoch.
 
     Example:
 
@@ -70,7 +70,7 @@ class ShuffledBatches(keras.utils.PyDataset):
         for name, array in zip(("y", "sample_weight"), self._arrays[1:], strict=False):
             if len(array) != len(x):
                 raise ValueError(
-                    f"`{name}` must be as long as `x`, one for each of {len(x)} images. "
+                    f"`{name}` must be as long as `x`, with one value for each of {len(x)} images. "
                     f"Received: {len(array)}"
                 )
         self.batch_size = batch_size
@@ -83,16 +83,16 @@ class ShuffledBatches(keras.utils.PyDataset):
         self._drawn = (None, None)
 
     def _order(self, number):
-        """Returns the images of a pass, in its order."""
+        """Returns the indices of the images in the order of a pass."""
         count = len(self._arrays[0])
         if not self._shuffle:
             return np.arange(count)
         drawn, order = self._drawn
         if drawn != number:
-            # Sorting raw bits rather than NumPy's permutation, whose stream may change.
+            # Sort raw bits: the stream of NumPy's permutation may change between versions.
             keys = np.random.Philox(key=derive_seed(self._seed, f"epoch{number + 1}"))
             order = np.argsort(keys.random_raw(count), kind="stable")
-            # In one assignment, since threads of TensorFlow ask too.
+            # In one assignment, because TensorFlow's threads read it too.
             self._drawn = (number, order)
         return order
 
@@ -105,23 +105,23 @@ class ShuffledBatches(keras.utils.PyDataset):
         return tuple(array[chosen] for array in self._arrays)
 
     def start_epoch(self, epoch: int) -> None:
-        """Gives the batches of this epoch from now on."""
+        """Switches to the batches of this epoch."""
         self.epoch = epoch
         self._is_in_fit = True
 
     def on_epoch_end(self) -> None:
-        # Keras' `fit` calls it once before the first epoch too.
+        # Keras' `fit` also calls it once before the first epoch.
         if self._is_in_fit:
             self.epoch += 1
         self._is_in_fit = True
 
 
 class FollowEpochs(keras.callbacks.Callback):
-    """Tells `ShuffledBatches` the epoch that `fit` is in, which Keras tells callbacks only.
+    """Tells `ShuffledBatches` the current epoch of `fit`. Keras tells only callbacks.
 
     Args:
-        batches: `ShuffledBatches`, or what has its `epoch` and `start_epoch`.
-        initial_epoch: Integer, that of `fit`. In it, the batches go on with their own epoch.
+        batches: `ShuffledBatches`, or another object with `epoch` and `start_epoch`.
+        initial_epoch: Integer, the `initial_epoch` of `fit`. The batches start at their own epoch.
     """
 
     def __init__(self, batches: Any, initial_epoch: int = 0):

@@ -1,4 +1,4 @@
-"""The best model of a run, beside its last."""
+"""Keeps the best model of a run, in addition to its last."""
 
 import math
 import os
@@ -12,25 +12,25 @@ from keras_lc.training.resume import read_state, save_with_state, take_part_in_s
 
 
 class BestModel(keras.callbacks.Callback):
-    """Keeps the model of the epoch in which a validated figure was largest.
+    """Keeps the model of the epoch with the largest validation metric.
 
-    `keras.callbacks.ModelCheckpoint(save_best_only=True)` writes over the file in place, so that
-    a kill can leave half of one, and knows nothing of the epochs before a run was resumed.
+    `keras.callbacks.ModelCheckpoint(save_best_only=True)` overwrites the file in place, so a kill
+    can leave half a file. It also does not know the epochs before a run was resumed.
 
     Args:
         path: Path of the `.keras` file.
-        monitor: String, a key of the history. The first of equal epochs is kept.
+        monitor: String, a key of the history. If epochs are equal, the first one is kept.
         history: Dict of lists, the history before this part of the run, such as
             `ResumableRun.history`.
         write: Boolean; see `ResumableRun`.
-        run: String, `ResumableRun.id`, which the file carries.
+        run: String, `ResumableRun.id`. The file stores it.
 
     Attributes:
-        best: Float, the largest figure so far, or `None`.
+        best: Float, the largest value so far, or `None`.
 
     Raises:
-        ValueError: If there is a best epoch in `history`, and the file is damaged, of another run,
-            or not of that epoch.
+        ValueError: If `history` has a best epoch, but the file is missing, damaged, from another
+            run, or not from that epoch.
 
     Example:
 
@@ -38,7 +38,7 @@ class BestModel(keras.callbacks.Callback):
     run = keras_lc.training.ResumableRun("runs/1")
     model, epoch = run.restore() or (keras_lc.ResNetLC(depth=20, expansion=8, seed=1), 0)
     best = keras_lc.training.BestModel("runs/1/best.keras", history=run.history, run=run.id)
-    # Before the checkpoint, which marks the epoch as done.
+    # `best` comes before `run`, because the checkpoint marks the epoch as done.
     model.fit(
         x, y, epochs=75, initial_epoch=epoch, validation_data=(x_test, y_test),
         callbacks=[best, run],
@@ -69,7 +69,7 @@ class BestModel(keras.callbacks.Callback):
             self._miss(epoch, sorted(logs or {}))
             return
         value = float(logs[self.monitor])
-        # NaN is larger than nothing.
+        # NaN is never the largest value.
         if math.isnan(value) or (self.best is not None and value <= self.best):
             return
         self.best = value
@@ -82,20 +82,23 @@ class BestModel(keras.callbacks.Callback):
 
     def _check_file(self):
         if not self.path.exists():
-            raise ValueError(f"{self.path} is gone, the best model so far: begin anew.")
+            raise ValueError(
+                f"{self.path} is gone. It was the best model of this run. Put it back, or start a "
+                "new run."
+            )
         state = read_state(self.path) or {}
-        # Better than the history where a kill came between it and the checkpoint of its epoch,
-        # which will be trained again.
+        # The file may be better than the history: a kill may have come before the checkpoint of
+        # its epoch. That epoch will be trained again.
         if state.get("run") != self.run or state.get("value", -math.inf) < self.best:
             raise ValueError(
-                f"{self.path} is not the best model of this run, whose {self.monitor} was "
-                f"{self.best:.4g}: put that back, or begin anew."
+                f"{self.path} is not the best model of this run. The best {self.monitor} was "
+                f"{self.best:.4g}. Put that model back, or start a new run."
             )
 
     def _miss(self, epoch, names):
-        """Raises, unless it is an epoch without validation, and others will have one."""
+        """Raises an error, unless only this epoch has no validation."""
         message = (
-            f"`monitor` must be one of {names}, which an epoch ends with. "
+            f"`monitor` must be one of {names}, the metrics at the end of an epoch. "
             f"Received: monitor={self.monitor!r}"
         )
         validated = any(name.startswith("val_") for name in names)
@@ -104,5 +107,5 @@ class BestModel(keras.callbacks.Callback):
         if validated or not self.monitor.startswith("val_") or not (known or more_to_come):
             raise ValueError(message)
         if not known:
-            # Once; no error, since of `validation_freq` a callback is not told.
+            # Only a warning: Keras does not tell a callback about `validation_freq`.
             warnings.warn(f"Epoch {epoch + 1} ended without a validation. {message}", stacklevel=2)

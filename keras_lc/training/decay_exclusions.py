@@ -1,4 +1,4 @@
-"""Variables without weight decay, remembered by saved optimizers."""
+"""Optimizers that save which variables have no weight decay."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +7,10 @@ import keras
 
 
 class DecayExclusions:
-    """Mixin of optimizers whose `exclude_from_weight_decay` survives saving.
+    """Mixin for optimizers that keep `exclude_from_weight_decay` when they are saved.
 
-    Keras forgets the exclusions, so that a run that is resumed would decay what was excluded. Here
-    the names and the paths of the variables are part of the config.
+    Keras forgets the exclusions, so a resumed run would decay the excluded variables. Here the
+    names and the paths of the variables are part of the config.
     """
 
     def __init__(
@@ -32,13 +32,13 @@ class DecayExclusions:
         var_names: Sequence[str] | None = None,
     ) -> None:
         super().exclude_from_weight_decay(var_list=var_list, var_names=var_names)
-        # As Keras: a second call takes the place of the first.
+        # As in Keras, a second call replaces the first.
         self._no_decay_paths = [variable.path for variable in var_list or []]
         self._no_decay_names = list(var_names or [])
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if not self.built and self._no_decay_paths:
-            # Those that were excluded are in a model that is built, or loaded, since.
+            # Only now are all variables of the model known.
             super().exclude_from_weight_decay(
                 var_list=list(self._found(variables)), var_names=self._no_decay_names
             )
@@ -50,12 +50,13 @@ class DecayExclusions:
             if path in by_path:
                 yield from (variable for variable in variables if variable.path == path)
                 continue
-            # A loaded Sequential model is no longer part of the paths, or has become one.
+            # When a Sequential model is loaded, its name can leave or join the paths.
             ends = [p for p in by_path if p.endswith(f"/{path}") or path.endswith(f"/{p}")]
             if len(ends) != 1:
                 raise ValueError(
-                    f"The optimizer was saved with '{path}' excluded from weight decay, and finds "
-                    f"{len(ends)} variables of that path among {list(by_path)}."
+                    f"The optimizer was saved with '{path}' excluded from weight decay. The model "
+                    f"must have one variable with that path. Received: {len(ends)} such variables "
+                    f"in {list(by_path)}"
                 )
             yield by_path[ends[0]]
 

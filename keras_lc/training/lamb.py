@@ -15,19 +15,19 @@ from keras_lc.types import LearningRate, Tensor
 class LAMB(DecayExclusions, keras.optimizers.Optimizer):
     """Layer-wise adaptive moments for large batches.
 
-    Each variable's step is Adam's, with the weight decay added to it, scaled to the norm of the
-    variable: `w -= learning_rate · ‖w‖ / ‖u‖ · u`, with `u = m̂ / (√v̂ + ε) + weight_decay · w`.
+    Each variable takes Adam's step plus the weight decay, scaled to the norm of the variable:
+    `w -= learning_rate · ‖w‖ / ‖u‖ · u`, with `u = m̂ / (√v̂ + ε) + weight_decay · w`.
     `keras.optimizers.Lamb` leaves the decay outside of `u`. Biases and batch normalization (all
-    variables with one axis) take Adam's step, neither decayed nor scaled, as in timm, with which
-    the ImageNet recipe was found.
+    variables with one axis) take Adam's step without decay and scaling. timm does the same, and
+    the ImageNet recipe was found with timm.
 
     Args:
         learning_rate: Float, or `keras.optimizers.schedules.LearningRateSchedule`.
         beta_1, beta_2: Floats, the decay rates of the gradient's first and second moment.
         epsilon: Float, added to the root of the second moment.
         weight_decay: Float, at least 0.
-        global_clipnorm: Float, the norm to which all gradients together are clipped. `None`
-            leaves them.
+        global_clipnorm: Float, the largest norm of all gradients together. Larger gradients are
+            clipped. `None` does not clip.
         name: String.
         **kwargs: As in `keras.optimizers.Optimizer`.
 
@@ -80,7 +80,7 @@ class LAMB(DecayExclusions, keras.optimizers.Optimizer):
         self._velocities = [self.add_variable_from_reference(v, "velocity") for v in variables]
 
     def _apply_weight_decay(self, variables):
-        """Does nothing: the decay is part of the step."""
+        """Does nothing, because the step already contains the decay."""
 
     def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
         dtype = variable.dtype

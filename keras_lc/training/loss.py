@@ -1,4 +1,4 @@
-"""The losses of the papers' recipes."""
+"""The losses in the papers' recipes."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from keras_lc.types import Tensor
 class SmoothedCrossentropy(keras.losses.Loss):
     """Cross-entropy with label smoothing, for integer or one-hot labels.
 
-    `keras.losses.CategoricalCrossentropy` smooths one-hot labels only, and
+    `keras.losses.CategoricalCrossentropy` smooths only one-hot labels, and
     `keras.losses.SparseCategoricalCrossentropy` does not smooth.
 
     Args:
-        label_smoothing: Float between 0 and 1: the share of the target that is spread evenly
-            over all classes.
+        label_smoothing: Float between 0 and 1, the part of the target that is spread evenly over
+            all classes.
         from_logits: Boolean, whether predictions are logits (and not probabilities).
         **kwargs: `reduction`, `name` and `dtype`, as in `keras.losses.Loss`.
 
     Example:
 
     >>> loss = keras_lc.training.SmoothedCrossentropy(label_smoothing=0.1)
-    >>> float(loss(np.array([1]), np.array([[0.0, 0.0]])))  # log 2, whatever the label
+    >>> float(loss(np.array([1]), np.array([[0.0, 0.0]])))  # log 2 for each label
     0.6931471824645996
     """
 
@@ -60,10 +60,10 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="keras_lc")
 class BinarisedCrossentropy(keras.losses.Loss):
-    """Binary cross-entropy of each class, present or not, for images that Mixup or CutMix mixed.
+    """Binary cross-entropy for each class, for images mixed with Mixup or CutMix.
 
-    The targets are the shares of the classes in an image, or integer labels. Every class with a
-    share above `threshold` counts as present, and counts fully. The loss is the mean over classes
+    The targets are the shares of the classes in an image, or integer labels. The target of a
+    class is 1 if its share is above `threshold`, otherwise 0. The loss is the mean over classes
     and images.
 
     Args:
@@ -109,7 +109,7 @@ class BinarisedCrossentropy(keras.losses.Loss):
 
 
 def _shares(y_true, y_pred):
-    """Returns the targets as shares of the classes: those they are, or one-hot labels."""
+    """Returns the targets as shares of the classes. Integer labels become one-hot labels."""
     classes = y_pred.shape[-1]
     if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == classes:
         return y_true

@@ -15,18 +15,19 @@ class Recipe:
     """Hyper-parameters of a training run, for any number of steps.
 
     Args:
-        learning_rate: Float, where the cosine begins, which comes down to 0 at the last step.
-        momentum: Float, Nesterov's under SGD, `beta_1` under LAMB.
+        learning_rate: Float, the highest learning rate. It falls to 0 along a cosine.
+        momentum: Float, Nesterov momentum for SGD, `beta_1` for LAMB.
         weight_decay: Float, as `keras_lc.training.SGD` or `LAMB` defines it.
         batch_size: Integer, the images of one step.
-        label_smoothing: Float, the share of the target that is spread over all classes, with
+        label_smoothing: Float, the part of the target that is spread over all classes. Only for
             the cross-entropy over all classes.
         algorithm: `"sgd"` or `"lamb"`.
         epochs: Integer, the length of the run.
-        warmup_epochs: Number of epochs, before the cosine, in which the learning rate rises
-            linearly from 0. Of a run of other steps, it takes the same share.
-        target_threshold: Float, from which on a class counts as present in a mixed image, with
-            a binary cross-entropy for each class. `None` trains with the cross-entropy over all.
+        warmup_epochs: Number of epochs before the cosine. In them, the learning rate rises
+            linearly from 0. A longer or shorter run has the same share of warmup.
+        target_threshold: Float. If it is given, the loss is a binary cross-entropy for each
+            class, and a class is present in a mixed image if its share is above this threshold.
+            `None` trains with the cross-entropy over all classes.
 
     Example:
 
@@ -55,13 +56,14 @@ class Recipe:
             )
         if self.label_smoothing and self.target_threshold is not None:
             raise ValueError(
-                "`label_smoothing` and `target_threshold` belong to different losses. Received: "
+                "`label_smoothing` and `target_threshold` belong to different losses. Set "
+                "`label_smoothing` to 0 or `target_threshold` to None. Received: "
                 f"label_smoothing={self.label_smoothing}, "
                 f"target_threshold={self.target_threshold}"
             )
 
     def optimizer(self, steps: int, name: str | None = None) -> keras.optimizers.Optimizer:
-        """Returns the optimizer of a run of `steps` steps; its name defaults to `algorithm`."""
+        """Returns the optimizer for a run of `steps` steps. Its name defaults to `algorithm`."""
         if steps < 1:
             raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
         options = {
@@ -98,15 +100,15 @@ class Recipe:
         optimizer_name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Compiles a classifier for a run of this recipe.
+        """Compiles a classifier for a run with this recipe.
 
         Args:
             model: A `keras.Model` whose output is `(batch, classes)`.
             steps: Integer, the number of steps of the whole run.
             from_logits: Boolean, whether the outputs are logits.
             optimizer_name: String.
-            **kwargs: Further arguments of `keras.Model.compile`, such as `jit_compile`. The metric
-                is the accuracy, unless `metrics` or `weighted_metrics` say otherwise.
+            **kwargs: Other arguments of `keras.Model.compile`, such as `jit_compile`. The metric
+                defaults to the accuracy; pass `metrics` or `weighted_metrics` to change it.
         """
         if "weighted_metrics" not in kwargs:
             kwargs.setdefault("metrics", ["accuracy"])
@@ -127,9 +129,9 @@ CIFAR = Recipe(
     epochs=75,
 )
 
-#: ImageNet: LC paper, Appendix A, which is A2 of "ResNet strikes back" (Wightman et al., 2021).
-#: That paper counts every class of a mixed image as present; its runs with timm passed a
-#: threshold of 0.2, so that a trace of an image, which Mixup often leaves, does not count.
+#: ImageNet: LC paper, Appendix A. This is recipe A2 of "ResNet strikes back" (Wightman et al.,
+#: 2021). That paper's text counts every class of a mixed image as present. Its runs with timm
+#: used a threshold of 0.2, so a class with a small share (often left by Mixup) does not count.
 IMAGENET_A2 = Recipe(
     algorithm="lamb",
     learning_rate=5e-3,

@@ -19,31 +19,31 @@ from keras_lc.paths import user_path
 _KEPT = 2
 _NAME = "checkpoint-{epoch:04d}.keras"
 _PATTERN = re.compile(r"checkpoint-(\d{4,})\.keras")
-# In each file: what Keras does not write there.
+# In each file: the state that Keras does not write.
 _STATE = "run.json"
-_WAY_OUT = "Move it out of the folder, or begin anew in another one."
+_WAY_OUT = "Move it out of the folder, or start a new run in another folder."
 
 
 class ResumableRun(keras.callbacks.Callback):
     """Writes a checkpoint and the history after every epoch, so that a run can be resumed.
 
-    A checkpoint is a whole `.keras` file (model, optimizer, learning-rate schedule). As `run.json`
-    it also holds what Keras writes to no file: the state of the random numbers of dropout and
-    augmentation, the history, and of which run and epoch it is. It is written to a temporary name
-    and renamed, and the last two are kept, so that whenever the process is killed a complete one
-    is there. A folder belongs to one run, and a `ResumableRun` to one model: files of another run
-    are refused.
+    A checkpoint is a complete `.keras` file (model, optimizer, learning-rate schedule). In
+    `run.json`, it also contains what Keras does not write: the state of the random numbers of
+    dropout and augmentation, the history, the run and the epoch. The file is written under a
+    temporary name and then renamed, and the last two checkpoints are kept. So there is always a
+    complete checkpoint, even if the process is killed. A folder belongs to one run, and a
+    `ResumableRun` belongs to one model. Files of another run are refused.
 
     Args:
-        folder: Path of the folder of checkpoints and of `history.json`; made if missing.
-        write: Boolean. Of several processes that train one model, one writes and all others pass
-            `False`: they restore, and take part in what saving computes.
-        config: What the run is begun with, as JSON can hold it, such as a dict of settings. A
-            checkpoint that was begun with another one is refused.
+        folder: Path of the folder for checkpoints and `history.json`. Created if missing.
+        write: Boolean. If several processes train one model, one of them writes. All others pass
+            `False`: they restore, and they take part in the computations of saving.
+        config: The settings of the run as JSON data, such as a dict. A checkpoint with other
+            settings is refused.
 
     Attributes:
-        history: Dict of lists, one value an epoch, over all parts of the run.
-        id: String, which no other run has.
+        history: Dict of lists with one value per epoch, over all parts of the run.
+        id: String, unique for each run.
 
     Example:
 
@@ -58,26 +58,26 @@ class ResumableRun(keras.callbacks.Callback):
         super().__init__()
         self.folder = user_path(folder)
         self.write = write
-        # As a file gives it back.
+        # In the form in which a file returns it.
         self.config = json.loads(json.dumps(config))
         self.history: dict[str, list[float]] = {}
         self.id = uuid.uuid4().hex
         self._torch_state = None
         self._trained = None
-        # The epochs that are done, from where `fit` goes on.
+        # The number of finished epochs. `fit` continues from there.
         self._done = None
 
     def restore(self) -> tuple[keras.Model, int] | None:
         """Loads the newest checkpoint and the history up to it.
 
-        A damaged checkpoint is passed over for the one before it, with a warning.
+        If a checkpoint is damaged, the one before it is used, with a warning.
 
         Returns:
-            The compiled model and the number of epochs that it was trained, or `None` where
-            there is no checkpoint.
+            The compiled model and its number of trained epochs. `None` if there is no checkpoint.
 
         Raises:
-            ValueError: If no checkpoint can be read, or one is not of this run and its epoch.
+            ValueError: If no checkpoint can be read. If a checkpoint belongs to another run, or
+                its name says another epoch.
         """
         found = self._read_checkpoints()
         if not found:
@@ -87,7 +87,7 @@ class ResumableRun(keras.callbacks.Callback):
         iterations = _iterations(model)
         if iterations != state["iterations"]:
             raise ValueError(
-                f"{path} was written after {state['iterations']} steps, and its optimizer has "
+                f"{path} was written after {state['iterations']} steps, but its optimizer has "
                 f"taken {iterations}. {_WAY_OUT}"
             )
         for variable, value in zip(_seed_variables(model), state["seed_generators"], strict=True):
@@ -102,20 +102,20 @@ class ResumableRun(keras.callbacks.Callback):
         if self._trained is None:
             if self.write and self._checkpoints():
                 raise ValueError(
-                    f"{self.folder} holds checkpoints of another run. Call `restore()` to go on "
-                    "with it, or choose another folder."
+                    f"{self.folder} holds checkpoints of another run. Call `restore()` to continue "
+                    "that run, or choose another folder."
                 )
             if self.write and (self.folder / "model.keras").exists():
                 raise ValueError(
-                    f"{self.folder} holds the `model.keras` of a run that is finished. Choose "
-                    "another folder."
+                    f"{self.folder} holds the `model.keras` of a finished run. Choose another "
+                    "folder."
                 )
             self._trained = self.model
         if self._trained is not self.model:
             raise ValueError(
-                "A `ResumableRun` belongs to the model that it restored, or that was trained with "
-                f"it first. Received: another model, {self.model.name!r}. Make another "
-                "`ResumableRun` with a folder of its own."
+                "A `ResumableRun` belongs to the model that it restored, or to the first model "
+                f"that was trained with it. Received: another model, {self.model.name!r}. Make "
+                "another `ResumableRun` with its own folder."
             )
         if self.write:
             for half in self.folder.glob(".checkpoint-*.tmp.keras"):
@@ -126,10 +126,10 @@ class ResumableRun(keras.callbacks.Callback):
             self._done = epoch
         if epoch != self._done:
             raise ValueError(
-                f"The run has ended {self._done} epochs, so `fit` must go on with "
+                f"The run has finished {self._done} epochs, so `fit` must continue with "
                 f"`initial_epoch={self._done}`. Received: initial_epoch={epoch}"
             )
-        # Not before: what `fit` does first draws from PyTorch's generator.
+        # Not earlier: the start of `fit` draws from PyTorch's generator.
         if self._torch_state is not None:
             _set_torch_state(self._torch_state)
             self._torch_state = None
@@ -142,7 +142,7 @@ class ResumableRun(keras.callbacks.Callback):
             take_part_in_saving(self.model)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        # The history first: it may be an epoch ahead of the checkpoint, never behind.
+        # First the history: it may be one epoch ahead of the checkpoint, but never behind.
         write_json(self.folder / "history.json", self.history)
         state = {
             "run": self.id,
@@ -158,15 +158,18 @@ class ResumableRun(keras.callbacks.Callback):
                 path.unlink()
 
     def finish(self, path: str | os.PathLike) -> None:
-        """Makes the newest checkpoint the finished model at `path`, and deletes the others."""
+        """Moves the newest checkpoint to `path` as the finished model, and deletes the others."""
         newest = self._path(self._done or 0)
         if not newest.exists():
-            raise FileNotFoundError(f"{self.folder} holds no checkpoint: no epoch has ended there.")
+            raise FileNotFoundError(
+                f"{self.folder} holds no checkpoint, because no epoch was finished there. Train "
+                "at least one epoch first."
+            )
         write_json(self.folder / "history.json", self.history)
         for done, checkpoint in self._checkpoints():
             if done < self._done:
                 checkpoint.unlink()
-        # Last: whoever finds the finished model finds nothing left to tidy up.
+        # Last, so that a finished model means that nothing is left to delete.
         rename(newest, user_path(path))
 
     def _path(self, epoch):
@@ -180,7 +183,7 @@ class ResumableRun(keras.callbacks.Callback):
         return sorted(found)
 
     def _read_checkpoints(self):
-        """Returns the checkpoints that are whole, newest first, with their states."""
+        """Returns the undamaged checkpoints with their states, newest first."""
         found, damage = [], []
         for epoch, path in reversed(self._checkpoints()):
             try:
@@ -191,35 +194,35 @@ class ResumableRun(keras.callbacks.Callback):
             self._check(epoch, path, state, found)
             found.append((epoch, path, state))
         if damage and not found:
-            raise ValueError(f"{' '.join(damage)} No other checkpoint is there: begin anew.")
+            raise ValueError(f"{' '.join(damage)} There is no other checkpoint: start a new run.")
         for message in damage:
-            warnings.warn(f"{message} It is passed over for an older one.", stacklevel=3)
+            warnings.warn(f"{message} The run continues from an older one.", stacklevel=3)
         return found
 
     def _check(self, epoch, path, state, newer):
         if state is None or "iterations" not in state:
-            raise ValueError(f"{path} is no checkpoint, but another model's file. {_WAY_OUT}")
+            raise ValueError(f"{path} is not a checkpoint, but another model's file. {_WAY_OUT}")
         if state["epoch"] != epoch:
             raise ValueError(
-                f"{path} was written after epoch {state['epoch']}, as its name does not say. "
-                f"{_WAY_OUT}"
+                f"{path} was written after epoch {state['epoch']}, but its name says another "
+                f"epoch. {_WAY_OUT}"
             )
         if newer and state["run"] != newer[0][2]["run"]:
-            raise ValueError(f"{path} and {newer[0][1].name} are of different runs. {_WAY_OUT}")
+            raise ValueError(f"{path} and {newer[0][1].name} are from different runs. {_WAY_OUT}")
         if state["config"] != self.config:
             raise ValueError(
-                f"{path} is of a run that was begun with other settings: "
+                f"{path} is from a run with other settings: "
                 f"{_difference(state['config'], self.config)}. {_WAY_OUT}"
             )
 
 
 class DamagedFile(ValueError):
-    """A `.keras` file that is not as it was written."""
+    """The error for a damaged `.keras` file."""
 
 
 def save_with_state(model: keras.Model, path: pathlib.Path, state: dict) -> None:
-    """Saves a model, and in its file a state, so that `path` never holds half a file."""
-    # Keras goes by the ending.
+    """Saves a model and a state in one file, so that `path` never contains half a file."""
+    # Keras needs this ending.
     with whole_file(path, ending=".keras") as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -227,17 +230,17 @@ def save_with_state(model: keras.Model, path: pathlib.Path, state: dict) -> None
 
 
 def read_state(path: pathlib.Path) -> dict | None:
-    """Returns the state in a `.keras` file that is whole, `None` if there is none in it.
+    """Returns the state in a `.keras` file, or `None` if the file has none.
 
     Raises:
-        DamagedFile: If the file is not as it was written.
+        DamagedFile: If the file is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             if (name := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"Bad CRC-32 for file {name!r}")
             return json.loads(archive.read(_STATE)) if _STATE in archive.namelist() else None
-    # Where bits are wrong, `zipfile` fails in many ways.
+    # With wrong bits, `zipfile` raises many kinds of errors.
     except Exception as error:
         raise DamagedFile(f"{path} is damaged ({error}).") from error
 
@@ -262,7 +265,7 @@ def _random_state(model):
     return {"seed_generators": states, "torch": _torch_state()}
 
 
-# Under PyTorch, Keras' dropout draws from PyTorch's own generators, past its seed generators.
+# Under PyTorch, Keras' dropout uses PyTorch's generators and not Keras' seed generators.
 def _torch_state():
     if keras.backend.backend() != "torch":
         return None
@@ -284,8 +287,8 @@ def _set_torch_state(states):
 
 
 def take_part_in_saving(model: keras.Model) -> None:
-    """Does what the process does that saves a model which several train, and leaves no file."""
-    # Under JAX, Keras computes while it saves, and what one process computes on devices of
-    # several waits for the others.
+    """Does the same computations as the process that saves the model, but leaves no file."""
+    # Under JAX, Keras computes while it saves. If the devices belong to several processes, this
+    # computation waits for all of them.
     with tempfile.TemporaryDirectory() as nowhere:
         model.save(pathlib.Path(nowhere, "model.keras"))

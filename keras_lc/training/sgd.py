@@ -10,9 +10,9 @@ from keras_lc.keras_internals import is_decayed, place_of
 from keras_lc.training.decay_exclusions import DecayExclusions
 from keras_lc.types import LearningRate, Tensor
 
-# Keras picks a backend's own implementation only for its exact class; `type(...)` is that
-# implementation: under PyTorch it updates all variables in a few fused calls. Not constructed:
-# its variables would start JAX, after which several hosts can no longer be made one.
+# Keras chooses a backend's implementation only for its exact class. `type(...)` is that
+# implementation: under PyTorch it updates all variables in a few fused calls. No object is
+# constructed, because its variables would start JAX, and then JAX can no longer join several hosts.
 _BackendSGD = type(keras.optimizers.SGD.__new__(keras.optimizers.SGD))
 
 
@@ -20,19 +20,19 @@ _BackendSGD = type(keras.optimizers.SGD.__new__(keras.optimizers.SGD))
 class SGD(DecayExclusions, _BackendSGD):
     """Stochastic gradient descent with PyTorch's semantics.
 
-    Differs from `keras.optimizers.SGD` in two ways, and equals `torch.optim.SGD` step by step:
+    It equals `torch.optim.SGD` step by step. It differs from `keras.optimizers.SGD` in two ways:
 
-    - The weight decay is added to the gradient, before the momentum: `g + weight_decay · w`.
-      Keras shrinks the variable by itself, about ten times less at a momentum of 0.9.
-    - The velocity holds gradients, and is multiplied by the learning rate when it is applied.
-      Keras multiplies before, so that under a schedule old gradients keep old learning rates.
+    - The weight decay is added to the gradient before the momentum: `g + weight_decay · w`.
+      Keras shrinks the variable directly, which is about ten times weaker at a momentum of 0.9.
+    - The velocity contains gradients, and is multiplied by the current learning rate. Keras
+      multiplies each gradient first, so old gradients keep old learning rates in a schedule.
 
     Args:
         learning_rate: Float, or `keras.optimizers.schedules.LearningRateSchedule`.
         momentum: Float between 0 and 1.
         nesterov: Boolean, whether to apply Nesterov's momentum.
-        weight_decay: Float or `None`. It acts on every trainable variable, biases and batch
-            normalization too, as PyTorch's does; `exclude_from_weight_decay` exempts some.
+        weight_decay: Float or `None`. It acts on every trainable variable, also on biases and
+            batch normalization, as in PyTorch. Call `exclude_from_weight_decay` to exclude some.
         name: String.
         **kwargs: As in `keras.optimizers.SGD`: `clipnorm`, `use_ema` …
 
@@ -51,7 +51,7 @@ class SGD(DecayExclusions, _BackendSGD):
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float | None = None,
-        # Without one, Keras numbers the optimizers of a process, and names their variables so.
+        # Without a name, Keras numbers the optimizers of a process and uses it for the variables.
         name: str = "sgd",
         **kwargs: Any,
     ):
@@ -67,7 +67,7 @@ class SGD(DecayExclusions, _BackendSGD):
             raise ValueError("`nesterov=True` needs a positive `momentum`. Received: momentum=0")
 
     def _apply_weight_decay(self, variables):
-        """Does nothing: the decay is part of the gradient."""
+        """Does nothing, because the gradient already contains the decay."""
 
     def _decay_of(self, variable):
         return self.weight_decay if is_decayed(self, variable) else 0
@@ -92,7 +92,7 @@ class SGD(DecayExclusions, _BackendSGD):
         self.assign_sub(variable, ops.multiply(update, ops.cast(learning_rate, dtype)))
 
     def _parallel_update_step(self, grads, variables, learning_rate):
-        """PyTorch's multi-tensor form of `update_step`; called under that backend alone."""
+        """PyTorch's multi-tensor form of `update_step`. Only that backend calls it."""
         import torch
 
         values = [variable.value for variable in variables]
@@ -118,10 +118,10 @@ class SGD(DecayExclusions, _BackendSGD):
 
 
 def _after(gradient):
-    """Returns a context whose operations wait for the gradient.
+    """Returns a context in which operations wait for the gradient.
 
-    TensorFlow would compute all that does not depend on it, such as `velocity * momentum`, at the
-    beginning of a step, and hold it while memory is shortest. Other backends need no such order.
+    TensorFlow would compute independent values, such as `velocity * momentum`, at the beginning
+    of a step, and keep them in memory when memory is scarce. Other backends do not need this.
     """
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()

@@ -116,7 +116,7 @@ def test_bad_arguments_are_named(arguments, message):
 @pytest.mark.once
 def test_models_without_maps_or_without_a_graph_are_refused():
     vectors = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    with pytest.raises(ValueError, match=r"no layer whose output has rows and columns"):
+    with pytest.raises(ValueError, match=r"no layer with a feature map"):
         grad_cam(vectors, np.zeros((1, 4)))
 
     class Mine(keras.Model):

@@ -81,7 +81,7 @@ def test_layer_must_be_an_lc_layer(layer, model, tmp_path):
 
 
 def test_model_must_have_lc_layers(tmp_path):
-    with pytest.raises(ValueError, match=r"which has \[\]"):
+    with pytest.raises(ValueError, match=r"model has \[\]"):
         plot_filters(keras_lc.CIFARResNet(depth=8), tmp_path / "no.png")
 
 

@@ -46,7 +46,7 @@ def test_a_file_that_is_not_the_best_model_so_far_is_refused(model, tmp_path):
     with pytest.raises(ValueError, match=r"best\.keras is gone"):
         BestModel(path, history=history, run="a")
     epochs(model, BestModel(path, run="a"), [0.1, 0.3])
-    with pytest.raises(ValueError, match=r"not the best model of this run, .* was 0\.5"):
+    with pytest.raises(ValueError, match=r"not the best model of this run\. .* was 0\.5"):
         BestModel(path, history=history, run="a")
     epochs(model, BestModel(path, run="b"), [0.1, 0.5])
     with pytest.raises(ValueError, match="not the best model of this run"):

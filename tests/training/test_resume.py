@@ -216,7 +216,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_for_the_older_one(damage, fo
 def test_damaged_checkpoints_alone_are_an_error(folder):
     for path in folder.glob("*.keras"):
         cut_off(path)
-    with pytest.raises(ValueError, match=r"0003\.keras is damaged .* begin anew"):
+    with pytest.raises(ValueError, match=r"0003\.keras is damaged .* start a new run"):
         restore(folder)
 
 
@@ -257,11 +257,11 @@ def rewrite_state(path, **changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (swap_generations, "0003.keras was written after epoch 2, as its name does not say"),
-        (stray_copy, "0009.keras was written after epoch 3, as its name does not say"),
-        (another_model, "0003.keras is no checkpoint, but another model's file"),
-        (of_another_run, "0002.keras and checkpoint-0003.keras are of different runs"),
-        (more_steps, "was written after 9 steps, and its optimizer has taken 3"),
+        (swap_generations, "0003.keras was written after epoch 2, but its name says another epoch"),
+        (stray_copy, "0009.keras was written after epoch 3, but its name says another epoch"),
+        (another_model, "0003.keras is not a checkpoint, but another model's file"),
+        (of_another_run, "0002.keras and checkpoint-0003.keras are from different runs"),
+        (more_steps, "was written after 9 steps, but its optimizer has taken 3"),
     ],
 )
 def test_a_checkpoint_that_is_not_of_this_run_and_epoch_is_refused(change, message, folder):
@@ -294,7 +294,7 @@ def test_a_run_that_begins_refuses_a_folder_with_checkpoints(folder):
 def test_a_run_that_begins_refuses_a_folder_with_a_finished_model(folder):
     restore(folder)[0].finish(folder / "model.keras")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(ValueError, match=r"holds the `model\.keras` of a run that is finished"):
+    with pytest.raises(ValueError, match=r"holds the `model\.keras` of a finished run"):
         fit(ResumableRun(folder), small_model(), 3)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -302,7 +302,7 @@ def test_a_run_that_begins_refuses_a_folder_with_a_finished_model(folder):
 def test_one_run_is_of_one_model(tmp_path, folder):
     run = ResumableRun(tmp_path / "new")
     fit(run, small_model(), 1)
-    with pytest.raises(ValueError, match="belongs to the model that it restored, or that was"):
+    with pytest.raises(ValueError, match="belongs to the model that it restored, or to the first"):
         fit(run, small_model(), 1)
     run, _, _ = restore(folder)
     with pytest.raises(ValueError, match="belongs to the model that it restored"):
@@ -311,7 +311,7 @@ def test_one_run_is_of_one_model(tmp_path, folder):
 
 def test_fit_goes_on_where_the_run_has_ended(folder):
     run, model, _ = restore(folder)
-    with pytest.raises(ValueError, match=r"ended 3 epochs, .* `initial_epoch=3`.*initial_epoch=0"):
+    with pytest.raises(ValueError, match=r"finished 3 epochs.* `initial_epoch=3`.*initial_epoch=0"):
         fit(run, model, 4)
     fit(run, model, 4, first=3)
     fit(run, model, 5, first=4)
