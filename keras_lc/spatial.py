@@ -296,7 +296,9 @@ class GramLimit(SpatialOperator):
     """Trained convolutions that learn like frozen `LC` in the limit of many random filters.
 
     This is a control for the LC paper's experiments. It has no random filters, but the same
-    learning rates and initial variance as `LC`; see `keras_lc.layers.GramLimitConv2D`.
+    learning rates and initial variance as `LC`; see `keras_lc.layers.GramLimitConv2D`. It is the
+    limit and not the equal of a large expansion: at 128 (8 to 8 channels, 3×3), the eigenvalues of
+    `K · Kᵀ`, with the basis `K`, still spread from about 0.55 to 1.6 times their mean.
 
     Args:
         expansion: Integer, the expansion of the `LC` to compare with.

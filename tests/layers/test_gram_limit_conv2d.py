@@ -103,3 +103,15 @@ def test_lora_is_refused():
     layer = GramLimitConv2D(4, 3, name="conv")
     with pytest.raises(NotImplementedError, match="layer 'conv'"):
         layer.enable_lora(2)
+
+
+@pytest.mark.once
+def test_is_the_limit_and_not_the_equal_of_128_random_filters_a_channel():
+    lc = keras_lc.LCConv2D(8, 3, expansion=128, use_bias=False, seed=0)
+    conv(lc, (6, 6, 8))
+    basis = oracles.numpy(lc.basis).astype("float64").reshape(9 * 8, 8 * 128)
+    eigenvalues = np.linalg.eigvalsh(basis @ basis.T)
+    spread = eigenvalues[[0, -1]] / eigenvalues.mean()
+    # What Marchenko and Pastur found of large random matrices of this shape: 0.540 and 1.601.
+    expected = [(1 + sign * (72 / 1024) ** 0.5) ** 2 for sign in (-1, 1)]
+    np.testing.assert_allclose(spread, expected, atol=0.04)
