@@ -124,10 +124,10 @@ def test_a_sweep_is_checked_before_its_first_run(tmp_path, monkeypatch):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder to be in, from where nothing is trained, attacked or drawn."""
-    for module in ("training.run", "imagenet.run", "evaluation", "reporting.pages"):
+    for module in ("train.run", "imagenet.run", "evaluate.run", "report.pages"):
         monkeypatch.setitem(sys.modules, f"recipes.{module}", None)
     for module in ("sweep", "reproduce"):
-        monkeypatch.setattr(importlib.import_module(f"recipes.{module}"), "sweep", None)
+        monkeypatch.setattr(importlib.import_module(f"recipes.{module}.command"), "sweep", None)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "no data"))
     (tmp_path / "here" / "pictures").mkdir(parents=True)
     write_run(tmp_path / "here", Cell(), 0.5).rename(tmp_path / "here" / "run")
@@ -140,8 +140,7 @@ def said_by(words, monkeypatch):
     """The line with which a command ends that was called in this process."""
     name, *words = words.split()
     monkeypatch.setattr(sys, "argv", [name, *words])
-    package = name == "recipes.imagenet"
-    module = importlib.import_module(f"{name}.__main__" if package else name)
+    module = importlib.import_module(f"{name}.command")
     with pytest.raises(SystemExit) as ended:
         module.main()
     assert isinstance(ended.value.code, str) and "\n" not in ended.value.code
