@@ -349,8 +349,8 @@ def plot_grad_cam(
 ) -> pathlib.Path:
     """Draws images, and below each the places that speak for a class, by Grad-CAM.
 
-    Each map has its own scale: yellow where a place says most for the class, black where nothing
-    does. See `keras_lc.analysis.grad_cam`.
+    Each map has its own scale: yellow where a place says most for the class, black where it says
+    least. See `keras_lc.analysis.grad_cam`.
 
     Args:
         model: A Functional or Sequential model from images to class scores.
@@ -399,12 +399,12 @@ def plot_grad_cam(
         above.set_title(name, fontsize=_STYLE["axes.titlesize"])
         grey = pictures[column].mean(-1)
         below.imshow(grey, cmap="gray", vmin=0, vmax=1)
-        highest = maps[column].max()
+        lowest, highest = maps[column].min(), maps[column].max()
         below.imshow(
             maps[column],
             cmap="inferno",
-            vmin=0,
-            vmax=highest if highest > 0 else 1,
+            vmin=lowest,
+            vmax=highest if highest > lowest else lowest + 1,
             alpha=0.6,
             interpolation="bilinear",
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
