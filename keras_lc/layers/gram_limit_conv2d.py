@@ -18,12 +18,13 @@ class GramLimitConv2D(Conv2D):
     """Conv2D that learns like a frozen LC layer in the limit of many random filters.
 
     In a frozen LC layer, the Gram matrix of the basis preconditions the gradient descent of the
-    kernel. As the expansion grows, this matrix tends to `f = filters · expansion / (3 · channels
-    · k²)` times the identity. This layer uses the limit instead of the matrix: its kernel is `√f`
-    times the trained variable. So a gradient step changes the kernel `f` times as much as in a
-    Conv2D, and weight decay acts as on any weight. The kernel starts with the variance of an LC
-    layer's kernel, `1 / (9 · channels · k²)`. Only the initial values are random. So the layer
-    shows what frozen LC gains from its learning rates and initialization alone.
+    kernel. As the expansion grows, this matrix tends to
+    `f = filters · expansion / (3 · channels · k²)` times the identity. This layer uses the limit
+    instead of the matrix: its kernel is `√f` times the trained variable. So a gradient step
+    changes the kernel `f` times as much as in a Conv2D, and weight decay acts as on any weight.
+    The kernel starts with the variance of an LC layer's kernel, `1 / (9 · channels · k²)`. Only
+    the initial values are random. So the layer shows what frozen LC gains from its learning rates
+    and initialization alone.
 
     Args:
         filters: Integer, the number of output channels.
