@@ -349,8 +349,8 @@ def plot_grad_cam(
 ) -> pathlib.Path:
     """Draws images with their Grad-CAM maps below, which show the evidence for a class.
 
-    Each map has its own scale: yellow for the strongest evidence, black for none. See
-    `keras_lc.analysis.grad_cam`.
+    Each map has its own scale: yellow where a place says most for the class, black where it says
+    least. See `keras_lc.analysis.grad_cam`.
 
     Args:
         model: A Functional or Sequential model from images to class scores.
