@@ -56,8 +56,8 @@ class SpatialOperator:
         return _joined(*self._words())
 
     def _words(self, *told_otherwise):
-        """Returns the word for the class and the words for its fields, without some fields."""
-        # A subclass does not inherit `_word`: it needs its own name.
+        """The class' word, and the fields but for some."""
+        # Of this very class: another name tells a subclass apart.
         words = [vars(type(self)).get("_word", _snake_case(type(self).__name__))]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -183,7 +183,7 @@ class Frozen(SpatialOperator):
     """A convolution with random filters that are never trained (LC paper, Section 3).
 
     Args:
-        seed: Integer, the seed of the filters. Defaults to `None`: the model's seed.
+        seed: Integer that determines the filters. Defaults to `None`: the model's seed.
     """
 
     seed: int | None = None
@@ -216,7 +216,7 @@ class LC(SpatialOperator):
             as many feature maps.
         shared: Boolean, whether all layers of the network take their random filters from one
             tensor. Or a `keras_lc.layers.SharedBasis` to take them from.
-        seed: Integer, the seed of the filters. Defaults to `None`: the model's seed.
+        seed: Integer that determines the filters. Defaults to `None`: the model's seed.
     """
 
     expansion: int = 1
@@ -246,7 +246,7 @@ class LC(SpatialOperator):
 
     @property
     def _kind(self):
-        """The name without the expansion. The compact form has the same name as the full one."""
+        """The name without the expansion. A compact network is the same one, and so called."""
         word, *others = self._words("expansion", "frozen", "compact", "between", "shared")
         learnable = None if self.frozen else "learnable"
         return _joined(word, learnable, self.between, "shared" if self.shared else None, *others)
@@ -284,7 +284,7 @@ class LC(SpatialOperator):
         if self.shared is not True:
             return self
         sizes = _Sizes(self.expansion)
-        # Not on `x` itself: its graph must not contain the layers of this dry run.
+        # Not on `x` itself, whose graph must not remember the layers of this walk.
         topology(keras.KerasTensor(x.shape, x.dtype), sizes)
         own_seed = derive_seed(seed if self.seed is None else self.seed, "shared_basis")
         shared = SharedBasis(size=max(sizes.found), seed=own_seed)
@@ -441,7 +441,7 @@ def _snake_case(text):
 def _text(value):
     if isinstance(value, bool | int | float | str | tuple | None):
         return str(value)
-    # `str` of other values may contain an address in memory.
+    # Which may hold an address in memory.
     return getattr(value, "__name__", type(value).__name__)
 
 

@@ -347,27 +347,28 @@ def plot_grad_cam(
     class_names: Sequence[str] | None = None,
     layer: str | None = None,
 ) -> pathlib.Path:
-    """Draws images, and below each the places that speak for a class, by Grad-CAM.
+    """Draws images with their Grad-CAM maps below, which show the evidence for a class.
 
     Each map has its own scale: yellow where a place says most for the class, black where it says
     least. See `keras_lc.analysis.grad_cam`.
 
     Args:
         model: A Functional or Sequential model from images to class scores.
-        x: Array of images with values in [0, 255], in the layout that the model takes.
+        x: Array of images with values in [0, 255], in the model's layout.
         path: Path of the PNG.
-        classes: Integer, or one for each image: the class to speak for. Defaults to `None`: the one
-            that the model predicts.
-        class_names: Sequence of strings, by which the classes are called in the picture.
-        layer: String, the name of the layer whose output is the feature map. Defaults to `None`:
-            the last one that has rows and columns.
+        classes: Integer, or one integer for each image: the class to explain. Defaults to `None`:
+            the class that the model predicts.
+        class_names: Sequence of strings, the names of the classes for the picture.
+        layer: String, the name of a layer. Its output is the feature map. Defaults to `None`: the
+            last layer with rows and columns.
 
     Returns:
         The path.
 
     Raises:
         ImportError: If matplotlib is not installed.
-        ValueError: If an argument has no meaning, or the model has no such feature map.
+        ValueError: If an argument has a value that is not allowed, or the model has no such
+            feature map.
 
     Example:
 

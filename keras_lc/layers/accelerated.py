@@ -1,4 +1,4 @@
-"""Keras' own layers, computed by the backend's fastest calls."""
+"""Keras' layers, computed with the backend's fastest calls."""
 
 import types
 
@@ -131,11 +131,12 @@ def _pool(layer, operation, inputs):
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` in one fused operation under TensorFlow and PyTorch.
 
-    Keras computes it from single operations, which takes a fifth of a ResNet's training step.
-    The mathematics are Keras': moving averages of the batch's mean and of its biased variance,
-    in float32 where the images are in half precision. Keras' own code runs under JAX, which fuses
-    by itself, and for what the fused operations do not know: masks, `synchronized`, `renorm`,
-    inputs that are not 4D, under TensorFlow `channels_first` and float64.
+    Keras computes it from single operations, which take a fifth of a ResNet's training step. The
+    results are the same as Keras': moving averages of the batch's mean and of its biased
+    variance, in float32 if the inputs are in half precision. Keras' own code is used under JAX,
+    because JAX fuses by itself. It is also used in cases that the fused operations do not
+    support: masks, `synchronized`, `renorm`, inputs that are not 4D, and `channels_first` or
+    float64 under TensorFlow.
 
     Args:
         *args, **kwargs: As in `keras.layers.BatchNormalization`.

@@ -10,9 +10,10 @@ from keras_lc.types import Tensor
 class FrozenConv2D(BasisConv2D):
     """2D convolution with random filters that are never trained.
 
-    A `keras.layers.Conv2D` whose kernel is a non-trainable variable drawn from `seed`. It stays
-    frozen under `layer.trainable = True`, which sets only variables that were created trainable,
-    and a file holds the seed in the kernel's stead. The bias, if any, is trained.
+    This is a `keras.layers.Conv2D` with a non-trainable kernel, drawn from `seed`. The kernel
+    stays frozen after `layer.trainable = True`, because Keras then changes only variables that
+    were created as trainable. A file contains the seed instead of the kernel. The bias, if there
+    is one, is trained.
 
     Args:
         filters: Integer, the number of output channels.
@@ -26,7 +27,7 @@ class FrozenConv2D(BasisConv2D):
         seed: Integer that determines the filters. `None` draws one, once.
 
     Raises:
-        ValueError: For `kernel_*` and `lora_*` arguments, which have no meaning here.
+        ValueError: For `kernel_*` and `lora_*` arguments, because they have no meaning here.
 
     Example:
 

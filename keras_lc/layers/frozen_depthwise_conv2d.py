@@ -17,9 +17,10 @@ from keras_lc.types import Initializer, Shape, Size, Tensor
 class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
     """2D depthwise convolution with random filters that are never trained.
 
-    A `keras.layers.DepthwiseConv2D` whose kernel is a non-trainable variable drawn from `seed`.
-    It stays frozen under `layer.trainable = True`, which sets only variables that were created
-    trainable, and a file holds the seed in the kernel's stead. The bias, if any, is trained.
+    This is a `keras.layers.DepthwiseConv2D` with a non-trainable kernel, drawn from `seed`. The
+    kernel stays frozen after `layer.trainable = True`, because Keras then changes only variables
+    that were created as trainable. A file contains the seed instead of the kernel. The bias, if
+    there is one, is trained.
 
     Args:
         kernel_size: Integer or tuple of 2 integers, in pixels.
@@ -38,7 +39,7 @@ class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
             `kernel`.
 
     Raises:
-        ValueError: For `depthwise_*` arguments, which have no meaning here.
+        ValueError: For `depthwise_*` arguments, because they have no meaning here.
 
     Example:
 

@@ -15,21 +15,22 @@ from keras_lc.types import Shape, Size, Store, Tensor
 
 @keras.saving.register_keras_serializable(package="keras_lc")
 class GramLimitConv2D(Conv2D):
-    """Conv2D that learns as a frozen LC layer does in the limit of many random filters.
+    """Conv2D that learns like a frozen LC layer in the limit of many random filters.
 
-    The kernel of a frozen LC layer follows gradient descent preconditioned by the Gram matrix of
-    its basis, which tends to `f = filters · expansion / (3 · channels · k²)` times the identity
-    as the expansion grows. This layer has the limit in place of the matrix: its kernel is `√f`
-    times the variable that is trained, so a gradient step moves it `f` times as far as a
-    Conv2D's, weight decay acts as on any weight, and it starts with an LC layer's variance,
-    `1 / (9 · channels · k²)`. There is no randomness in it but the initial values: what it
-    reaches is what frozen LC owes to its learning rates and initialisation alone.
+    In a frozen LC layer, the Gram matrix of the basis preconditions the gradient descent of the
+    kernel. As the expansion grows, this matrix tends to
+    `f = filters · expansion / (3 · channels · k²)` times the identity. This layer uses the limit
+    instead of the matrix: its kernel is `√f` times the trained variable. So a gradient step
+    changes the kernel `f` times as much as in a Conv2D, and weight decay acts as on any weight.
+    The kernel starts with the variance of an LC layer's kernel, `1 / (9 · channels · k²)`. Only
+    the initial values are random. So the layer shows what frozen LC gains from its learning rates
+    and initialization alone.
 
     Args:
         filters: Integer, the number of output channels.
         kernel_size: Integer or tuple of 2 integers, in pixels.
-        expansion: Integer, that of the LC layer in whose place this one stands.
-        seed: Integer that determines the initial kernel. `None` draws one, once.
+        expansion: Integer, the expansion of the LC layer to compare with.
+        seed: Integer, the seed of the initial kernel. `None` draws a seed once.
         **kwargs: As in `keras.layers.Conv2D`.
 
     Example:

@@ -58,18 +58,18 @@ def fan_in_uniform(seed: int, shape: tuple[int, ...], fan_in: int | None = None)
 
 @keras.saving.register_keras_serializable(package="keras_lc")
 class FanInUniform(keras.initializers.Initializer):
-    """PyTorch's default initialisation, with the same bits under every backend.
+    """PyTorch's default initialization, with the same bits under every backend.
 
-    Draws from `U[-a, a]` with `a = 1/√fan_in`. PyTorch initialises the weights and biases of its
-    convolutions and linear layers so (Kaiming uniform with gain √(1/3)), and the LC paper relies
-    on it. Unlike Keras' own initialisers it gives equal values each time it is called with equal
-    shapes.
+    It draws from `U[-a, a]` with `a = 1/√fan_in`. PyTorch uses this distribution for the weights
+    and biases of its convolutions and linear layers (Kaiming uniform with gain √(1/3)), and the
+    LC paper relies on it. Unlike Keras' own initializers, it gives equal values in each call with
+    equal shapes.
 
     Args:
-        seed: Integer, at least 0 and below 2^63. `None` draws one, once.
+        seed: Integer, at least 0 and below 2^63. `None` draws a seed once.
         fan_in: Integer, the number of inputs of one output. Defaults to the product of all axes
-            of the shape but the last, which is right for kernels in Keras' layout; a bias needs
-            the `fan_in` of its kernel.
+            of the shape without the last one. This is correct for kernels in Keras' layout. For a
+            bias, pass the `fan_in` of its kernel.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The LC block with a normalisation or an activation between basis and combination."""
+"""The LC block with a normalization or an activation between basis and combination."""
 
 from typing import Any
 
@@ -17,30 +17,30 @@ BETWEEN = ("relu", "bn", "bn_relu")
 
 @keras.saving.register_keras_serializable(package="keras_lc")
 class LCBlock(keras.layers.Layer):
-    """Random filters and a trained 1×1 convolution, with an operation between the two.
+    """Random filters and a trained 1×1 convolution, with an operation between them.
 
-    With a ReLU between them the two layers no longer are one convolution, so this block computes
-    them one after the other, as the paper's Appendix C does: its feature map has
-    `filters * expansion` channels. Without an operation between, use `LCConv2D`, which costs a
-    fraction. With batch normalization alone (`between="bn"`) the block is one convolution at
-    inference, and `fold(model, batch_norm=True)` makes it one.
+    With a ReLU between them, the two layers are not one convolution. So this block computes them
+    one after the other, as in the paper's Appendix C, and its inner feature map has
+    `filters * expansion` channels. Without an operation between them, use `LCConv2D`, which is
+    much cheaper. With only batch normalization (`between="bn"`), the block is one convolution at
+    inference, and `fold(model, batch_norm=True)` replaces it by one.
 
-    Keras loads the layers within it one by one: with `load_weights(…, skip_mismatch=True)`, a
-    file may fit one of them alone.
+    Keras loads the inner layers one by one. So with `load_weights(…, skip_mismatch=True)`, a file
+    may fit only one of them.
 
     Args:
         filters: Integer, the number of output channels.
         kernel_size: Integer or tuple of 2 integers, in pixels.
         between: One of `"relu"`, `"bn"` (batch normalization) and `"bn_relu"`.
         strides, padding, data_format, groups: As in `keras.layers.Conv2D`. With `groups`, each
-            group of output channels mixes the basis filters of its own group.
+            group of output channels combines only the basis filters of its group.
         expansion: Integer, the number of basis filters per output channel.
         frozen: Boolean, whether the basis stays as it was drawn.
         seed: Integer that determines basis and initial combination. `None` draws one, once.
 
     Attributes:
         basis_conv: The convolution with the basis, `FrozenConv2D` or `Conv2D`.
-        batch_norm: The `BatchNormalization` between, or `None`.
+        batch_norm: The `BatchNormalization` between the convolutions, or `None`.
         combination_conv: The 1×1 `Conv2D`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Conv2D whose kernel is a trained linear combination of random filters."""
+"""Conv2D with trained linear combinations of random filters as its kernel."""
 
 import math
 from typing import Any
@@ -24,26 +24,26 @@ from keras_lc.types import Activation, Array, Constraint, Initializer, Regulariz
 class LCConv2D(BasisConv2D):
     """2D convolution with linear combinations of random filters.
 
-    Equal to a convolution with `filters * expansion` random filters (the *basis*, not trained
-    unless `frozen=False`), followed by a trained 1×1 convolution (the *combination*). Both are
-    linear, so the layer is one convolution, and it is computed as one: with the kernel
-    `basis · combination`. No feature map with `filters * expansion` channels ever exists, and a
-    step costs one plain convolution and one matrix product of the kernel's size, whatever the
-    batch and the image.
+    The layer equals a convolution with `filters * expansion` random filters (the *basis*, only
+    trained if `frozen=False`) and a trained 1×1 convolution (the *combination*). Both are linear,
+    so the layer computes one convolution with the kernel `basis · combination`. It never makes
+    feature maps with `filters * expansion` channels. A step costs one plain convolution and one
+    matrix product of the kernel's size, for any batch and image size.
 
     Args:
         filters: Integer, the number of output channels.
         kernel_size: Integer or tuple of 2 integers, in pixels.
         strides, padding, data_format, dilation_rate, groups, activation, use_bias: As in
-            `keras.layers.Conv2D`. Bias and activation follow the combination. With `groups`,
-            each group of output channels mixes the basis filters of its own group.
+            `keras.layers.Conv2D`. Bias and activation come after the combination. With `groups`,
+            each group of output channels combines only the basis filters of its group.
         expansion: Integer, the number of basis filters per output channel.
-        frozen: Boolean, whether the basis stays as it was drawn. `False` trains it too.
-        compact: Boolean, whether to hold the basis as its triangular factor, and the combination
-            to match: `k² · channels` basis filters per group, whatever the expansion. The layer
-            computes and, under every optimizer that is linear in the gradient (SGD with momentum,
-            Nesterov's, weight decay, any schedule), learns exactly what it does without, at the
-            price of a plain convolution. Has no effect where the basis has no more filters than
+        frozen: Boolean, whether the basis is never trained.
+        compact: Boolean, whether to use the compact form: the triangular factor of the basis, and
+            a matching combination. It has `k² · channels` basis filters per group, for any
+            expansion. It computes exactly the same at the cost of a plain convolution. With an
+            optimizer that is linear in the gradient (SGD with momentum, Nesterov momentum, weight
+            decay, any schedule), it also learns exactly the same.
+            `compact` has no effect if the basis has no more filters than
             that; a learned basis has no such form.
         basis_initializer: Keras initializer of the basis. Defaults to `None`: PyTorch's default,
             `U[-a, a]` with `a = 1/√(channels/groups · kernel area)`, drawn from `seed` with the
@@ -55,31 +55,31 @@ class LCConv2D(BasisConv2D):
         combination_constraint: Keras constraint of the combination.
         bias_initializer, bias_regularizer, bias_constraint, activity_regularizer: As in
             `keras.layers.Conv2D`.
-        seed: Integer that determines the basis and the initial combination. `None` draws one,
-            once; it is part of the layer's config.
-        shared_basis: `keras_lc.layers.SharedBasis`, from which to take the basis, in place of
+        seed: Integer, the seed of the basis and the initial combination. `None` draws a seed
+            once. The seed is part of the layer's config.
+        shared_basis: `keras_lc.layers.SharedBasis` that provides the basis, instead of
             random filters of the layer's own. Defaults to `None`.
 
     Attributes:
         basis: Variable (a tensor if shared) of shape
             `(height, width, channels/groups, filters · expansion)`, or
             `(height, width, channels/groups, groups · k² · channels/groups)` if factored.
-        combination: Variable that mixes them, of shape `(basis filters of a group, filters)`.
+        combination: Variable of shape `(basis filters of a group, filters)`.
         kernel: Tensor of shape `(height, width, channels/groups, filters)`: what the input is
             convolved with, in the variables' dtype.
         basis_filters: Integer, `filters · expansion`.
         is_factored: Boolean, whether the basis is a triangular factor: so in a compact layer
             that has more random filters than that.
 
-    Not supported: `keras.layers.SpectralNormalization`, which needs a kernel variable (use a
-    `combination_constraint`), LoRA and quantization in place (`keras_lc.fold` first).
+    Not supported: `keras.layers.SpectralNormalization` (it needs a kernel variable; use a
+    `combination_constraint`), LoRA and quantization in place (call `keras_lc.fold` first).
 
     Input shape:
 
     - If `data_format="channels_last"`: `(batch, height, width, channels)`
     - If `data_format="channels_first"`: `(batch, channels, height, width)`
 
-    Output shape: as of `keras.layers.Conv2D`.
+    Output shape: As in `keras.layers.Conv2D`.
 
     Raises:
         ValueError: If `expansion` is less than 1, for `compact` or `shared_basis` with

@@ -1,4 +1,4 @@
-"""A trained vector for each place of a feature map."""
+"""A trained vector for each position in a feature map."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from keras_lc.types import Initializer, Shape, Store, Tensor
 
 @keras.saving.register_keras_serializable(package="keras_lc")
 class PositionEmbedding(keras.layers.Layer):
-    """Adds a trained vector to each place of a feature map.
+    """Adds a trained vector to each position in a feature map.
 
-    Weights of a map of another size are resampled when they are loaded, so that a network trained
-    on images of one size goes on with images of another.
+    If loaded weights are for a map of another size, they are resampled. So a network that was
+    trained with one image size can continue with another.
 
     Args:
         initializer: Keras initializer of the vectors.
 
     Input shape: `(batch, height, width, channels)`, with a known height and width.
 
-    Output shape: as the input's.
+    Output shape: Same as the input shape.
 
     Example:
 
@@ -52,8 +52,8 @@ class PositionEmbedding(keras.layers.Layer):
         channels = self.embedding.shape[-1]
         if values.ndim != 3 or values.shape[-1] != channels:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) expects vectors of {channels} "
-                f"channels for each place of a map, but the file holds {values.shape}."
+                f"Layer '{self.name}' ({type(self).__name__}) expects a map (height, width, "
+                f"{channels}), but the file holds an array of shape {values.shape}."
             )
         self.embedding.assign(self.resampled(values))
 

@@ -1,4 +1,4 @@
-"""One tensor of random numbers, of which the bases of all layers of a network are slices."""
+"""One tensor of random numbers. The bases of all layers in a network are slices of it."""
 
 import math
 import operator
@@ -18,22 +18,22 @@ from keras_lc.types import Store, Tensor
 
 @keras.saving.register_keras_serializable(package="keras_lc")
 class SharedBasis:
-    """Random numbers that serve several layers as their basis.
+    """Random numbers for the bases of several layers.
 
     The weight sharing of the LC paper's first version: one tensor, drawn from `U[-1, 1]`. Each
     layer takes as many of its first numbers as it needs, scaled by `1/√(channels · k²)`, which
     gives its filters PyTorch's default distribution. A network so needs as many random numbers
     as its largest layer, and not the sum of all.
 
-    Layers share a basis if they were given the same object. In a copy of a Functional or
-    Sequential model (loaded, cloned, from a config) the layers share one again that shared one
-    before, if they descend from a common input. Those in nested models, or behind separate
-    inputs, come apart: build such a model anew, and call `load_weights`. With `skip_mismatch=True`
-    that loads the basis for all layers, those too whose other weights do not fit.
+    Layers share a basis if they receive the same object. In a copy of a Functional or Sequential
+    model (loaded, cloned, or from a config), these layers share a basis again if they have a
+    common input. Layers in nested models, or with separate inputs, do not: build such a model
+    again and call `load_weights`. With `skip_mismatch=True`, `load_weights` loads the basis for
+    all layers, even if the other weights of a layer do not fit.
 
     Args:
-        size: Integer, the numbers it holds: at least those of the largest layer,
-            `k² · channels/groups · filters · expansion`.
+        size: Integer, the number of random numbers. It must be at least the number that the
+            largest layer needs: `k² · channels/groups · filters · expansion`.
         seed: Integer that determines the numbers. `None` draws one, once.
 
     Raises:

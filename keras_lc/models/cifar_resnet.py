@@ -145,7 +145,7 @@ def ResNetLC(
         shared_basis: Boolean, whether all layers take their random filters from one tensor. Its
             size is the size of the largest basis; see `keras_lc.layers.SharedBasis`.
         input_shape, classes, seed, include_preprocessing, mean, std, augmentation,
-        classifier_activation, data_format, name: As for all networks; see `keras_lc.models`.
+        classifier_activation, data_format, name: As of all networks; see `keras_lc.models`.
 
     Returns:
         A `Classifier` with a name as in the paper, such as `resnet_lc_20_16x128`.

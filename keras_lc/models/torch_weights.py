@@ -80,8 +80,8 @@ def load_torch_weights(
     >>> try:
     ...     keras_lc.load_torch_weights(model, {"state_dict": {"module.fc.bias": np.zeros(1000)}})
     ... except ValueError as error:
-    ...     print(str(error)[:42])
-    The weights do not fit model 'resnet_18' a
+    ...     print(str(error)[:40])
+    The weights do not fit model 'resnet_18'
     """
     _refuse_lc(model)
     if isinstance(state_dict, str | os.PathLike):

@@ -49,9 +49,9 @@ def to_lc(
         compact: Boolean, whether the layers use the compact form; see `keras_lc.LCConv2D`.
         seed: Integer, the seed of all random filters. The filters of a layer depend on the seed
             and on the layer's path of names, as in `freeze_spatial`. `None` draws a seed.
-        keep_kernels: Boolean, whether to start from the model's own kernels. If `True`, the
-            combinations are the least-squares solution for these kernels, so the copy computes
-            the same as the model. If `False`, the combinations are random (PyTorch's default).
+        keep_kernels: Boolean, whether to start from the model's own kernels. The combinations are
+            then the least-squares solution for these kernels, so that the copy computes
+            what the model does. `False` starts from random combinations, PyTorch's default.
 
     Returns:
         The copy, not compiled.
@@ -149,7 +149,7 @@ def _check_ranks(paths, expansion):
     for layer, path in paths.items():
         if _is_converted(layer) and layer.built:
             *area, channels, filters = layer.kernel.shape
-            # Both are per group; the factor `groups` remains.
+            # Filters and numbers of a group, times the groups.
             smallest = math.ceil(math.prod(area) * channels * layer.groups / filters)
             if smallest > expansion:
                 too_few[path] = smallest
@@ -159,8 +159,8 @@ def _check_ranks(paths, expansion):
             "`filters * expansion >= height * width * channels`. Received: "
             f"expansion={expansion}, too small for "
             + ", ".join(f"{path} (needs {smallest})" for path, smallest in too_few.items())
-            + f". The smallest expansion for all of them is {max(too_few.values())}. With one "
-            "more, the kernels are two digits more exact."
+            + f". The smallest expansion for all of them is {max(too_few.values())}; one more "
+            "keeps two more digits."
         )
 
 

@@ -103,7 +103,7 @@ def test_fashion_mnist_is_upscaled_from_there_too(prepared):
 @pytest.mark.parametrize("module", ["tensorflow", "tensorflow_datasets"])
 def test_a_missing_package_is_named_with_what_to_install(module, prepared, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf"needs {module},.*pip install \"keras-lc\[data"):
+    with pytest.raises(ImportError, match=rf"needs {module},.* pip install \"keras-lc\[data"):
         load("cifar10", prepared[0])
 
 

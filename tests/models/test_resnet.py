@@ -272,7 +272,7 @@ def test_every_argument_survives_saving(tmp_path):
     ("arguments", "message"),
     [
         ({"depth": 20}, r"`depth` must be one of \[14, 18, 34, 50, 101\].*depth=20"),
-        ({"low_resolution": False}, r"ResNet-14 .*pass `low_resolution=True`"),
+        ({"low_resolution": False}, r"`depth=14` .*Pass `low_resolution=True`"),
         ({"variant": "e"}, r"`variant` must be one of \[None, 'd', 'next', 'wide'\].*'e'"),
         ({"variant": "next"}, r"'next'` needs bottlenecks.*\[50, 101\].*depth=14"),
         ({"depth": 34, "variant": "wide"}, r"'wide'` needs bottlenecks.*depth=34"),

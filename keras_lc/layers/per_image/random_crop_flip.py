@@ -1,4 +1,4 @@
-"""CIFAR's augmentation, a crop and a flip for each image, inside the training step."""
+"""CIFAR's augmentation inside the training step: a crop and a flip for each image."""
 
 import numbers
 from typing import Any
@@ -13,25 +13,25 @@ from keras_lc.types import Shape, Tensor
 
 @keras.saving.register_keras_serializable(package="keras_lc")
 class RandomCropFlip(SeededRandomLayer):
-    """Pads images with zeros, crops them at a random place, and flips them left to right or not.
+    """Pads images with zeros, crops them at a random position, and flips some of them.
 
-    The standard augmentation of CIFAR. Place and flip are drawn for each image, in training only;
-    at inference the layer returns its input. The random numbers are a function of `seed`, of the
-    number of batches seen and of the image's place in its batch: the same under every backend,
-    and continued where they were when a saved model is trained on. Unlike
-    `keras.layers.RandomCrop`, which cuts a whole batch at one place, it runs inside a compiled
-    step under every backend. Not within a `keras.RematScope`, which calls layers a second time
-    for the gradient: the second call would draw other numbers.
+    This is the standard augmentation for CIFAR. Position and flip are drawn for each image, but
+    only in training; at inference the layer returns its input. The random numbers depend only on
+    `seed`, the number of batches so far and the image's index in its batch. They are the same
+    under every backend. If training of a saved model continues, the random numbers continue too.
+    The layer runs inside a compiled step under every backend. (`keras.layers.RandomCrop` crops a
+    whole batch at the same position.) Do not use it in a `keras.RematScope`: the scope calls
+    layers a second time for the gradient, and the second call would draw other numbers.
 
     Args:
         padding: Integer, the pixels of zeros added on each side.
-        horizontal_flip: Boolean, whether half of the images are flipped.
+        horizontal_flip: Boolean, whether half of the images are flipped left to right.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to Keras' setting.
-        seed: Integer, at least 0 and below 2^31. `None` draws one, once.
+        seed: Integer, at least 0 and below 2^31. `None` draws a seed once.
 
     Input shape: 4D, `(batch, height, width, channels)` or `(batch, channels, height, width)`.
 
-    Output shape: as the input's.
+    Output shape: Same as the input shape.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Stochastic depth: a residual branch that is left out for some images of a batch."""
+"""Stochastic depth: drops a residual branch for some images of a batch."""
 
 from typing import Any
 
@@ -13,23 +13,24 @@ _WORDS = 2**16
 
 @keras.saving.register_keras_serializable(package="keras_lc")
 class StochasticDepth(SeededRandomLayer):
-    """Sets a share of the images of a batch to zero, and scales the others up to make up for it.
+    """Sets some images of a batch to zero, and scales up the others to compensate.
 
-    At the end of a residual branch, it leaves out the branch. Which images is drawn for each of
-    them, in training only; at inference the layer returns its input. As in
-    `keras_lc.RandomCropFlip`, the random numbers are a function of `seed`, of the number of
-    batches seen and of the image's place in its batch: the same under every backend, and
-    continued where they were when a saved model is trained on. Not within a `keras.RematScope`,
-    which calls layers a second time for the gradient: the second call would draw other numbers.
+    At the end of a residual branch, it drops the branch for these images. The layer draws at
+    random for each image, but only in training; at inference it returns its input. As in
+    `keras_lc.RandomCropFlip`, the random numbers depend only on `seed`, the number of batches so
+    far and the image's index in its batch. They are the same under every backend. If training of
+    a saved model continues, the random numbers continue too. Do not use the layer in a
+    `keras.RematScope`: the scope calls layers a second time for the gradient, and the second call
+    would draw other numbers.
 
     Args:
-        rate: Number, the share of the images that are set to zero: at least 0 and below 1. The
+        rate: Number, the share of images that are set to zero, at least 0 and below 1. The
             others are multiplied by `1 / (1 - rate)`.
-        seed: Integer, at least 0 and below 2^31. `None` draws one, once.
+        seed: Integer, at least 0 and below 2^31. `None` draws a seed once.
 
-    Input shape: any, with the images along the first axis.
+    Input shape: Any, with the images along the first axis.
 
-    Output shape: as the input's.
+    Output shape: Same as the input shape.
 
     Example:
 
