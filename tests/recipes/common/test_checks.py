@@ -53,7 +53,7 @@ def test_backends_that_train_nothing_are_refused(monkeypatch):
 
 def test_a_backend_that_is_not_installed_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="--backend jax needs jax, not installed here"):
+    with pytest.raises(ValueError, match="--backend jax needs jax, which is not installed"):
         checks.check_backend("jax")
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
@@ -68,7 +68,7 @@ def test_data_that_cannot_be_there_is_named(tmp_path, monkeypatch):
     checks.check_data("cifar10", None, download=True)
     with pytest.raises(ValueError, match=r"--dataset must be one of .* Received: cifr10"):
         checks.check_data("cifr10", None)
-    with pytest.raises(ValueError, match=r"There is no imagenet2012 in .* --data-dir"):
+    with pytest.raises(ValueError, match=r"imagenet2012 was not found in .* --data-dir"):
         checks.check_data("imagenet", None)
     with pytest.raises(ValueError, match=r"nowhere does not exist \(mine\)"):
         checks.check_data("mine", tmp_path / "nowhere")
@@ -112,7 +112,7 @@ def test_a_sweep_is_checked_before_its_first_run(tmp_path, monkeypatch):
         ([digits, Cell(dataset="mine")], Machine(), tmp_path, "--dataset must be one of"),
         ([digits], Machine(), tmp_path / "file", "--output: .*file cannot be written to"),
         ([digits], Machine(gpus=-1), tmp_path, "--gpus must be at least 0"),
-        ([digits, ImageNetCell("r18d")], Machine(), tmp_path, "There is no imagenet2012 in"),
+        ([digits, ImageNetCell("r18d")], Machine(), tmp_path, "imagenet2012 was not found in"),
     ]:
         with pytest.raises(SystemExit, match=message):
             check_machine(cells, machine, output)
@@ -163,7 +163,7 @@ MISTAKES = {
     "recipes.imagenet --data-dir pictures --epochs 5": "--warmup-epochs must be at least 0 and bel",
     "recipes.imagenet --data-dir pictures --expansion 0": "--expansion must be at least 1",
     "recipes.imagenet --data-dir pictures --seed -1": "--seed must be at least 0",
-    "recipes.imagenet": "There is no imagenet2012 in",
+    "recipes.imagenet": "imagenet2012 was not found in",
     "recipes.imagenet --data-dir nowhere": "--data-dir: nowhere does not exist",
     "recipes.imagenet --data-dir pictures --output file": "--output: file cannot be written to",
     "recipes.imagenet --data-dir pictures --preview file/a.png": "--preview: file cannot be writ",
@@ -239,7 +239,7 @@ def test_a_missing_package_is_named_before_anything_is_done(case, here, monkeypa
         return None if name == package else find(name, *more)
 
     monkeypatch.setattr(checks.importlib.util, "find_spec", find_others)
-    expected = f"{MISSING[case]} needs {package}, not installed here."
+    expected = f"{MISSING[case]} needs {package}, which is not installed."
     assert said_by(words, monkeypatch) == expected
 
 

@@ -139,7 +139,7 @@ def test_another_model_is_not_evaluated(finished, tmp_path):
     run = shutil.copytree(finished[0], tmp_path / "run")
     keras_lc.CIFARResNet(depth=8, width=4).save(run / "model.keras")
     done = command(run, *SETTINGS.arguments())
-    assert done.returncode == 1 and "was written by no run" in done.stderr
+    assert done.returncode == 1 and "was not written by a run" in done.stderr
 
 
 def test_more_images_than_there_are_cannot_be_attacked(finished):

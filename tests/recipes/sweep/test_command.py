@@ -126,11 +126,11 @@ def of_something_else(run):
     [
         (edit_by_hand, "config.json was changed after it was written"),
         (cut_off, "model.keras is damaged"),
-        (another_model, "model.keras is of another run than the config.json beside it"),
+        (another_model, "model.keras and the config.json beside it belong to different runs"),
         (stray_json, "config.json is damaged (it holds no dict)"),
-        (without_settings, "model.keras is there, and no results in the config.json beside it"),
-        (without_results, "model.keras is there, and no results in the config.json beside it"),
-        (of_something_else, "config.json is of no run that is known here"),
+        (without_settings, "model.keras exists, but the config.json beside it holds no results"),
+        (without_results, "model.keras exists, but the config.json beside it holds no results"),
+        (of_something_else, "config.json is not the file of a known run"),
     ],
 )
 def test_a_broken_run_is_left_out_and_named(damage, message, tmp_path):
@@ -155,7 +155,7 @@ def test_an_evaluation_of_another_model_is_left_out(tmp_path):
     run = write_run(tmp_path, Cell(), accuracy=0.5)
     change(run / "evaluation.json", run="another")
     (row,), (named,) = collect(tmp_path)
-    assert row["robust_accuracy"] is None and "is of another run" in named
+    assert row["robust_accuracy"] is None and "belong to different runs" in named
 
 
 def test_a_sweep_names_what_is_broken_once_and_goes_on(tmp_path, capsys):
