@@ -108,7 +108,7 @@ def test_a_sweep_is_checked_before_its_first_run(tmp_path, monkeypatch):
     digits, cifar = Cell(dataset="digits"), Cell(dataset="cifar10")
     check_machine([digits], Machine(), tmp_path / "sweep")
     for cells, machine, output, message in [
-        ([digits, cifar], Machine(), tmp_path, "There is no cifar10 in"),
+        ([digits, cifar], Machine(), tmp_path, "cifar10 was not found in"),
         ([digits, Cell(dataset="mine")], Machine(), tmp_path, "--dataset must be one of"),
         ([digits], Machine(), tmp_path / "file", "--output: .*file cannot be written to"),
         ([digits], Machine(gpus=-1), tmp_path, "--gpus must be at least 0"),
@@ -156,7 +156,7 @@ MISTAKES = {
     "recipes.train --subset 0": "--subset must be at least 1",
     "recipes.train --batch-size 0": "--batch-size must be at least 1",
     "recipes.train --dataset cifr10": "--dataset must be one of",
-    "recipes.train --dataset cifar10": "There is no cifar10 in",
+    "recipes.train --dataset cifar10": "cifar10 was not found in",
     "recipes.train --data-dir nowhere": "--data-dir: nowhere does not exist",
     "recipes.train --output file/below": "--output: file/below cannot be written to",
     "recipes.imagenet --data-dir pictures --epochs 0": "--epochs must be at least 1",
@@ -171,19 +171,19 @@ MISTAKES = {
     "recipes.sweep --output out --datasets digits --depths 8 9": "--depth must be 6n + 2",
     "recipes.sweep --output out --datasets digits --seeds 0 -1": "--seed must be at least 0",
     "recipes.sweep --output out --datasets digits --attack-images 0": "--attack-images must be at",
-    "recipes.sweep --output out --datasets digits svhn_cropped": "There is no svhn_cropped in",
+    "recipes.sweep --output out --datasets digits svhn_cropped": "svhn_cropped was not found in",
     "recipes.sweep --output file/below --datasets digits": "--output: file/below cannot be written",
     "recipes.reproduce table1 --output out --subset 0": "--subset must be at least 1",
     "recipes.reproduce table1 --output out --epochs 0": "--epochs must be at least 1",
     "recipes.reproduce table1 --output out --pgd-steps -1": "--pgd-steps must be at least 0",
-    "recipes.reproduce table1 --output out": "There is no cifar10 in",
+    "recipes.reproduce table1 --output out": "cifar10 was not found in",
     "recipes.reproduce table2 --output out --steps 0": "--steps must be at least 1",
     "recipes.reproduce table1 --output file --data-dirs cifar10 pictures": "--output: file cannot",
     "recipes.evaluate run --attack-images 0": "--attack-images must be at least 1. Received: 0",
     "recipes.evaluate run --epsilon 300": "--epsilon must be from 0 to 255. Received: 300.0",
     "recipes.evaluate run --data-dir nowhere": "--data-dir: nowhere does not exist",
-    "recipes.evaluate nowhere": "These are no finished runs: nowhere",
-    "recipes.report nowhere": "nowhere is no folder of a run or a sweep",
+    "recipes.evaluate nowhere": "These are not finished runs: nowhere",
+    "recipes.report nowhere": "nowhere is not the folder of a run or a sweep",
 }
 
 

@@ -230,9 +230,9 @@ def test_cores_are_shared_by_the_workers():
 def test_folders_of_data_must_be_there_and_be_asked_for(tmp_path):
     cells = [Cell(dataset="cifar10"), Cell(dataset="tiny-imagenet")]
     check_data(cells, Machine(data_dirs={"cifar10": tmp_path}))
-    with pytest.raises(SystemExit, match=r"no run is on 'cifr10'.*on cifar10, tiny-imagenet\."):
+    with pytest.raises(SystemExit, match=r"no run uses 'cifr10'.*use cifar10, tiny-imagenet\."):
         check_data(cells, Machine(data_dirs={"cifr10": tmp_path}))
-    with pytest.raises(SystemExit, match=r"nowhere is no folder \(cifar10\)"):
+    with pytest.raises(SystemExit, match=r"nowhere is not a folder \(cifar10\)"):
         check_data(cells, Machine(data_dirs={"cifar10": tmp_path / "nowhere"}))
 
 
@@ -318,10 +318,10 @@ def test_sweep_that_is_killed_and_stopped_is_finished_and_runs_nothing_twice(tmp
         log.seek(0)
         said = log.read().decode()
     assert trained
-    assert "Stopped. The same command goes on." in said
+    assert "Stopped. Call the same command to resume." in said
     assert f"failed   {bad}" in said and f"{bad}.log ends with:" in said
     assert "from 1 to 1442 images. Received: 99999" in said
-    assert "1 failed" in said and "tries again what failed" in said
+    assert "1 failed" in said and "to repeat the failed runs" in said
 
     rows = read_rows(output / "results.csv")
     assert [row["run"] for row in rows] == good
