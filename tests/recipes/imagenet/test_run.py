@@ -243,7 +243,7 @@ def test_presets_pass_the_check(preset):
 
 
 def test_too_few_images_for_a_batch_are_named(folder, tmp_path):
-    with pytest.raises(SystemExit, match="24 training images fill no batch of 25"):
+    with pytest.raises(SystemExit, match="24 training images do not fill a batch of 25"):
         run(arguments(folder, tmp_path / "run", batch_size=25))
 
 
