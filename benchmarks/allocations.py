@@ -1,4 +1,4 @@
-"""What the framework's own allocator hands out: exact, where resident sizes vary."""
+"""Memory as counted by the framework's own allocator. It is exact; resident sizes vary."""
 
 import json
 import pathlib
@@ -9,13 +9,13 @@ import keras
 
 
 def peak_of(step: Callable[[], object]) -> int:
-    """Returns how many bytes more are in use at the peak of a step than before it.
+    """Returns the additional bytes in use at the peak of a step.
 
-    Not under JAX on a CPU, whose allocator counts nothing.
+    It does not work under JAX on a CPU, because JAX's allocator counts nothing there.
 
     Args:
-        step: Function that waits for the device. Not its first call, which compiles and makes
-            the optimizer's variables.
+        step: Function that waits for the device. Call it once before: the first call compiles and
+            makes the optimizer's variables.
     """
     return {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[keras.backend.backend()](step)
 
@@ -48,7 +48,7 @@ def _torch(step):
         before = torch.cuda.memory_allocated()
         step()
         return torch.cuda.max_memory_allocated() - before
-    # The allocator of a CPU counts for the profiler alone.
+    # On a CPU, the allocator counts only for the profiler.
     cpu = torch.profiler.ProfilerActivity.CPU
     with torch.profiler.profile(activities=[cpu], profile_memory=True) as profiler:
         step()

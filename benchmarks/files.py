@@ -1,9 +1,9 @@
-"""Bytes of checkpoints, and seconds to build, save and load, over expansion, width and depth.
+"""Measure the bytes of checkpoints, and the seconds to build, save and load networks.
 
     KERAS_BACKEND=jax python -m benchmarks.files
 
-Each network is built in a process of its own, as the triangular factors of one stay in memory.
-Writes JSON to benchmarks/results/.
+It varies expansion, width and depth. Each network is built in its own process, because its
+triangular factors stay in memory. Writes JSON to benchmarks/results/.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class Arguments:
 
     output: pathlib.Path = RESULTS
     child: tuple[str, int, int] | None = None
-    """Measure one network (name, depth, width), and print JSON."""
+    """Measure only this network (name, depth, width), and print JSON."""
 
 
 def main(arguments):
@@ -55,7 +55,7 @@ def main(arguments):
 
 
 def measure(name, depth, width):
-    networks.make("plain", depth=8, width=4)  # what the first model of a process costs
+    networks.make("plain", depth=8, width=4)  # the first model of a process takes longer
     begin = time.perf_counter()
     model = networks.make(name, depth, width)
     built = time.perf_counter()

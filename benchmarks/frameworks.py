@@ -1,10 +1,10 @@
-"""Seconds of a step beside the frameworks' own best code: the same network, recipe and batch.
+"""Compare the seconds of a step with fast code in the frameworks themselves.
 
     KERAS_BACKEND=torch python -m benchmarks.frameworks
 
-Raw PyTorch (eager and compiled), raw JAX and raw TensorFlow take turns with keras_lc under the
-selected backend, in training and at inference. What is not installed is left out. Writes JSON to
-benchmarks/results/ and prints a table.
+Network, recipe and batch are the same. Raw PyTorch (eager and compiled), raw JAX and raw TensorFlow
+take turns with keras_lc under the selected backend, in training and inference. Frameworks that are
+not installed are left out. Writes JSON to benchmarks/results/ and prints a table.
 """
 
 import dataclasses
@@ -14,10 +14,10 @@ import os
 import pathlib
 from typing import Literal
 
-# Several frameworks share one device here.
+# Several frameworks share one device in this process.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-# Before TensorFlow, which Keras imports: the other way round the process is killed.
+# Before TensorFlow, which Keras imports: in the other order the process crashes.
 if importlib.util.find_spec("torch"):
     import torch  # noqa: F401
 
@@ -34,7 +34,7 @@ from benchmarks.measure import (
     write,
 )
 
-#: Module, package it needs, options, by the name of the row.
+#: By the name of the row: module, package that it needs, options.
 _RAW = {
     "raw torch": ("pytorch", "torch", {}),
     "raw torch compiled": ("pytorch", "torch", {"compiled": True}),
@@ -53,9 +53,9 @@ class Arguments:
     expansion: int = 128
     rounds: int = 9
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    """With mixed_bfloat16, of the raw scripts only PyTorch's (autocast) take part."""
+    """mixed_bfloat16 leaves out raw JAX and raw TensorFlow; raw PyTorch uses autocast."""
     raw: tuple[str, ...] = tuple(_RAW)
-    """Names of the rows in the frameworks' own code."""
+    """Names of the rows for the frameworks' own code."""
     output: pathlib.Path = RESULTS
 
 

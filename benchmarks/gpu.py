@@ -1,12 +1,12 @@
-"""The GPU suite: whole training runs, every benchmark and the tests, under every backend.
+"""Run the GPU suite: whole training runs, all benchmarks and the tests, under every backend.
 
     python -m benchmarks.gpu --data-dir cifar10-jpeg --output results
 
-What is worth most comes first: training of each form, then the steps beside the frameworks' own
-code, then the rest. Each part is a process of its own; one that fails or takes too long is
-reported with the reason, and the others go on. With the same --output, parts that are finished are
-not run again, and training goes on from its checkpoint: so the suite can be cut into calls of
---seconds. Writes JSON to --output, gpu.json among it.
+The most important parts come first: training of each form, then the comparison with the frameworks'
+own code, then the rest. Each part is a separate process. If a part fails or takes too long, the
+suite reports the reason and continues. Another call with the same --output skips finished parts
+and resumes training from its checkpoint, so you can split the suite into calls of --seconds.
+Writes gpu.json and other JSON files to --output.
 """
 
 import dataclasses
@@ -38,23 +38,23 @@ class Arguments:
     """CIFAR-10: an image folder, or the original archive."""
     output: pathlib.Path
     backends: tuple[str, ...] = ("jax", "torch", "tensorflow")
-    """Those that are not installed are left out."""
+    """Backends to use. The suite leaves out backends that are not installed."""
     parts: tuple[str, ...] = ("training", "frameworks", "benchmarks", "tests")
-    """What to run, in this order."""
+    """Parts to run, in this order."""
     epochs: int = 75
     subset: int | None = None
-    """Train on so many images. Defaults to all."""
+    """Number of training images. Defaults to all."""
     forms: tuple[str, ...] = tuple(_FORMS)
-    """What to train: plain, compact, full, learnable."""
+    """Networks to train: plain, compact, full, learnable."""
     seeds: tuple[int, ...] = (0,)
     batch_sizes: tuple[int, ...] = (256, 1024)
-    """Images of a step, of the parts that time steps."""
+    """Images in one step, for the parts that time steps."""
     rounds: int = 21
-    """How often each step is timed."""
+    """Number of times that each step is timed."""
     part_seconds: float = 300.0
-    """The longest that a part runs, but for training, which goes on in the next call."""
+    """Seconds after which a part is stopped, except training. The next call resumes training."""
     seconds: float = float("inf")
-    """No part begins later than this, and none runs on for longer."""
+    """Seconds for the whole call. Then a running part is stopped and no other part starts."""
 
 
 def main(arguments):
@@ -69,7 +69,7 @@ def main(arguments):
             continue
         left = deadline - time.monotonic()
         if left <= 0:
-            report.setdefault(name, {"returncode": None, "reason": "Its turn did not come."})
+            report.setdefault(name, {"returncode": None, "reason": "No time was left to start it."})
             continue
         if command[0] != "recipes.train":
             left = min(left, arguments.part_seconds)

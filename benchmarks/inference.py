@@ -1,4 +1,4 @@
-"""Seconds of a batch at inference: plain, LC, folded, and folded with batch normalization.
+"""Measure the seconds of a batch at inference: plain, LC, folded, folded with normalization.
 
     KERAS_BACKEND=jax python -m benchmarks.inference
 

@@ -1,10 +1,10 @@
-"""Images per second of the input pipeline alone, of `fit`, and of its steps alone.
+"""Measure images per second: the input pipeline alone, `fit`, and the steps of `fit` alone.
 
     KERAS_BACKEND=jax python -m benchmarks.input_pipeline --data-dir cifar10-jpeg
 
-Epochs of `fit` take turns with as many steps on one batch. Input is no bottleneck where the first
-number is several times the others; what `fit` does beside its steps is the rest of the ratio to 1.
-Writes JSON to benchmarks/results/.
+Epochs of `fit` take turns with the same number of steps on one batch. If the first number is
+several times the others, input is no bottleneck. The ratio `training / steps` is below 1 because
+`fit` does more than its steps. Writes JSON to benchmarks/results/.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ class Arguments:
     name: str = "compact-x128"
     batch_size: int = 256
     epochs: int = 3
-    """Epochs of training, after one that compiles."""
+    """Number of epochs, after a first epoch that compiles."""
     images: int | None = None
-    """Train on that many images only."""
+    """Number of training images. Defaults to all."""
     output: pathlib.Path = RESULTS
 
 
@@ -56,7 +56,7 @@ def main(arguments):
         callbacks=[turns],
         verbose=0,
     )
-    # The first of each compiles.
+    # The first epoch and the first steps include compiling.
     epochs, steps = turns.epochs[1:], turns.steps[1:]
     rows = {
         "input alone": alone,
@@ -75,7 +75,7 @@ def main(arguments):
 
 
 class _Turns(keras.callbacks.Callback):
-    """Times each epoch, and after it as many steps alone."""
+    """Times each epoch, and then the same number of steps alone."""
 
     def __init__(self, step, number):
         super().__init__()

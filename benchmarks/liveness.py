@@ -1,4 +1,4 @@
-"""Which feature maps a training step holds at a time."""
+"""Which feature maps a training step holds at the same time."""
 
 import collections
 import math
@@ -17,32 +17,33 @@ def peak_of_step(
     eager: bool = False,
     kernel_copies: int = 2,
 ) -> dict[str, int]:
-    """Follows a step through a network, forward and back, and finds when it holds the most.
+    """Follows a step forward and back through a network, and finds its peak memory.
 
-    The forward pass keeps what the backward pass needs: what enters a convolution, a batch
-    normalization, a pool or a linear layer, and what leaves an activation or a max-pool. Other
-    feature maps live until they were used. The backward pass goes through the layers in reverse;
-    at each it holds the gradients of what leaves and of what enters it, and then drops what the
-    layer kept.
+    The forward pass keeps tensors for the backward pass: the inputs of convolutions, batch
+    normalizations, pools and linear layers, and the outputs of activations and max-pools. Other
+    feature maps live until they have been used. The backward pass goes through the layers in
+    reverse. At each layer, it holds the gradients of the layer's output and input. Then it drops
+    the tensors that the layer kept.
 
     Args:
         plain: A Functional `keras.Model`, each layer called once.
-        parts: For each layer's name a `benchmarks.memory_plan.Numbers`.
+        parts: Dict from the names of the layers to `benchmarks.memory_plan.Numbers`.
         batch_size: Integer.
-        activation_bytes: Integer, of one number in a feature map.
+        activation_bytes: Integer, the bytes of one number in a feature map.
         all_gradients: Boolean, whether gradients of variables live until the end of the step.
-        eager: Boolean, whether each operation keeps what it needs, as under PyTorch: a batch
-            normalization also the difference to the mean, and a convolution its input in a layout
-            of its own. Keras then also holds what each layer returned until the last one did. The
-            gradient of what enters a normalization comes in three parts, through mean, variance
-            and result.
-        kernel_copies: Integer, how often a step holds each kernel besides: turned for the gradient
-            of its input, and as the gradient of a product of basis and combination.
+        eager: Boolean, whether each operation keeps its own tensors, as under PyTorch. A batch
+            normalization then also keeps the difference to the mean, and a convolution its input
+            in another layout. Keras also holds the output of each layer until the last layer has
+            returned. The gradient of a normalization's input comes in three parts, through mean,
+            variance and result.
+        kernel_copies: Integer, the number of additional copies of each kernel in a step:
+            transposed for the gradient of the input, and as the gradient of a product of basis and
+            combination.
 
     Returns:
-        A dict of bytes: the `peak` of all that is not the state between steps, the `activations`
-        kept for the backward pass, and the `workspace`: kernels that are computed, rounded or
-        turned, and their gradients.
+        A dict of bytes: the `peak` without the state that lives between steps, the `activations`
+        for the backward pass, and the `workspace`: kernels that are computed, rounded or
+        transposed, and their gradients.
     """
     layers = [layer for layer in plain.layers if not isinstance(layer, keras.layers.InputLayer)]
     sizes, users = {}, collections.Counter()
@@ -60,7 +61,7 @@ def peak_of_step(
         layer.name: activation_bytes * batch_size * _between(layer, parts[layer.name])
         for layer in layers
     }
-    # What only the layer's own gradient needs, beside the feature maps between layers.
+    # Tensors that only the layer's own gradient needs, besides the feature maps between layers.
     private = dict(between)
     if eager:
         for layer in layers:
@@ -91,13 +92,13 @@ def peak_of_step(
     live = {t: None for t in live if not unneeded(t)}
     activations = sum(sizes[t] for t in live) + sum(private.values())
 
-    # What comes before the first trained variable needs no gradient.
+    # Tensors before the first trained variable need no gradient.
     needed = _from_first_trained(layers, parts)
     gradients, of_variables = {id(plain.outputs[0]): None}, 0
     for layer in reversed(layers):
         own = _FLOAT * parts[layer.name].trained
         entering = [id(t) for t in _inputs(layer) if id(t) in needed]
-        # Where a feature map was used twice, the second gradient is added to the first.
+        # If a feature map was used twice, the second gradient is added to the first.
         new = sum(sizes[t] for t in entering)
         computing = between[layer.name] + _FLOAT * parts[layer.name].product
         if eager and isinstance(layer, keras.layers.BatchNormalization):
@@ -136,7 +137,7 @@ def _kept(layer):
 
 
 def _between(layer, part):
-    """Numbers of an image in the feature map between a layer's two convolutions."""
+    """Returns the numbers of one image in the feature map between a layer's two convolutions."""
     if not part.channels_between:
         return 0
     axis = -1 if layer.data_format == "channels_last" else 1

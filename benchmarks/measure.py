@@ -1,4 +1,4 @@
-"""How the benchmarks measure: in turns, by the clock; in processes of their own, by the bytes."""
+"""How the benchmarks measure: seconds in turns, and bytes in separate processes."""
 
 import dataclasses
 import json
@@ -23,25 +23,25 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 
 
 def take_turns(steps: dict[str, Callable], rounds: int) -> dict[str, dict[str, float]]:
-    """Times functions in turns, so that a slower spell of the machine meets all of them.
+    """Times functions in turns, so that a slow phase of the machine affects all of them.
 
-    Each round begins with another of them, since one leaves the caches as the next finds them.
+    Each round begins with another function, because each changes the caches for the next.
 
     Args:
-        steps: Functions by name, each of which returns when the device has done its work. The
-            first is what the others are compared with.
-        rounds: Integer, how often each is called and timed, after two calls that compile it.
+        steps: Functions by name. Each must return only when the device has finished. The others
+            are compared with the first.
+        rounds: Integer, the number of timed calls of each, after two calls that compile it.
 
     Returns:
         For each name the median of its seconds, and the median, smallest and largest of its
-        ratios to the first, taken round by round.
+        ratios to the first function in the same round.
     """
     times = time_in_turns(steps, rounds)
     return compare(times, next(iter(times)))
 
 
 def time_in_turns(steps: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
-    """Returns the seconds of each call, as `take_turns` makes them."""
+    """Returns the seconds of each call; see `take_turns`."""
     for step in steps.values():
         step()
         step()
@@ -57,7 +57,7 @@ def time_in_turns(steps: dict[str, Callable], rounds: int) -> dict[str, list[flo
 
 
 def compare(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, float]]:
-    """Returns the medians of seconds, and of their ratios to those of `base`, round by round."""
+    """Returns the medians of seconds, and of their ratios to `base` in the same round."""
     rows = {}
     for name, times in seconds.items():
         ratios = [t / f for t, f in zip(times, seconds[base], strict=True)]
@@ -77,7 +77,7 @@ def images_and_labels(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def training_step(model: keras.Model, batch_size: int, **compile_arguments) -> Callable[[], float]:
-    """Returns a function that trains one step of the recipe and waits for the device."""
+    """Returns a function that trains one step with the recipe and waits for the device."""
     keras_lc.training.CIFAR.compile(model, steps=1000, **compile_arguments)
     images, labels = images_and_labels((batch_size, *model.input_shape[1:]))
     return lambda: float(model.train_on_batch(images, labels)[0])
@@ -98,7 +98,7 @@ def in_child(module: str, *arguments: str, **environment_variables: str) -> dict
 
 
 def write(module: str, arguments, rows: dict, folder: pathlib.Path = RESULTS) -> pathlib.Path:
-    """Writes the JSON of one benchmark, named after it, the device and the backend."""
+    """Writes the JSON of one benchmark. Its name contains benchmark, device and backend."""
     about = environment()
     device = about["device"] if "CPU" not in about["device"] else platform.machine()
     device = re.sub(r"[^a-z0-9]+", "_", device.lower()).strip("_")

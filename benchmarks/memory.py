@@ -1,9 +1,9 @@
-"""Peak memory of training, of networks and of one large layer; each in a process of its own.
+"""Measure the peak memory of training networks or one large layer, each in its own process.
 
     KERAS_BACKEND=jax python -m benchmarks.memory
 
-The variables, and what the framework's own allocator hands out during a step; under JAX on a CPU
-what XLA plans for it. Writes JSON to benchmarks/results/.
+It adds the variables and the memory that the framework's own allocator uses in a step. Under JAX
+on a CPU, it adds the memory that XLA plans instead. Writes JSON to benchmarks/results/.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from benchmarks.measure import RESULTS, images_and_labels, in_child, write
 from recipes.common.command_line import command_words
 from recipes.common.environment import on_gpu
 
-# The first steps compile, and make the optimizer's variables.
+# The first steps compile and make the optimizer's variables.
 _WARM_UP = 2
 
 
@@ -30,17 +30,18 @@ class Arguments:
     """What to measure."""
 
     names: tuple[str, ...] = ("plain", "compact-x128", "full-x128", "two-layer-x8")
-    """Networks; or layers of 512 to 512 channels, 3x3, as in ResNet-18: layer-learnable-x32."""
+    """Networks, or single 3x3 layers from 512 to 512 channels as in ResNet-18, such as
+    layer-learnable-x32."""
     batch_size: int = 256
     depth: int = 20
     width: int = 16
     network: str = "cifar"
-    """cifar; or resnet, of ImageNet, with --depth, --variant and --image-size."""
+    """cifar, or resnet for ImageNet with --depth, --variant and --image-size."""
     variant: str | None = None
     image_size: int = 32
     output: pathlib.Path = RESULTS
     child: bool = False
-    """Measure one, and print JSON."""
+    """Measure one network, and print JSON."""
 
 
 def main(arguments):
@@ -118,7 +119,7 @@ def _layer(form, batch_size):
 
 
 def _planned(model, data):
-    """Bytes of all that XLA keeps while a step runs, beside variables."""
+    """Returns the bytes that XLA needs for a step besides the variables."""
     import jax
 
     owners = [

@@ -1,11 +1,11 @@
-"""Which networks fit: the peak memory of training, from shapes alone.
+"""Estimate the peak memory of training from shapes alone: which networks fit on a device?
 
     python -m benchmarks.memory_plan --depth 18 --variant d --expansions 8 64 128 \
         --batch-sizes 256 512 --optimizer lamb --precision mixed --device-memory-gib 40
 
-Builds only the plain network, however large the others are, and follows a training step through
-it: see `training_memory`. Per device, which holds a whole model and `--batch-sizes` images.
-Writes JSON to --output. `--measure` compares with what a step takes, in processes of their own.
+It builds only the plain network, even if the others are large, and follows a training step through
+it: see `training_memory`. The estimate is for one device with a whole model and `--batch-sizes`
+images. With `--measure`, it also measures steps in separate processes. Writes JSON to --output.
 """
 
 import dataclasses
@@ -35,28 +35,28 @@ class Arguments:
     """What to plan."""
 
     network: Literal["resnet", "cifar"] = "resnet"
-    """keras_lc.ResNet, or keras_lc.CIFARResNet."""
+    """resnet: keras_lc.ResNet; cifar: keras_lc.CIFARResNet."""
     depth: int = 18
     variant: str | None = None
-    """Of the ResNet: d, next, wide."""
+    """Variant of the ResNet: d, next or wide."""
     width: int = 64
     """Channels of the first stage; the paper's CIFAR networks have 16."""
     image_size: int = 224
-    """Pixels."""
+    """Height and width of the images in pixels."""
     expansions: tuple[int, ...] = (8, 64, 128)
     """Random filters per output channel."""
     forms: tuple[str, ...] = FORMS
-    """plain; full and compact (frozen), learnable; two-layer and two-layer-learnable, as the paper
-    computed them: a wide convolution, then one of 1x1."""
+    """plain; full and compact (both frozen); learnable; two-layer and two-layer-learnable: a wide
+    convolution and then a 1x1 convolution, as in the paper's code."""
     batch_sizes: tuple[int, ...] = (256,)
-    """Images of a step on one device."""
+    """Images in one step on one device."""
     optimizer: Literal["sgd", "lamb"] = "sgd"
-    """sgd with momentum, or lamb, whose state is twice as large."""
+    """sgd with momentum, or lamb. The state of lamb is twice as large."""
     precision: Literal["float32", "mixed"] = "float32"
-    """mixed: feature maps of two bytes a number."""
+    """mixed: feature maps with two bytes for each number."""
     device_memory_gib: float = 40.0
     measure: bool = False
-    """Also train a few steps of each, and compare (sgd, float32)."""
+    """Also train a few steps of each network, and compare (sgd, float32)."""
     output: pathlib.Path = RESULTS
 
 
@@ -109,17 +109,17 @@ def network(arguments) -> keras.Model:
     )
 
 
-#: How many copies of all gradients an update makes, by backend. PyTorch makes gradients with decay,
-#: then with Nesterov's momentum, each a list of its own; TensorFlow updates each variable by
-#: itself, but holds all gradients. XLA uses each when it is there, and keeps none.
+#: Number of copies of all gradients that an update makes, by backend. PyTorch makes two new lists:
+#: gradients with decay, then with Nesterov momentum. TensorFlow updates the variables one by one,
+#: but keeps all gradients until then. XLA uses each gradient at once, and keeps none.
 UPDATE_COPIES = {"torch": 2, "tensorflow": 0, "jax": None}
-#: How often a step holds each kernel besides, as measured: XLA turns and differentiates all of them
-#: before it updates any.
+#: Number of additional copies of each kernel in a step, from measurements: XLA transposes and
+#: differentiates all kernels before it updates any.
 KERNEL_COPIES = {"torch": 2, "tensorflow": 1, "jax": 2}
 
 
 def _copies(optimizer):
-    # LAMB clips the norm of all gradients together: none is used before the last is there.
+    # LAMB clips the norm of all gradients together, so it needs all of them before the update.
     return 0 if optimizer == "lamb" else UPDATE_COPIES[keras.backend.backend()]
 
 
@@ -133,39 +133,38 @@ def training_memory(
     eager: bool = False,
     kernel_copies: int = 2,
 ) -> dict[str, int]:
-    """Estimates what training holds at its peak, in bytes.
+    """Estimates the peak memory of training, in bytes.
 
-    All convolutions are counted by arithmetic on the shapes of the plain network. With n numbers
-    in a filter (k² · channels), f filters and r = f · expansion filters in the basis, a spatial
-    convolution holds:
+    It counts all convolutions from the shapes of the plain network. With n numbers in a filter
+    (k² · channels), f filters and r = f · expansion filters in the basis, a spatial convolution
+    holds:
 
     - plain: the kernel, n · f, trained;
-    - full, learnable: the basis, n · r, the combination, r · f, and from the forward pass to the
-      backward pass their product, n · f;
-    - compact: likewise, with n in the place of r where that is less;
-    - two-layer: the basis, the combination, and a feature map with r channels in the place of
-      none.
+    - full, learnable: the basis, n · r, the combination, r · f, and their product, n · f, from
+      the forward pass to the backward pass;
+    - compact: the same, with n instead of r if n is less;
+    - two-layer: the basis, the combination, and an additional feature map with r channels.
 
-    What is trained has a gradient and `slots` numbers of the optimizer's state beside it. Feature
-    maps live as `benchmarks.liveness` says.
+    Each trained number also has a gradient and `slots` numbers of the optimizer's state.
+    `benchmarks.liveness` explains how long feature maps live.
 
     Args:
         plain: The network with learned convolutions, built.
         name: String: `"plain"`, or a form and an expansion, such as `"learnable-x8"`.
-        batch_size: Integer, the images of a step.
-        slots: Integer, numbers of optimizer state for each trained one.
-        activation_bytes: Integer, of a number in a feature map; below 4, the step holds its
-            kernels in that precision too.
-        copies: Integer: whether all gradients live until the update, and how many more copies of
-            them that makes. `None` where each is used as soon as it is there.
-        eager: Boolean, whether each operation keeps what its gradient needs, as under PyTorch.
-        kernel_copies: Integer, how often a step holds each kernel besides.
+        batch_size: Integer, the images in one step.
+        slots: Integer, the numbers of optimizer state for each trained number.
+        activation_bytes: Integer, the bytes of a number in a feature map. Below 4, the step also
+            holds its kernels in this precision.
+        copies: Integer, the additional copies of all gradients in the update, if all gradients
+            live until then. `None` if each gradient is used at once.
+        eager: Boolean, whether each operation keeps the inputs of its gradient, as under PyTorch.
+        kernel_copies: Integer, the number of additional copies of each kernel in a step.
 
     Returns:
         A dict of bytes: `parameters` (trained), `frozen`, `optimizer`, `gradients`, `activations`
-        (with the input and with what the backward pass needs), `workspace` (products of basis
-        and combination, and what a step makes of kernels) and `peak`, which is less than their
-        sum where they are not all needed at once.
+        (with the input and everything for the backward pass), `workspace` (products of basis and
+        combination, and copies of kernels) and `peak`. The peak is less than their sum if they are
+        not all needed at the same time.
     """
     match = _NAME.fullmatch(name)
     if match is None or (match[1] == "plain") != (match[2] is None):
@@ -195,13 +194,14 @@ def training_memory(
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """How many numbers one layer holds.
+    """The number of numbers that one layer holds.
 
     Args:
         trained, frozen: Integers, in its variables.
-        product: Integer, in the kernel that it computes from them; 0 where it has one.
+        product: Integer, in the kernel that it computes from its variables; 0 if the kernel is a
+            variable.
         channels_between: Integer, in the feature map between its two convolutions, or 0.
-        kernel: Integer, in what its convolutions convolve with.
+        kernel: Integer, in the kernels of its convolutions.
     """
 
     trained: int
@@ -223,7 +223,7 @@ def _numbers(layer, form, expansion):
     kernel = in_filter * filters
     if form == "plain" or layer.kernel_size == (1, 1):
         return Numbers(trained, frozen, kernel=kernel)
-    # Of a group of output channels, each mixes the basis filters of its own.
+    # Each group of output channels mixes only its own basis filters.
     rank = filters * expansion
     if form == "compact":
         rank = min(rank, in_filter * layer.groups)
@@ -259,7 +259,7 @@ def _print(arguments, plain, rows):
 
 
 def _measured(arguments, name, batch_size):
-    """What `benchmarks.memory` measures of the same network."""
+    """Returns what `benchmarks.memory` measures for the same network."""
     fields = ("network", "depth", "width", "variant", "image_size")
     settings = {field: getattr(arguments, field) for field in fields}
     options = command_words({**settings, "batch_size": batch_size})

@@ -1,4 +1,4 @@
-"""The networks that the benchmarks compare, each by a name that a child process can be given."""
+"""The networks that the benchmarks compare. Each has a name, so that a child can build it."""
 
 import dataclasses
 import re
@@ -24,16 +24,16 @@ def make(
 
     Args:
         name: `"plain"`; `"full-x128"`, `"compact-x128"` and `"learnable-x128"`, the forms of an
-            LC network at an expansion; `"two-layer-x8"`, as users would write it with stock
-            layers, and `"two-layer-learnable-x8"`; `"folded-x128"` and `"folded+bn-x128"`.
+            LC network with an expansion; `"two-layer-x8"` and `"two-layer-learnable-x8"`, the same
+            with stock layers; `"folded-x128"` and `"folded+bn-x128"`.
         depth, width: Integers.
         image_size: Integer, in pixels.
-        network: `"cifar"`, or `"resnet"`, ImageNet's.
-        variant: String or `None`, of ImageNet's ResNet.
+        network: `"cifar"`, or `"resnet"` for ImageNet.
+        variant: String or `None`, the variant of the ResNet for ImageNet.
     """
     match = _NAME.fullmatch(name)
     if match is None or (match[1] == "plain") != (match[2] is None):
-        raise ValueError(f"`name` must be 'plain' or such as 'full-x128'. Received: name={name!r}")
+        raise ValueError(f"`name` must be 'plain' or like 'full-x128'. Received: name={name!r}")
     form, expansion = match[1], int(match[2] or 1)
     spatial = {
         "plain": keras_lc.spatial.Learned(),
@@ -56,7 +56,7 @@ def make(
 
 @dataclasses.dataclass(frozen=True)
 class _TwoLayers(keras_lc.spatial.SpatialOperator):
-    """A wide convolution, then a 1×1: feature maps `expansion` times as large."""
+    """A wide convolution, then a 1×1 convolution. Feature maps are `expansion` times as large."""
 
     expansion: int
     frozen: bool = True

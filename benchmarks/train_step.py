@@ -1,10 +1,10 @@
-"""Seconds of a training step, as a ratio to the plain ResNet's on the same backend.
+"""Measure the seconds of a training step, and its ratio to the plain ResNet's step.
 
     KERAS_BACKEND=jax python -m benchmarks.train_step
 
 Writes JSON to benchmarks/results/. With `--image-size 4 --batch-sizes 1 --two-layer --output /tmp`
-it shows what a step costs that does not depend on the images: the products that give the kernels,
-their gradients, and the optimizer.
+it shows the fixed costs of a step, which do not depend on the images: the products for the
+kernels, their gradients, and the optimizer.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ class Arguments:
 
     expansions: tuple[int, ...] = (1, 8, 32, 128)
     two_layer: tuple[int, ...] = (1, 8)
-    """Expansions of the two-layer form, which takes `expansion` times the memory."""
+    """Expansions of the two-layer form. It takes `expansion` times the memory."""
     batch_sizes: tuple[int, ...] = (128, 256)
     depth: int = 20
     width: int = 16
@@ -37,7 +37,7 @@ def main(arguments):
     rows = {}
     for batch_size in arguments.batch_sizes:
         rows[f"batch {batch_size}"] = timed = {}
-        # Apart from each other: what takes gigabytes and gives them back slows the next one down.
+        # Separately: a network that takes gigabytes and frees them slows down the next one.
         for names in (forms, *([name] for name in two_layer)):
             models = {
                 name: networks.make(name, arguments.depth, arguments.width, arguments.image_size)

@@ -6,11 +6,11 @@ from .common.command_line import start
 
 COMMANDS = {
     "train": "trains one network on small images",
-    "imagenet": "trains a network of the papers on ImageNet, or on images stored like it",
+    "imagenet": "trains a network of the papers on ImageNet, or on images in the same format",
     "sweep": "trains and evaluates every combination of some settings",
-    "evaluate": "attacks a finished run, and measures its filters",
-    "report": "makes one HTML page of a run or a sweep",
-    "reproduce": "makes the paper's tables and figures, beside the paper's numbers",
+    "evaluate": "attacks finished runs and measures their filters",
+    "report": "makes one HTML page about a run or a sweep",
+    "reproduce": "makes the paper's tables and figures, with the paper's numbers",
 }
 
 

@@ -1,4 +1,4 @@
-"""The network and its recipe in JAX alone, as its best users write it: one jitted step."""
+"""The network and its recipe in plain JAX, as experts write it: one jitted step."""
 
 import functools
 
@@ -71,7 +71,7 @@ def forward(weights, statistics, images, depth, width, training):
 
 
 def crop_and_flip(images, key):
-    """Pads with zeros, crops each image at a place of its own, flips it or not."""
+    """Pads with zeros, crops each image at its own random position, and flips it at random."""
     place, side = jax.random.split(key)
     pad = network.PADDING
     places = jax.random.randint(place, (len(images), 2), 0, 2 * pad + 1)

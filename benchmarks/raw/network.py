@@ -1,4 +1,4 @@
-"""The network and the recipe of the scripts in raw PyTorch, JAX and TensorFlow."""
+"""The network and the recipe for the scripts in raw PyTorch, JAX and TensorFlow."""
 
 import dataclasses
 

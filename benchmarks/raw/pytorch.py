@@ -1,4 +1,4 @@
-"""The network and its recipe in PyTorch alone, as its best users write it: eager or compiled."""
+"""The network and its recipe in plain PyTorch, as experts write it: eager or compiled."""
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class ResNet(nn.Module):
 
 
 def crop_and_flip(images):
-    """Pads with zeros, crops each image at a place of its own, flips it or not."""
+    """Pads with zeros, crops each image at its own random position, and flips it at random."""
     batch, height, width, _ = images.shape
     padded = F.pad(images, (0, 0, *[network.PADDING] * 4))
     top, left = torch.randint(0, 2 * network.PADDING + 1, (2, batch, 1), device=images.device)

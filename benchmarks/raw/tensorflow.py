@@ -1,4 +1,4 @@
-"""The network and its recipe in TensorFlow alone, as its best users write it: one graph."""
+"""The network and its recipe in plain TensorFlow, as experts write it: one graph."""
 
 import numpy as np
 import tensorflow as tf
@@ -63,7 +63,7 @@ class ResNet(tf.Module):
 
 
 def crop_and_flip(images):
-    """Pads with zeros, crops each image at a place of its own, flips it or not."""
+    """Pads with zeros, crops each image at its own random position, and flips it at random."""
     batch, height, width, _ = images.shape
     pad = network.PADDING
     padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])

@@ -1,4 +1,4 @@
-"""What watches a training run: its speed, and Ctrl-C."""
+"""Callbacks that measure the speed of a training run and handle Ctrl-C."""
 
 import signal
 import statistics
@@ -10,14 +10,15 @@ from .files import DamagedFile, read_json, write_json
 
 
 class TrainingTime(keras.callbacks.Callback):
-    """Seconds of each epoch's training, without validation, in this process.
+    """Measures the seconds of training in each epoch of this process, without validation.
 
-    And of each whole epoch, over all parts of a run that was stopped, in `seconds.json`.
+    It also writes the seconds of each whole epoch to `seconds.json`. This file covers all parts of
+    a run that was stopped and resumed.
 
     Args:
         folder: Path of the run's folder.
-        first_epoch: Integer, the epoch that comes first.
-        write: Boolean, whether this is the process that writes files.
+        first_epoch: Integer, the number of the first epoch in this process.
+        write: Boolean, whether this process writes files.
     """
 
     def __init__(self, folder, first_epoch, write=True):
@@ -32,37 +33,37 @@ class TrainingTime(keras.callbacks.Callback):
         self._begin = self._epoch_begin = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        # Before the checkpoint: an epoch ahead of it at the most, never behind.
+        # Before the checkpoint: the file may be one epoch ahead of it, but never behind.
         self.epochs.append(time.perf_counter() - self._epoch_begin)
         if self._write:
             write_json(self._file, self.epochs)
 
     def on_test_begin(self, logs=None):
-        # Validation runs inside the epoch, and ends what is to be timed.
+        # Validation runs inside the epoch, after the training that is timed.
         if self._begin is not None:
             self.seconds.append(time.perf_counter() - self._begin)
             self._begin = None
 
     @property
     def total(self):
-        """Seconds of all epochs; `None` if those of some are not known any more."""
+        """Seconds of all epochs; `None` if the seconds of some epochs are unknown."""
         return None if None in self.epochs else sum(self.epochs)
 
     @property
     def median(self):
-        # The first epoch compiles.
+        # The first epoch includes compiling.
         return statistics.median(self.seconds[1:] or self.seconds)
 
     @property
     def compiling(self):
-        """Seconds by which the first epoch of this process took longer than the others."""
+        """Seconds that this process' first epoch took longer than the median of the others."""
         if len(self.seconds) < 2:
             return None
         return max(0.0, self.seconds[0] - self.median)
 
 
 def _seconds(path, epochs):
-    """The seconds of some epochs, `None` for each where the file does not say them all."""
+    """The seconds of the first epochs; `None` for each if the file does not hold all of them."""
     try:
         seconds = (read_json(path, of=list) or [])[:epochs]
     except DamagedFile:
@@ -72,9 +73,9 @@ def _seconds(path, epochs):
 
 
 class InterruptBetweenBatches(keras.callbacks.Callback):
-    """Raises `KeyboardInterrupt` between two batches after Ctrl-C; at once after a second one.
+    """Raises `KeyboardInterrupt` between two batches after Ctrl-C; at once after a second Ctrl-C.
 
-    Raised wherever it falls, it can fall into JAX's garbage collection, which swallows it.
+    Python raises it at any place. During JAX's garbage collection, the exception would get lost.
     """
 
     def arm(self):

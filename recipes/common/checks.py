@@ -1,4 +1,4 @@
-"""What must hold before a run starts. Without Keras, which takes seconds to import."""
+"""Checks before a run starts. No Keras, because its import takes seconds."""
 
 import contextlib
 import importlib.util
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 
 BACKENDS = ("tensorflow", "jax", "torch")
-#: What `keras_lc.data.load` knows without an image folder, as tables and figures call it.
+#: Data sets that need no image folder, with their names in tables and figures.
 DATASETS = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
@@ -21,7 +21,7 @@ DATASETS = {
 
 @contextlib.contextmanager
 def in_one_line() -> Iterator[None]:
-    """Ends the program with the text of an error that the user can mend, without a traceback."""
+    """Ends the program with the text of an error that the user can fix, without a traceback."""
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
@@ -29,10 +29,10 @@ def in_one_line() -> Iterator[None]:
 
 
 def check_backend(backend: str | None) -> None:
-    """Raises `ValueError` for a backend that trains nothing, or is not installed.
+    """Raises `ValueError` for a backend that cannot train, or is not installed.
 
     Args:
-        backend: String, or `None` for the one that Keras would take.
+        backend: String, or `None` for Keras' own choice.
     """
     source = "--backend"
     if backend is None:
@@ -48,7 +48,7 @@ def _configured_backend():
     try:
         config = json.loads((pathlib.Path(home).expanduser() / "keras.json").read_text())
         return config["backend"]
-    # As Keras itself takes a file that it cannot use.
+    # Keras does the same with a file that it cannot use.
     except (OSError, ValueError, KeyError, TypeError):
         return "tensorflow"
 
@@ -57,15 +57,15 @@ def check_packages(modules: Iterable[str], what: str) -> None:
     """Raises `ValueError` for modules that are not installed."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise ValueError(f"{what} needs {', '.join(missing)}, not installed here.")
+        raise ValueError(f"{what} needs {', '.join(missing)}, which is not installed.")
 
 
 def check_plots() -> None:
-    """Raises `ValueError` where the package is missing that draws the curves of a run."""
+    """Raises `ValueError` if matplotlib is missing. It draws the curves of a run."""
     check_packages(["matplotlib"], "curves.png")
 
 
-# What each format of `keras_lc.export` needs, to be written and verified.
+# The packages that `keras_lc.export` needs to write and verify each format.
 _EXPORT_PACKAGES = {
     "tf_saved_model": ("tensorflow",),
     "onnx": ("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
@@ -75,12 +75,12 @@ _EXPORT_PACKAGES = {
 
 
 def check_export(format: str) -> None:
-    """Raises `ValueError` where packages are missing that a format of `keras_lc.export` needs."""
+    """Raises `ValueError` if a package is missing that this format of `keras_lc.export` needs."""
     check_packages(_EXPORT_PACKAGES[format], f"--export-format {format}")
 
 
 def check_data(dataset: str, data_dir: pathlib.Path | None, download: bool = False) -> None:
-    """Raises `ValueError` where there can be no data of a name, without reading any."""
+    """Raises `ValueError` if a data set cannot be there. Reads no data."""
     if data_dir is not None:
         data_dir = data_dir.expanduser()
         if not data_dir.exists():
@@ -96,16 +96,16 @@ def check_data(dataset: str, data_dir: pathlib.Path | None, download: bool = Fal
     root = pathlib.Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     places = (root / dataset, root / "downloads" / "manual")
     if dataset != "digits" and not download and not any(place.is_dir() for place in places):
-        raise ValueError(f"There is no {dataset} in {root}. Pass its folder as --data-dir.")
+        raise ValueError(f"{dataset} was not found in {root}. Pass its folder as --data-dir.")
 
 
 def check_writable(folder: pathlib.Path, argument: str = "--output") -> None:
-    """Raises `ValueError` where a folder is not one, or cannot be written to or made."""
+    """Raises `ValueError` if a path is no folder, or the folder cannot be made or written to."""
     place = folder.expanduser().absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
     try:
-        # Asking for permissions tells nothing of a file system that is read-only.
+        # Permissions do not tell whether a file system is read-only.
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
@@ -113,5 +113,5 @@ def check_writable(folder: pathlib.Path, argument: str = "--output") -> None:
 
 
 def option(name: str) -> str:
-    """Returns the option of a setting."""
+    """Returns the command-line option of a setting."""
     return f"--{name.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""Commands: their words, names and ends. Without Keras, which takes seconds to import."""
+"""How commands are named, started and ended. No Keras, because its import takes seconds."""
 
 import errno
 import functools
@@ -9,14 +9,14 @@ import shlex
 import sys
 from collections.abc import Callable
 
-#: The name of this package: `recipes` in a checkout. In site-packages another one could have it.
+#: The name of this package: `recipes` in a checkout, `keras_lc_recipes` where it is installed.
 PACKAGE = __name__.partition(".")[0]
 #: Where this package is.
 ROOT = pathlib.Path(__file__).parents[2]
 _SCRIPT = "keras-lc"
 
 _FREE_SPACE = "Free space"
-# What one does where a file cannot be written.
+# What the user can do if a file cannot be written.
 _REMEDIES = {
     errno.ENOSPC: _FREE_SPACE,
     errno.EDQUOT: _FREE_SPACE,
@@ -24,12 +24,12 @@ _REMEDIES = {
     errno.EROFS: "Make it writable",
     errno.EACCES: "Give access to it",
     errno.EPERM: "Give access to it",
-    errno.EIO: "Mend the disk",
+    errno.EIO: "Repair the disk",
 }
 
 
 def command_words(settings: dict) -> list[str]:
-    """Returns settings as a command line has them; what is `None` is left out."""
+    """Returns settings as words of a command line. It leaves out settings that are `None`."""
     words = []
     for name, value in settings.items():
         option = name.replace("_", "-")
@@ -41,20 +41,20 @@ def command_words(settings: dict) -> list[str]:
 
 
 def program(module: str) -> list[str]:
-    """Returns the words that call a command, such as `f"{PACKAGE}.train"`."""
+    """Returns the words that call the command of a module, such as `f"{PACKAGE}.train"`."""
     package, _, command = module.partition(".")
     return ["python", "-m", module] if package == "recipes" else [_SCRIPT, command]
 
 
 def described(text: str) -> str:
-    """Returns the description of a command, with examples as one calls it here."""
+    """Returns the description of a command. Its examples fit a checkout or an installed package."""
     return re.sub(
         r"python -m recipes\.(\w+)", lambda found: " ".join(program(f"{PACKAGE}.{found[1]}")), text
     )
 
 
 def this_command() -> str:
-    """Returns the command of this process, as one types it."""
+    """Returns the command line of this process."""
     words = sys.orig_argv[1:]
     if words and pathlib.Path(words[0]).name == _SCRIPT:
         return shlex.join([_SCRIPT, *words[1:]])
@@ -80,12 +80,12 @@ def _import_and_run(name):
 
 
 def how_to_install(extra: str) -> str:
-    """As `keras_lc.listed.how_to_install`, without Keras."""
+    """The same as `keras_lc.listed.how_to_install`, without Keras."""
     return f'pip install "keras-lc[{extra}]" (in a checkout: pip install -e ".[{extra}]")'
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Runs the function of a command, and ends with one line where one cannot go on."""
+    """Runs the function of a command. After Ctrl-C or a full disk it ends with one line."""
     try:
         main()
     except KeyboardInterrupt:
@@ -98,5 +98,5 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def remedy_of(error: BaseException | None) -> str | None:
-    """Returns what one does where a file could not be written; `None` for other errors."""
+    """Returns what the user can do if a file could not be written; `None` for other errors."""
     return _REMEDIES.get(error.errno) if isinstance(error, OSError) else None

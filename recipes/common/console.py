@@ -1,15 +1,15 @@
-"""What commands print, and on what. Without Keras."""
+"""How commands print. No Keras."""
 
 from rich.console import Console
 
 
 def plain_console(**options) -> Console:
-    """Returns a console that prints text as it is: no path is markup, and no `:x:` an emoji."""
+    """Returns a console that prints text unchanged, without markup or emoji."""
     return Console(markup=False, emoji=False, highlight=False, **options)
 
 
 def duration(seconds: float) -> str:
-    """Returns a duration as one reads it: 45 s, 12 min, 3 h 20 min, 2 d 3 h."""
+    """Returns a duration as readable text: 45 s, 12 min, 3 h 20 min, 2 d 3 h."""
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""What a run's figures must be read with: backend, device, versions and commit."""
+"""The conditions of a run's results: backend, device, versions and commit."""
 
 import datetime
 import importlib.metadata
@@ -12,12 +12,12 @@ from .command_line import ROOT
 
 _PACKAGES = ("keras-lc", "keras", "numpy", "tensorflow", "jax", "torch")
 
-#: What `environment` returns the values of.
+#: The keys of what `environment` returns.
 ENVIRONMENT = ("backend", "device", "versions", "git_commit", "started")
 
 
 def environment() -> dict:
-    """Returns backend, device, versions, commit and time, as JSON can hold them."""
+    """Returns backend, device, versions, commit and time, in types that JSON can store."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -34,12 +34,12 @@ def environment() -> dict:
 
 
 def on_gpu() -> bool:
-    """Returns whether Keras computes on a GPU, or a TPU."""
+    """Returns whether Keras computes on a GPU or a TPU."""
     return bool(_accelerators())
 
 
 def device() -> str:
-    """Returns the name of what Keras computes on."""
+    """Returns the name of the device that Keras computes on."""
     return ", ".join(_accelerators()) or f"{os.cpu_count()} CPU cores"
 
 
@@ -53,7 +53,7 @@ def _accelerators():
 
 
 def _git_commit():
-    # Where it is installed, another project's repository may be around it.
+    # An installed package may lie inside another project's repository.
     if not (ROOT / ".git").exists():
         return None
     found = subprocess.run(

@@ -1,4 +1,4 @@
-"""Small files that are never half written. Without Keras, which takes seconds to import."""
+"""Small files that are never half written. No Keras, because its import takes seconds."""
 
 import hashlib
 import json
@@ -8,12 +8,12 @@ import time
 import zipfile
 
 _CHECKSUM = "checksum"
-# No file takes so long to be written.
+# Seconds. Writing a file never takes so long.
 _FORGOTTEN = 3600.0
 
 
 class DamagedFile(SystemExit):
-    """A file that is not as it was written. Ends a command with one line, unless it is caught."""
+    """A file that changed after it was written. Unless caught, it ends a command with one line."""
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -28,7 +28,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        # Where the disk is full, half a file would be in the way.
+        # On a full disk, half a file would waste space.
         temporary.unlink(missing_ok=True)
         raise
 
@@ -39,10 +39,10 @@ def write_json(path: pathlib.Path, content: object) -> None:
 
 
 def read_json(path: pathlib.Path, of: type = dict) -> dict | list | None:
-    """Returns the content of a JSON file, or `None` where there is none.
+    """Returns the content of a JSON file, or `None` if there is no file.
 
     Raises:
-        DamagedFile: If the file cannot be read, or holds something else than an `of`.
+        DamagedFile: If the file cannot be read, or its content is not of type `of`.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -56,15 +56,15 @@ def read_json(path: pathlib.Path, of: type = dict) -> dict | list | None:
 
 
 def write_checked(path: pathlib.Path, content: dict) -> None:
-    """Writes JSON that `read_checked` knows from what was changed since."""
+    """Writes JSON with a checksum, so that `read_checked` notices later changes."""
     write_json(path, {**content, _CHECKSUM: _checksum(content)})
 
 
 def read_checked(path: pathlib.Path) -> dict | None:
-    """Returns what `write_checked` wrote, or `None` where there is no file.
+    """Returns what `write_checked` wrote, or `None` if there is no file.
 
     Raises:
-        DamagedFile: If the file is not as it was written.
+        DamagedFile: If the file was changed after it was written.
     """
     content = read_json(path)
     if content is None:
@@ -75,29 +75,29 @@ def read_checked(path: pathlib.Path) -> dict | None:
 
 
 def _checksum(content):
-    # Twice, since JSON has no tuples, and only strings as keys.
+    # Through JSON and back, because JSON has no tuples and only strings as keys.
     written = json.loads(json.dumps(content))
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_state(model: pathlib.Path) -> dict:
-    """Returns what `keras_lc.training.ResumableRun` says in the `.keras` file of a run.
+    """Returns what `keras_lc.training.ResumableRun` wrote into the `.keras` file of a run.
 
     Raises:
-        DamagedFile: If the file was cut off, or is none of a run. `check_whole` sees more.
+        DamagedFile: If the file is cut off, or a run did not write it. `check_whole` checks more.
     """
     try:
         with zipfile.ZipFile(model) as archive:
             return json.loads(archive.read("run.json"))
     except KeyError:
-        raise DamagedFile(f"{model} was written by no run.") from None
-    # Where bits are wrong, `zipfile` fails in many ways.
+        raise DamagedFile(f"{model} was not written by a run.") from None
+    # If bits are wrong, `zipfile` raises errors of many kinds.
     except Exception as error:
         raise DamagedFile(f"{model} is damaged ({error}).") from None
 
 
 def check_whole(model: pathlib.Path) -> None:
-    """Reads a whole `.keras` file, and raises `DamagedFile` if it is not as it was written."""
+    """Reads a whole `.keras` file, and raises `DamagedFile` if it has changed."""
     try:
         with zipfile.ZipFile(model) as archive:
             damaged = archive.testzip()
@@ -108,11 +108,12 @@ def check_whole(model: pathlib.Path) -> None:
 
 
 def remove_half_written(folder: pathlib.Path, age: float = _FORGOTTEN) -> None:
-    """Removes what processes that were killed left half written in a folder.
+    """Removes half-written files of killed processes from a folder.
 
     Args:
         folder: Path.
-        age: Float, the seconds for which nobody has written to it. 0 where nobody else writes.
+        age: Float, removes files that nobody wrote to for so many seconds. 0 if no other process
+            writes here.
     """
     for pattern in (".*.tmp", ".*.tmp.keras"):
         for path in folder.glob(pattern):

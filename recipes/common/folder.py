@@ -1,4 +1,4 @@
-"""The folder of a run: a new one, or that of the run to go on with."""
+"""The folder of a run: a new folder, or the folder of the run to resume."""
 
 import contextlib
 import dataclasses
@@ -16,34 +16,34 @@ from .files import DamagedFile, read_checked, remove_half_written
 from .locks import Locked, lock, unlock
 from .settings import free_on_resume
 
-# Files that a run writes, beside its config.json.
+# Files that a run writes besides its config.json.
 _OF_A_RUN = ("model.keras", "best.keras", "checkpoint-*.keras")
-# Letters of a folder's name; file systems take 255 bytes.
+# Letters in a folder's name; file systems allow 255 bytes.
 _LONGEST = 60
-# Seconds in which the system ends a process that was killed just now.
+# Seconds; the system needs a moment to end a killed process.
 _JUST_KILLED = 2.0
 
 
 @contextlib.contextmanager
 def claimed_folder(arguments, name: str, processes: int = 1, first: bool = True):
-    """Yields the folder of a run, which nobody else writes to meanwhile.
+    """Yields the folder of a run. Meanwhile no other run can write to it.
 
     Args:
-        arguments: A dataclass with `output`, the folder asked for or `None`, and `resume`.
-        name: String for the name of a new folder under `runs/`.
-        processes: Integer, how many train one model together.
-        first: Boolean, whether this is the one of them that writes.
+        arguments: A dataclass with `output`, the wanted folder or `None`, and `resume`.
+        name: String for the name of a new folder in `runs/`.
+        processes: Integer, the number of processes that train one model together.
+        first: Boolean, whether this process writes the files.
 
     Raises:
-        SystemExit: If the folder must not be written to, or cannot be.
+        SystemExit: If the run may not, or cannot, write to the folder.
     """
     if arguments.output is None and processes > 1:
         raise SystemExit(
-            "Several processes need --output, a folder that all of them see: each would "
-            "make one of its own."
+            "Several processes need --output, a folder that all of them can reach. Without it, "
+            "each would make its own folder."
         )
     if arguments.output is None and arguments.resume:
-        raise SystemExit("--resume needs --output, the folder of the run to go on with.")
+        raise SystemExit("--resume needs --output, the folder of the run to resume.")
     if not first:
         _check(arguments)
         yield arguments.output
@@ -53,55 +53,55 @@ def claimed_folder(arguments, name: str, processes: int = 1, first: bool = True)
         path = output / ".lock"
         held = lock(path, patience=_JUST_KILLED)
     except Locked as holder:
-        raise SystemExit(f"{output} is being written to by {holder}.") from None
+        raise SystemExit(f"Another run is writing to {output}: {holder}.") from None
     except OSError as error:
         raise SystemExit(f"--output cannot be written to: {error}") from None
     try:
         if arguments.output is not None:
             _check(arguments)
-        # Of processes that were killed, since there is no other one.
+        # Only killed processes left such files: this process holds the lock.
         remove_half_written(output, age=0.0)
         yield output
     finally:
         unlock(held, path)
         if made:
-            # Only if there is nothing in it.
+            # Only if it is empty.
             with contextlib.suppress(OSError):
                 output.rmdir()
 
 
 def _make(output, name):
-    """Returns the folder, and whether it was not there."""
+    """Returns the folder, and whether it is new."""
     if output is not None:
         made = not output.exists()
         output.mkdir(parents=True, exist_ok=True)
         return output, made
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    # A name is one part of a path, whatever the data set is called.
+    # The name must be one part of a path, whatever the name of the data set is.
     base = re.sub(r"[^\w.-]", "_", f"{now}-{name}")[:_LONGEST]
     for number in itertools.count(1):
         output = pathlib.Path("runs") / (base if number == 1 else f"{base}-{number}")
-        # Of two runs that begin in the same second, one finds that it is there.
+        # If two runs begin in the same second, one finds the folder of the other.
         with contextlib.suppress(FileExistsError):
             output.mkdir(parents=True)
             return output, True
 
 
 def _check(arguments):
-    """Ends the program where a folder holds what must not be written over."""
+    """Ends the program if a folder holds files that must not be overwritten."""
     output = arguments.output
     before = read_checked_or_end(output / "config.json")
     if before is None:
         strange = [path.name for pattern in _OF_A_RUN for path in sorted(output.glob(pattern))]
         if strange:
             raise SystemExit(
-                f"{output} holds {strange[0]}, and not the config.json of its run. Put that back, "
-                "or pass another --output."
+                f"{output} holds {strange[0]}, but not the config.json of its run. Put this file "
+                "back, or pass another --output."
             )
         return
     if not arguments.resume:
         raise SystemExit(
-            f"{output} holds a run already. Pass --resume to go on with it, or another --output."
+            f"{output} already holds a run. Pass --resume to resume it, or another --output."
         )
     then, now = before["arguments"], as_json(arguments)
     free = free_on_resume(arguments)
@@ -117,30 +117,30 @@ def _check(arguments):
 
 
 def read_checked_or_end(path: pathlib.Path) -> dict | None:
-    """Returns what `read_checked` does, and of a damaged file says the way out."""
+    """Returns what `read_checked` returns. A damaged file ends the program, with advice."""
     with way_out_of_damage():
         return read_checked(path)
 
 
 @contextlib.contextmanager
 def way_out_of_damage() -> Iterator[None]:
-    """Ends the program where a file is damaged, with the way out."""
+    """Ends the program if a file is damaged, and says what to do."""
     try:
         yield
     except DamagedFile as error:
-        raise SystemExit(f"{error} Put back what was written, or pass another --output.") from None
+        raise SystemExit(f"{error} Restore the file, or pass another --output.") from None
 
 
 def record(before: dict | None, now: dict) -> dict:
-    """Returns what `config.json` holds of a run that starts, or goes on.
+    """Returns the content of `config.json` for a run that starts or resumes.
 
     Args:
-        before: Dict, what it held, or `None` for a new run.
-        now: Dict, what it would hold of a new run, with the environment's keys.
+        before: Dict, the old content, or `None` for a new run.
+        now: Dict, the content for a new run, with the environment's keys.
 
     Returns:
-        `now`, with the environment in which the run was started, and as `resumed` those in which
-        it went on.
+        `now`, with the environment of the run's start. `resumed` lists the environments of its
+        later parts.
 
     Raises:
         SystemExit: If the run was started with other images.
@@ -156,7 +156,7 @@ def record(before: dict | None, now: dict) -> dict:
 
 
 def begun_with(config: dict, arguments) -> dict:
-    """Returns what of a `config.json` decides the result: what no part of a run may change."""
+    """Returns the part of a `config.json` that decides the result and may never change."""
     free = free_on_resume(arguments)
     settings = config["arguments"].items()
     return {
@@ -166,13 +166,13 @@ def begun_with(config: dict, arguments) -> dict:
 
 
 def as_json(arguments) -> dict:
-    """Returns the fields of a dataclass of arguments, as JSON can hold them."""
+    """Returns the fields of a dataclass of arguments, in types that JSON can store."""
     values = dataclasses.asdict(arguments)
     return {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in values.items()}
 
 
 def resume_command(module: str, output: pathlib.Path) -> str:
-    """Returns the command that goes on with this run of a module."""
+    """Returns the command that resumes this run of a module."""
     given = [word for word in sys.argv[1:] if word != "--resume"]
     if not any(word == "--output" or word.startswith("--output=") for word in given):
         given += ["--output", str(output)]

@@ -1,4 +1,4 @@
-"""The images of a run: which they are, and how many it trains on."""
+"""The images of a run: their description, and subsets of them."""
 
 import dataclasses
 import hashlib
@@ -11,19 +11,19 @@ from keras_lc.data import image_folder, picture
 
 
 def balanced(labels: np.ndarray, count: int) -> np.ndarray:
-    """Returns the places of images of all classes, equally many of each but for one.
+    """Returns the positions of images of all classes. The numbers per class differ by one at most.
 
-    They are the first of their classes, so that fewer are always among more of them.
+    It takes the first images of each class. So a larger subset contains every smaller one.
 
     Args:
         labels: Array of integer labels `(n,)`.
         count: Integer from 1 to n.
 
     Returns:
-        The places, in ascending order.
+        The positions, in ascending order.
 
     Raises:
-        ValueError: If there are not so many images.
+        ValueError: If `count` is less than 1 or more than the number of images.
     """
     if not 1 <= count <= len(labels):
         raise ValueError(
@@ -36,7 +36,7 @@ def balanced(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def take_subset(dataset: keras_lc.data.Dataset, count: int) -> keras_lc.data.Dataset:
-    """Returns the data set with so many of its training images, and all of its test images."""
+    """Returns the data set with `count` of its training images, and all of its test images."""
     places = balanced(dataset.y_train, count)
     return dataclasses.replace(
         dataset, x_train=dataset.x_train[places], y_train=dataset.y_train[places]
@@ -44,11 +44,11 @@ def take_subset(dataset: keras_lc.data.Dataset, count: int) -> keras_lc.data.Dat
 
 
 def describe(dataset: keras_lc.data.Dataset, data_dir: pathlib.Path | None) -> dict:
-    """Returns what tells these images from others of the same name.
+    """Returns a description that tells these images from other images of the same data set.
 
     Returns:
         A dict with the `fingerprint` of all images and labels, their `source` (JPEG compression
-        costs accuracy), and the numbers of `training_images` and `test_images`.
+        lowers accuracy), and the numbers of `training_images` and `test_images`.
     """
     digest = hashlib.sha256()
     for array in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test):

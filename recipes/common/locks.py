@@ -1,4 +1,4 @@
-"""One writer at a time: locks that the system frees with their holder. Without Keras."""
+"""Locks that allow one writer at a time. The system frees them when their holder ends. No Keras."""
 
 import contextlib
 import errno
@@ -13,22 +13,22 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 class Locked(Exception):
-    """Another process holds the lock; the message says which."""
+    """Another process holds the lock. The message names it."""
 
 
 def lock(path: pathlib.Path, patience: float = 0.0) -> typing.IO:
-    """Locks a file, which is made if missing.
+    """Locks a file, and makes it if it is missing.
 
     Args:
         path: Path of the file.
-        patience: Float, the seconds in which a lock that is held may become free.
+        patience: Float, the seconds to wait for a lock that another process holds.
 
     Returns:
-        The open file. The lock is held until it is closed, also by each process that it was
-        passed to, and is freed when they end, however that is.
+        The open file. This process holds the lock until it closes the file. Each process that got
+        the file holds the lock too. The system frees it when they end, for any reason.
 
     Raises:
-        Locked: If the lock is held.
+        Locked: If another process holds the lock.
     """
     give_up = time.monotonic() + patience
     while True:
@@ -44,12 +44,12 @@ def lock(path: pathlib.Path, patience: float = 0.0) -> typing.IO:
             time.sleep(0.1)
             continue
         except OSError as error:
-            # Some file systems of clusters have no locks. A run without one is better than none.
+            # Some file systems of clusters have no locks. A run without a lock is better than none.
             if error.errno not in _NO_LOCKS:
                 raise
         if _is_at(file, path):
             break
-        # Its last holder removed it since it was opened here.
+        # Its last holder removed the file after it was opened here.
         file.close()
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%F %T')}\n")
@@ -58,7 +58,7 @@ def lock(path: pathlib.Path, patience: float = 0.0) -> typing.IO:
 
 
 def unlock(file: typing.IO, path: pathlib.Path) -> None:
-    """Frees a lock that no other process was given, and removes its file."""
+    """Frees a lock that only this process holds, and removes its file."""
     with contextlib.suppress(OSError):
         path.unlink()
     file.close()

@@ -1,4 +1,4 @@
-"""The spatial operator of a run, from its settings. Imports Keras."""
+"""Makes the spatial operator of a run from its settings. Imports Keras."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from .settings import settings_of
 
 
 def operator(arguments) -> keras_lc.spatial.SpatialOperator:
-    """Returns the operator that settings ask for, with those settings that it takes."""
+    """Returns the operator of some settings, with the settings that it takes."""
     plain = keras_lc.spatial.get(arguments.spatial)
     takes = {field.name for field in dataclasses.fields(plain)}
     values = {

@@ -1,4 +1,4 @@
-"""The results of many runs as one tidy table: a row a run. Without Keras."""
+"""The results of many runs as one table, with one row for each run. No Keras."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from .files import DamagedFile, write_text
 from .finished import read_evaluation, read_run
 from .settings import columns, not_applicable, operator_name
 
-# In this order; a run has more settings and numbers in its own files.
+# In this order. The files of a run hold more settings and numbers.
 SETTINGS = columns()
 MEASURED = (
     "test_accuracy", "test_images", "top5_accuracy", "clean_accuracy", "robust_accuracy",
@@ -24,7 +24,7 @@ CONDITIONS = (
 )  # fmt: skip
 COLUMNS = ("run", *SETTINGS, *MEASURED, *CONDITIONS)
 
-# What runs on one data set must have in common to be put side by side.
+# Runs on one data set can be compared only if they are equal in these.
 SAME_DATA = ("data", "training_images")
 SAME_ATTACK = ("attack_images", "epsilon", "pgd_steps", "pgd_restarts")
 
@@ -33,13 +33,12 @@ def row_of(folder: pathlib.Path, broken: list[str]) -> dict | None:
     """Returns settings, measurements and conditions of a finished run.
 
     Args:
-        folder: Path of the run, which `recipes.train` and `recipes.evaluate`, or
-            `recipes.imagenet` wrote.
-        broken: List to which is added what cannot be read.
+        folder: Path of a run of `recipes.train` or `recipes.imagenet`.
+        broken: List. Messages about files that cannot be read are added to it.
 
     Returns:
-        A dict with the keys `COLUMNS`, `None` for what the run does not have; or `None` if the
-        run is not finished, or cannot be read.
+        A dict with the keys `COLUMNS`, with `None` for values that the run does not have; or
+        `None` if the run is not finished, or cannot be read.
     """
     try:
         config = read_run(folder)
@@ -48,9 +47,9 @@ def row_of(folder: pathlib.Path, broken: list[str]) -> dict | None:
         return _row(folder.name, config, _evaluation(folder, config, broken))
     except DamagedFile as error:
         broken.append(str(error))
-    # Written whole, but by something else.
+    # The file is whole, but another program or version wrote it.
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        broken.append(f"{folder / 'config.json'} is of no run that is known here ({error!r}).")
+        broken.append(f"{folder / 'config.json'} is not the file of a known run ({error!r}).")
     return None
 
 
@@ -65,7 +64,7 @@ def _evaluation(folder, config, broken):
 def _row(name, config, evaluation):
     data = config["data"]
     found = {
-        # Which runs of recipes.imagenet do not name.
+        # Runs of recipes.imagenet do not name their data set.
         "dataset": "imagenet",
         **config["arguments"],
         **config["results"],
@@ -89,7 +88,7 @@ def _row(name, config, evaluation):
 
 
 def _environments(parts):
-    """Of a run that went on elsewhere, all that it was made with: `"torch, then jax"`."""
+    """The environments of a run, in order, if it was resumed in another: `"torch, then jax"`."""
     found = {
         "backend": [part.get("backend") for part in parts],
         "device": [part.get("device") for part in parts],
@@ -103,10 +102,10 @@ def _environments(parts):
 
 
 def unlike(rows: list[dict], names: Iterable[str]) -> dict[str, dict]:
-    """Returns in which of some columns runs on one data set differ.
+    """Returns the columns in which runs on one data set differ.
 
     Returns:
-        A dict from those columns to dicts from their values to the name of a run.
+        A dict from these columns to dicts. Each maps a value to the name of a run.
     """
     found = {}
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
@@ -121,7 +120,7 @@ def unlike(rows: list[dict], names: Iterable[str]) -> dict[str, dict]:
 
 
 def collect(folder: pathlib.Path) -> tuple[list[dict], list[str]]:
-    """Returns the rows of all finished runs in a folder, by name, and what cannot be read."""
+    """Returns the rows of all finished runs in a folder, sorted by name, and reading errors."""
     broken = []
     files = (path for name in ("config.json", "model.keras") for path in folder.glob(f"*/{name}"))
     rows = [row_of(run, broken) for run in sorted({path.parent for path in files})]
@@ -138,7 +137,7 @@ def write_rows(path: pathlib.Path, rows: list[dict]) -> None:
 
 
 def _cell(value):
-    """A value as a spreadsheet shows it: text that begins like a formula would be computed."""
+    """Returns a value with protection: a spreadsheet computes text that looks like a formula."""
     if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@"):
         return f"'{value}"
     return value

@@ -1,4 +1,4 @@
-"""All that surrounds the `fit` of a training run: devices, folder, Ctrl-C, files."""
+"""Everything around the `fit` of a training run: devices, folder, Ctrl-C, files."""
 
 import contextlib
 import functools
@@ -38,20 +38,20 @@ _EXPORTED = {
 
 
 class Session:
-    """One training run, from its arguments to its files. Ends the program where it cannot be.
+    """One training run, from its arguments to its files. Ends the program if the run is impossible.
 
-    A context in which the folder belongs to this process. It ends with one line that says how to
-    go on, where it was interrupted or the disk is full.
+    It is a context manager; the folder belongs to this process inside. After an interruption or a
+    full disk, the program ends with one line that says how to resume.
 
     Args:
         arguments: A dataclass with `batch_size`, `distribute`, `export`, `export_format`,
             `output` and `resume`, as `recipes.common.settings.Settings`.
-        module: String, what the run was started with: `"recipes.train"`.
-        name: String for the name of a new folder under `runs/`.
-        writes: Boolean, whether there is to be a folder.
+        module: String, the module of the command: `"recipes.train"`.
+        name: String for the name of a new folder in `runs/`.
+        writes: Boolean, whether the run writes to a folder.
 
     Attributes:
-        devices: `keras_lc.distribution.Distribution`, what the run is trained on.
+        devices: `keras_lc.distribution.Distribution`, the devices of the run.
         output: Path of the run's folder.
         checkpoints: `keras_lc.training.ResumableRun` of the folder, after `start`.
         verbose: Integer for `fit`.
@@ -81,10 +81,10 @@ class Session:
     def __exit__(self, kind, error, traceback):
         self._held.close()
         if kind is KeyboardInterrupt:
-            self.say(f"\nStopped. {self._way_on('Go on with')}")
+            self.say(f"\nStopped. {self._way_on('Resume with')}")
             sys.exit(130)
         if (remedy := remedy_of(error)) is not None:
-            way_on = self._way_on(f"{remedy}, then go on with")
+            way_on = self._way_on(f"{remedy}, then resume with")
             raise SystemExit(f"{error}. {way_on}") from None
 
     def _way_on(self, what):
@@ -95,7 +95,7 @@ class Session:
         return f"{what}: {resume_command(self._module, self.output)}"
 
     def batch_size(self, images: int) -> int:
-        """Returns the images of one step in this process, of `images` at the most."""
+        """Returns the number of images in one step of this process, at most `images`."""
         try:
             return self.devices.batch_size(self._arguments.batch_size, images=images)
         except ValueError as error:
@@ -107,12 +107,12 @@ class Session:
         compile: Callable[[keras.Model], None],
         **config,
     ) -> tuple[keras.Model, int]:
-        """Returns the compiled model, as the folder has it or new, and its first epoch.
+        """Returns the compiled model, from the folder or new, and its first epoch.
 
         Args:
-            build, compile: What makes a new model, and what compiles one.
-            **config: What `config.json` shall hold beside arguments and environment; as `data`,
-                a dict with the `fingerprint` of the images.
+            build, compile: Functions that build a new model, and compile one.
+            **config: Content of `config.json` besides arguments and environment. `data` must be a
+                dict with the `fingerprint` of the images.
         """
         config = {
             "arguments": as_json(self._arguments),
@@ -121,7 +121,7 @@ class Session:
             "processes": self.devices.processes,
             **environment(),
         }
-        # A run that is not resumed has none yet; see `claimed_folder`.
+        # `claimed_folder` has checked that only a resumed run has this file.
         before = read_checked_or_end(self.output / "config.json")
         self._config = record(before, config)
         self.checkpoints = keras_lc.training.ResumableRun(
@@ -132,7 +132,7 @@ class Session:
             if not model.compiled:
                 compile(model)
         self._config["run"] = self.checkpoints.id
-        # Before the first file: all processes have now seen whether there is a run in the folder.
+        # Before the first file is written: now all processes know whether the folder holds a run.
         self.devices.prepare(model)
         if self.devices.is_first:
             write_checked(self.output / "config.json", self._config)
@@ -142,13 +142,13 @@ class Session:
         restored = self.checkpoints.restore()
         if restored is not None and before["run"] != self.checkpoints.id:
             raise SystemExit(
-                f"The checkpoints in {self.output} are of another run than its config.json. Put "
-                "back those of one run, or pass another --output."
+                f"The checkpoints and the config.json in {self.output} belong to different runs. "
+                "Restore the files of one run, or pass another --output."
             )
         return restored
 
     def best(self) -> keras_lc.training.BestModel:
-        """Returns the callback that keeps the best model as `best.keras`; after `start`."""
+        """Returns the callback that saves the best model as `best.keras`. Call it after `start`."""
         with in_one_line():
             return keras_lc.training.BestModel(
                 self.output / "best.keras",
@@ -166,12 +166,12 @@ class Session:
         return f"{name}, {self.devices.replicas} replicas in {self.devices.processes} processes"
 
     def say(self, text: str) -> None:
-        """Prints text as it is, on lines as long as they are; in one process of several."""
+        """Prints text as it is, without breaking lines. Only the first process prints."""
         self._console.print(text, soft_wrap=True)
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[InterruptBetweenBatches]:
-        """Has Ctrl-C stop `fit` between two batches. Yields the callback that does it."""
+        """Lets Ctrl-C stop `fit` between two batches. Yields the callback for `fit`."""
         interrupt = InterruptBetweenBatches()
         interrupt.arm()
         try:
@@ -181,11 +181,11 @@ class Session:
 
     @property
     def finished(self) -> bool:
-        """Whether the run that is to go on is finished already; see `make_up`."""
+        """Whether the run to resume is already finished; see `make_up`."""
         return self._writes and (self.output / "model.keras").exists()
 
     def make_up(self) -> dict:
-        """Writes what a finished run lacks, since it was killed then or is asked for more.
+        """Writes missing files of a finished run: it was killed, or has new options.
 
         Returns:
             The results of the run.
@@ -202,7 +202,7 @@ class Session:
         return config["results"]
 
     def _reported(self, config):
-        """Returns the model of a finished run that its results are of."""
+        """Returns the model that the results of a finished run describe."""
         name = "best.keras" if "best_epoch" in config["results"] else "model.keras"
         file = self.output / name
         with way_out_of_damage():
@@ -216,7 +216,7 @@ class Session:
         Args:
             model: The trained `keras.Model`.
             results: Dict for `config.json`.
-            rows: Dict of strings, names of results and what is printed of them.
+            rows: Dict of strings, names of results and their text on the screen.
 
         Returns:
             The results, with the numbers of the model's parameters.
@@ -226,7 +226,7 @@ class Session:
         if not self.devices.is_first:
             return results
         write_checked(self.output / "config.json", {**self._config, "results": results})
-        # A run with a model is finished, and cannot be resumed. What follows may fail.
+        # A run with model.keras is finished. The rest may fail without loss.
         self.checkpoints.finish(self.output / "model.keras")
         self._finished = True
         self._decorate(model, self.checkpoints.history, self._decoration())
@@ -243,7 +243,7 @@ class Session:
         return results
 
     def _decoration(self):
-        """The paths of what is written after the model, and may fail."""
+        """The paths of the files after the model. Writing them may fail."""
         names = ["curves.png"]
         if self._arguments.export:
             names.append(_EXPORTED[self._arguments.export_format])
@@ -262,7 +262,7 @@ class Session:
                 self.say(f"Exported and verified: {path}")
 
     def _try_to_write(self, path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> bool:
-        """Returns whether it could be written; what fails must not cost the model."""
+        """Returns whether a file could be written. A failure must not cost the model."""
         try:
             write(path)
         except Exception as error:
@@ -287,8 +287,8 @@ def _distribute(arguments):
         raise SystemExit(f"--distribute {arguments.distribute}: {error}") from None
     if arguments.export and devices.processes > 1:
         raise SystemExit(
-            "--export runs in one process: leave it out here, and then call "
-            "keras_lc.export(keras.saving.load_model('model.keras'), …)."
+            "--export runs in one process only. Leave it out here, and call "
+            "keras_lc.export(keras.saving.load_model('model.keras'), …) afterwards."
         )
     return devices
 

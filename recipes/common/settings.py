@@ -1,9 +1,9 @@
-"""One description of a run: all that can be set, and what every command says of it. Without Keras.
+"""The one description of a run: all settings, and what every command says about them. No Keras.
 
-From it come the options of `recipes.train` and their checks, the cells and axes of a sweep, names
-of folders, the columns of `results.csv`, the options of `recipes.reproduce` and what it calls "not
-as in the paper", and names in figures. A new setting is one field of `Settings`, and a new spatial
-operator one entry of `OPERATORS`.
+All commands use it: for the options of `recipes.train` and their checks, the cells and axes of a
+sweep, the names of folders, the columns of `results.csv`, the options of `recipes.reproduce` and
+its list "Not as in the paper", and the names in figures. A new setting is one field of `Settings`.
+A new spatial operator is one entry of `OPERATORS`.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ from .command_line import command_words
 
 @dataclasses.dataclass(frozen=True)
 class Operator:
-    """A spatial operator, as sweeps and tables tell it apart.
+    """A spatial operator, as sweeps and tables name it.
 
     Args:
         label: String, its name in tables and figures.
         help: String, what it is.
         spatial: String, its name in `keras_lc.spatial`, and the value of `--spatial`.
-        frozen: Boolean, the value of `--frozen`; `None` if that says nothing.
-        has: Set of strings, what settings apply to; see `Setting.of`.
+        frozen: Boolean, the value of `--frozen`; `None` if `--frozen` has no effect.
+        has: Set of strings, the features that settings need; see `Setting.of`.
         commands: Tuple of strings, the commands that train it.
     """
 
@@ -48,12 +48,12 @@ OPERATORS = {
     "frozen": Operator("frozen random", "random filters alone", "frozen"),
     "lc_frozen": Operator("LC frozen", "linear combinations of random filters", "lc", True, _LC),
     "lc_learnable": Operator(
-        "LC learnable", "linear combinations of filters that are trained too", "lc", False, _LC
+        "LC learnable", "linear combinations of trained filters", "lc", False, _LC
     ),
     # Not in the paper.
     "gram_limit": Operator(
         "plain, LC's learning rates",
-        "plain convolutions with the learning rates that lc has at many random filters",
+        "plain convolutions with the learning rates of lc with many random filters",
         "gram_limit",
         has=frozenset({"expansion"}),
         commands=("train",),
@@ -61,7 +61,7 @@ OPERATORS = {
     "max": Operator("max", "pools in bottlenecks", "max", commands=("imagenet",)),
     "hybrid": Operator(
         "hybrid",
-        "pools in bottlenecks, and convolutions where the size changes",
+        "pools in bottlenecks, convolutions where the size changes",
         "hybrid",
         commands=("imagenet",),
     ),
@@ -69,7 +69,7 @@ OPERATORS = {
 
 
 def operator_name(spatial: str, frozen: bool = True) -> str:
-    """Returns the operator of a run's `--spatial` and `--frozen`."""
+    """Returns the name of the operator of a run with these `--spatial` and `--frozen`."""
     return next(
         name
         for name, operator in OPERATORS.items()
@@ -83,7 +83,7 @@ def operators(command: str) -> dict[str, Operator]:
 
 
 def spatials(command: str) -> dict[str, str]:
-    """Returns the values of a command's `--spatial`, with what they are."""
+    """Returns the values of a command's `--spatial`, each with its help."""
     found = {}
     for operator in operators(command).values():
         found.setdefault(operator.spatial, operator.help)
@@ -91,11 +91,11 @@ def spatials(command: str) -> dict[str, str]:
 
 
 def listed(values: Mapping[str, str]) -> str:
-    """Returns what each of some values is, as a sentence."""
+    """Returns a sentence that explains each value."""
     return "; ".join(f"{name}: {help}" for name, help in values.items()) + "."
 
 
-#: Networks of `recipes.train`, as tables and figures call them.
+#: Networks of `recipes.train`, with their names in tables and figures.
 NETWORKS = {
     "resnet14": "ResNet-14",
     "resnet18": "ResNet-18",
@@ -106,7 +106,7 @@ NETWORKS = {
     "wide_resnet50_2": "Wide-ResNet-50x2",
     "mobilenet_v2": "MobileNet v2",
 }
-#: What may stand between random filters and their combination.
+#: The layers that can stand between random filters and their combination.
 BETWEEN = {
     "none": "none",
     "relu": "ReLU",
@@ -120,9 +120,9 @@ class Must:
     """A condition on a value.
 
     Args:
-        text: String, how it is told after the option: `" must be at least 1."`.
-        holds: Function from a value to whether the condition holds.
-        always: Boolean, whether it must hold also where the network does not have the setting.
+        text: String, the text after the option: `" must be at least 1."`.
+        holds: Function that returns whether a value meets the condition.
+        always: Boolean, whether to check it also for networks without the setting.
     """
 
     text: str
@@ -130,42 +130,43 @@ class Must:
     always: bool = False
 
     def check(self, name: str, value) -> None:
-        """Raises `ValueError` if the value of a setting, unless that is `None`, does not fit."""
+        """Raises `ValueError` if the value of a setting is not allowed. `None` is allowed."""
         if value is not None and not self.holds(value):
             raise ValueError(f"{option(name)}{self.text} Received: {value}")
 
 
 def at_least(least: float, below: float = math.inf) -> Must:
-    """Returns the condition to be from `least` to less than `below`."""
+    """Returns the condition `least <= value < below`."""
     limit = "" if below == math.inf else f" and below {below}"
     return Must(f" must be at least {least}{limit}.", lambda value: least <= value < below, True)
 
 
 ABOVE_0 = Must(" must be above 0.", lambda value: 0 < value < math.inf, True)
 
-# Titles of options. The first three decide what is trained.
+# Titles in `--help`. Only options of the first three change the result.
 DATA, NETWORK, TRAINING, MACHINE, FILES = "data", "network", "training", "machine", "files"
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is known of one setting of a run, besides its name, type and default.
+    """A description of one setting of a run, besides its name, type and default.
 
     Args:
         help: String, a sentence for `--help`.
-        group: String, the title under which `--help` has it.
+        group: String, its title in `--help`.
         must: The condition on its values, if any.
-        only_on, not_on: Tuples of networks: those that have it, those that do not.
-        of: String, what an operator must have for it (`Operator.has`); `None` for all operators.
-        needs: Dict of the values that other settings must have where it is not its default.
-        argument: String, its name in the operator, if that has another one.
-        axis: String, its name in a sweep; `None` where sweeps do not vary it.
-        paper: Tuple, the values in the paper's experiments, if not the default alone.
-        word: String, how it stands in names of folders where it is not its default: `"k{}"`.
+        only_on, not_on: Tuples of networks that have it, and that do not have it.
+        of: String, the feature that an operator needs for it (`Operator.has`); `None` if all
+            operators have it.
+        needs: Dict of the values that other settings must have, unless it has its default.
+        argument: String, its name in the operator, if the name differs there.
+        axis: String, its name in a sweep; `None` if sweeps do not vary it.
+        paper: Tuple, the values in the paper's experiments. Defaults to the default alone.
+        word: String, its format in the names of folders, unless it has its default: `"k{}"`.
         same: Boolean, whether all its values give the same network, trained the same way.
-        scaled: `"many"` or `"one"`, if `recipes.reproduce` takes values of it, or a value.
-        free: Boolean, whether a run may go on with another value: it does not change the result.
-        listed: Boolean, whether the report of a run has it.
+        scaled: `"many"` or `"one"`, if `recipes.reproduce` takes several values of it or one.
+        free: Boolean, whether a resumed run may use another value. It does not change the result.
+        listed: Boolean, whether the report of a run shows it.
     """
 
     help: str = ""
@@ -185,21 +186,21 @@ class Setting:
     listed: bool = True
 
     def applies(self, network: str, operator: Operator) -> bool:
-        """Returns whether a network with a spatial operator has it."""
+        """Returns whether a network with this spatial operator has the setting."""
         return self.is_of(network) and (self.of is None or self.of in operator.has)
 
     def is_of(self, network: str) -> bool:
-        """Returns whether a network has it."""
+        """Returns whether a network has the setting."""
         return network not in self.not_on and (not self.only_on or network in self.only_on)
 
 
 def setting(default, help: str = "", **known) -> typing.Any:
-    """Returns a dataclass' field with its `Setting`."""
+    """Returns a field of a dataclass with its `Setting`."""
     return dataclasses.field(default=default, metadata={"setting": Setting(help, **known)})
 
 
 def like(name: str, *default, **changes) -> typing.Any:
-    """Returns a field like one of `Settings`, but for its default and some of what is known."""
+    """Returns a copy of a field of `Settings` with another default or another description."""
     (field,) = (field for field in dataclasses.fields(Settings) if field.name == name)
     return dataclasses.field(
         default=default[0] if default else field.default,
@@ -208,7 +209,7 @@ def like(name: str, *default, **changes) -> typing.Any:
 
 
 def settings_of(described) -> dict[str, Setting]:
-    """Returns what is known of each field of a dataclass of settings."""
+    """Returns the `Setting` of each field of a dataclass of settings."""
     return {
         field.name: field.metadata.get("setting", Setting())
         for field in dataclasses.fields(described)
@@ -225,23 +226,23 @@ class Settings:
 
     dataset: str = setting(
         "digits",
-        f"{', '.join(DATASETS)}; any name with an image folder.",
+        f"{', '.join(DATASETS)}; or any name, with an image folder in --data-dir.",
         group=DATA, axis="datasets", paper=("cifar10",), scaled="many",
     )  # fmt: skip
     data_dir: pathlib.Path | None = setting(
         None,
-        "Image folder (train/<class>/*, test/<class>/*) or the data set's original archives.",
+        "Image folder (train/<class>/*, test/<class>/*), or the original archive or its folder.",
         group=DATA, free=True,
     )  # fmt: skip
     download: bool = setting(
         False,
-        "Whether tensorflow-datasets may fetch the data set from the network.",
+        "Whether tensorflow-datasets may download the data set.",
         group=DATA, free=True, listed=False,
     )  # fmt: skip
     # The paper's own first.
     network: Literal[tuple(sorted(NETWORKS, key=lambda name: name != "cifar_resnet"))] = setting(
         "cifar_resnet",
-        "The paper's ResNet-{depth}-{width}, or the version for small images of another network.",
+        "cifar_resnet: the paper's ResNet-{depth}-{width}; others: the versions for small images.",
         group=NETWORK, axis="networks", scaled="many",
     )  # fmt: skip
     depth: int = setting(
@@ -266,7 +267,7 @@ class Settings:
         group=NETWORK,
     )
     frozen: bool = setting(
-        True, "Whether the random filters stay as they were drawn.", group=NETWORK, of="combination"
+        True, "Whether the random filters stay fixed in training.", group=NETWORK, of="combination"
     )
     expansion: int = setting(
         1,
@@ -275,7 +276,7 @@ class Settings:
     )  # fmt: skip
     kernel_size: int = setting(
         3,
-        "Odd, in pixels.",
+        "Height and width of the filters in pixels, odd.",
         group=NETWORK, only_on=("cifar_resnet",), axis="kernel_sizes", word="k{}", scaled="many",
         must=Must(
             ": a kernel size must be odd.", lambda value: value >= 1 and value % 2 == 1
@@ -283,12 +284,12 @@ class Settings:
     )  # fmt: skip
     compact: bool = setting(
         False,
-        "The same network at the price of plain convolutions.",
+        "The same network at the cost of plain convolutions.",
         group=NETWORK, of="combination", needs=_ALONE, axis="compact", word="compact", same=True,
     )  # fmt: skip
     between: Literal[tuple(BETWEEN)] = setting(
         "none",
-        "What stands between random filters and combination, Appendix C.",
+        "Layers between the random filters and their combination (Appendix C).",
         group=NETWORK, of="combination", axis="between", word="{}",
     )  # fmt: skip
     shared_basis: bool = setting(
@@ -299,22 +300,22 @@ class Settings:
     )  # fmt: skip
     seed: int = setting(
         0,
-        "Determines everything random; the same under every backend.",
+        "Seed of all random numbers. They are the same under every backend.",
         axis="seeds", paper=(0, 1, 2, 3), must=at_least(0, 2**63),
     )  # fmt: skip
     epochs: int = setting(
         75,
-        "Number of epochs. The learning rate falls to 0 over all of them.",
+        "Number of epochs. The learning rate falls to 0 at the end.",
         axis="epochs", scaled="one", must=at_least(1),
     )  # fmt: skip
     subset: int | None = setting(
         None,
-        "Training images, equally many of each class. None: all.",
+        "Number of training images, the same number of each class. None: all.",
         group=DATA, axis="subsets", word="n{}", scaled="one", must=at_least(1),
     )  # fmt: skip
     batch_size: int = setting(
         256,
-        "Images of one step, of all devices together.",
+        "Images in one step, over all devices.",
         axis="batch_sizes", word="b{}", scaled="one", must=at_least(1),
     )  # fmt: skip
     augmentation: Literal["auto", "crop_flip", "none"] = setting(
@@ -324,7 +325,7 @@ class Settings:
     )  # fmt: skip
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = setting(
         "float32",
-        "In which layers compute; weights are float32.",
+        "Number format of the computations. The weights are float32.",
         axis="precisions", word="{}", scaled="one",
     )  # fmt: skip
     backend: Literal["tensorflow", "jax", "torch"] | None = setting(
@@ -332,32 +333,33 @@ class Settings:
     )
     distribute: Literal["none", "data", "model"] = setting(
         "none",
-        "data: each device takes a part of every batch. model (JAX): a part of every basis. See "
-        "keras_lc.distribution.distribute for how several processes are started.",
+        "data: each device takes a part of every batch. model (JAX only): each device holds a "
+        "part of every basis. keras_lc.distribution.distribute explains how to start several "
+        "processes.",
         group=MACHINE,
     )
     output: pathlib.Path | None = setting(
         None,
-        "Folder of the run. Defaults to a new one under runs/.",
+        "Folder of the run. Defaults to a new folder in runs/.",
         group=FILES, free=True, listed=False,
     )  # fmt: skip
     resume: _FLAG = setting(
         False,
-        "Go on with the run in --output, which was stopped.",
+        "Continue the stopped run in --output.",
         group=FILES, free=True, listed=False,
     )  # fmt: skip
     export: _FLAG = setting(
         False,
-        "Also write a folded model for serving to the output folder.",
+        "Also write a folded model for inference to the output folder.",
         group=FILES, free=True, listed=False,
     )  # fmt: skip
     export_format: Literal["tf_saved_model", "onnx", "litert", "torch"] = setting(
-        "tf_saved_model", "What --export writes.", group=FILES, free=True, listed=False
+        "tf_saved_model", "File format of --export.", group=FILES, free=True, listed=False
     )
 
 
 def columns() -> tuple[str, ...]:
-    """Returns the settings by which a table of runs tells them apart, the seed last."""
+    """Returns the settings that can differ between the runs of a table, the seed last."""
     names = [
         "operator" if name == "spatial" else name
         for name, known in settings_of(Settings).items()
@@ -367,7 +369,7 @@ def columns() -> tuple[str, ...]:
 
 
 def not_applicable(arguments: Mapping) -> set[str]:
-    """Returns the settings that a run does not have, whatever it was called with.
+    """Returns the settings that a run does not have, even if they were passed.
 
     Args:
         arguments: Dict, the settings of a run of `recipes.train` or `recipes.imagenet`.
@@ -381,7 +383,7 @@ def not_applicable(arguments: Mapping) -> set[str]:
 
 
 def free_on_resume(arguments) -> set[str]:
-    """Returns the settings that a run may go on with other values of."""
+    """Returns the settings that may change when a run is resumed."""
     return {
         name
         for described in (Settings, arguments)
@@ -391,7 +393,7 @@ def free_on_resume(arguments) -> set[str]:
 
 
 def check(arguments) -> None:
-    """Raises `ValueError` for settings that do not fit, without Keras and before anything is made.
+    """Raises `ValueError` for wrong settings. Needs no Keras and writes nothing.
 
     Args:
         arguments: An instance of a dataclass of settings.
@@ -431,13 +433,13 @@ def _types(described):
 
 
 def choices(described: type, name: str) -> tuple[str, ...]:
-    """Returns the values that a setting can have, or `()` if they are not a few strings."""
+    """Returns the allowed strings of a setting, or `()` if its type is not a list of strings."""
     kinds = [_types(described)[name], *typing.get_args(_types(described)[name])]
     return next((typing.get_args(kind) for kind in kinds if typing.get_origin(kind) is Literal), ())
 
 
 def parse(described: type, description: str, default=None, words=None):
-    """Returns the settings of a command line, whose `--help` has them under their titles.
+    """Returns the settings of a command line. `--help` lists them under their titles.
 
     Args:
         described: A dataclass of settings.
@@ -462,7 +464,7 @@ def parse(described: type, description: str, default=None, words=None):
 
 
 def help_of(described: type, name: str) -> str:
-    """Returns what `--help` says of a setting: what it is, and what it is of."""
+    """Returns the text of a setting in `--help`: its help, and the networks that have it."""
     known = settings_of(described)[name]
     networks = choices(described, "network")
     spatial = choices(described, "spatial")
@@ -478,7 +480,7 @@ def help_of(described: type, name: str) -> str:
 
 
 def with_note(help: str, names: list[str]) -> str:
-    """Returns a sentence with what it is true of, in brackets before its end."""
+    """Returns a sentence with some names in brackets before its end."""
     if not names:
         return help
     end = "." if help.endswith(".") else ""

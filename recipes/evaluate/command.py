@@ -1,10 +1,10 @@
-"""Attack finished runs, and measure their filters.
+"""Attack finished runs and measure their filters.
 
     python -m recipes.evaluate runs/1 runs/2 --attack-images 1000
 
 Writes `evaluation.json` into the folder of each run of `recipes.train`: accuracy, accuracy under
-FGSM (and PGD), and variance entropy, sparsity and spatial variance of the filters. Runs that have
-one with the same settings are skipped.
+FGSM (and PGD), and variance entropy, sparsity and spatial variance of the filters. It skips runs
+that were already evaluated with the same settings.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ class Arguments:
         default_factory=Evaluation
     )
     again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Evaluate also what was evaluated with these settings."""
+    """Also repeat evaluations that exist with these settings."""
     data_dir: pathlib.Path | None = None
-    """Where the data lies. Defaults to where it lay when the run was trained."""
+    """Folder of the data. Defaults to the folder at the time of training."""
     backend: Literal["tensorflow", "jax", "torch"] | None = None
-    """Defaults to KERAS_BACKEND, or Keras' own default; need not be the one of the training."""
+    """Defaults to KERAS_BACKEND, or Keras' own default. It may differ from the run's backend."""
 
 
 def main() -> None:
@@ -45,14 +45,14 @@ def main() -> None:
         arguments.evaluation.check()
     unfinished = [str(run) for run in arguments.runs if not (run / "model.keras").exists()]
     if unfinished or not arguments.runs:
-        raise SystemExit(f"These are no finished runs: {', '.join(unfinished) or 'none given'}")
+        raise SystemExit(f"These are not finished runs: {', '.join(unfinished) or 'none given'}")
     settings = dataclasses.asdict(arguments.evaluation)
     todo, broken = [], False
     for run in arguments.runs:
         try:
             check_whole(run / "model.keras")
             if is_evaluated(run, settings) and not arguments.again:
-                print(f"{run} is evaluated.")
+                print(f"{run} is already evaluated.")
             else:
                 todo.append(run)
         except DamagedFile as error:
@@ -73,19 +73,19 @@ def is_evaluated(run: pathlib.Path, settings: dict) -> bool:
     try:
         return (read_evaluation(run, config) or {}).get("settings") == settings
     except DamagedFile:
-        # It is written anew.
+        # The evaluation writes it again.
         return False
 
 
 def _evaluate(runs, arguments):
-    """Evaluates runs, and returns whether some could not be."""
+    """Evaluates runs, and returns whether any evaluation failed."""
     with checks.in_one_line():
         checks.check_backend(arguments.backend)
         if arguments.data_dir is not None and not arguments.data_dir.expanduser().exists():
             raise ValueError(f"--data-dir: {arguments.data_dir} does not exist.")
         for run in runs:
             checks.check_writable(run, "runs")
-    # Before the first import of keras: a process has one backend.
+    # Before the first import of keras: a process can use one backend only.
     if arguments.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.backend
     from .run import evaluate

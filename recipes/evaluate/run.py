@@ -1,4 +1,4 @@
-"""What a finished run is worth. Imports Keras, so the backend must be chosen before."""
+"""The evaluation of a finished run. Imports Keras, so choose the backend before."""
 
 import dataclasses
 import math
@@ -28,21 +28,21 @@ def evaluate(
     Args:
         run: Path of the folder of a run of `recipes.train`.
         evaluation: The `Evaluation`.
-        data_dir: Path of the data. Defaults to where it lay when the run was trained.
+        data_dir: Path of the data. Defaults to the path at the time of training.
 
     Returns:
-        The results, as they stand in `evaluation.json`.
+        The results, as in `evaluation.json`.
 
     Raises:
-        SystemExit: If the run is not finished or damaged, or the images are not those of the run.
+        SystemExit: If the run is unfinished or damaged, or was trained on other images.
     """
     config = read_run(run)
     if config is None:
-        raise SystemExit(f"{run} is no finished run.")
+        raise SystemExit(f"{run} is not a finished run.")
     if "dataset" not in config["arguments"]:
         raise SystemExit(
-            f"{run} is a run of recipes.imagenet: its images are not loaded into memory. From "
-            "Python: keras_lc.analysis.robust_accuracy and filter_report."
+            f"{run} is a run of recipes.imagenet: its images are not loaded into memory. In "
+            "Python, use keras_lc.analysis.robust_accuracy and filter_report instead."
         )
     with in_one_line():
         dataset, data = _load(config, data_dir)
@@ -85,7 +85,7 @@ def _load(config, data_dir):
     if found["fingerprint"] != then["fingerprint"]:
         raise SystemExit(
             f"The run was trained on other images: {then} then, {found} now. Pass the --data-dir "
-            "with those of the run."
+            "with the images of the run."
         )
     return dataset, found
 
@@ -110,7 +110,7 @@ def _attack(model, dataset, right, evaluation):
         )
 
     results = {
-        # Of the same images, before the attack.
+        # On the same images, before the attack.
         "clean_accuracy": float(np.mean(right[places])),
         "robust_accuracy": accuracy(attack="fgsm"),
     }
@@ -148,7 +148,7 @@ def _spatial_variance(model):
 def full_parameters(model: keras.Model) -> int:
     """Returns the number of trained parameters of the same network without the compact form.
 
-    It is what the paper counts: a combination has one for each random filter and output channel.
+    The paper counts so: a combination has one parameter for each random filter and output channel.
     """
     count = sum(math.prod(v.shape) for v in model.trainable_variables)
     for layer in model.layers:

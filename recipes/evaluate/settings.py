@@ -1,4 +1,4 @@
-"""How finished runs are attacked. Without Keras."""
+"""The settings of the attacks on finished runs. No Keras."""
 
 import dataclasses
 
@@ -15,18 +15,18 @@ _MUST = {
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How finished runs are attacked."""
+    """The settings of the attacks on finished runs."""
 
     attack_images: int | None = None
-    """Test images to attack, equally many of each class. Defaults to all."""
+    """Number of test images to attack, the same number of each class. Defaults to all."""
     epsilon: float = 1.0
-    """Radius of the attacks, in grey levels of 255."""
+    """Radius of the attacks, in grey levels (0 to 255)."""
     pgd_steps: int = 0
-    """Steps of PGD, a stronger and slower attack; 0 for FGSM alone."""
+    """Steps of PGD, a stronger and slower attack. 0: FGSM only."""
     pgd_restarts: int = 1
 
     def check(self) -> None:
-        """Raises `ValueError` for settings that cannot be."""
+        """Raises `ValueError` for settings that are not allowed."""
         for name, must in _MUST.items():
             must.check(name, getattr(self, name))
 

@@ -1,4 +1,4 @@
-"""The arguments of `python -m recipes.imagenet`, without Keras, whose backend they choose."""
+"""The arguments of `python -m recipes.imagenet`. No Keras, because they choose its backend."""
 
 import argparse
 import dataclasses
@@ -32,16 +32,16 @@ class Arguments:
 
     preset: Name | None = setting(
         None,
-        "A network of the papers. What is given besides overrides it.",
+        "A network of the papers. Other options override its settings.",
         group=NETWORK, axis="presets", scaled="many",
     )  # fmt: skip
     data_dir: pathlib.Path | None = like(
         "data_dir",
-        help="Image folder (train/<class>/*, val/<class>/*), or the folder of tensorflow-datasets "
-        "with a prepared imagenet2012. Defaults to the latter's own.",
+        help="Image folder (train/<class>/*, val/<class>/*), or folder of tensorflow-datasets "
+        "with a prepared imagenet2012. Defaults to the standard folder of tensorflow-datasets.",
     )
     network: Literal["resnet", "mobilenet_v2", "mobilenet_v3_large"] = like(
-        "network", "resnet", help="The rest of the network, besides its operator.", axis=None
+        "network", "resnet", help="The network without its spatial operator.", axis=None
     )
     depth: int = like(
         "depth",
@@ -63,7 +63,7 @@ class Arguments:
         "spatial",
         help=listed(spatials("imagenet")),
         axis="spatials",
-        # The preset's.
+        # `None`: the preset's value.
         paper=(None,),
         word="as_{}",
     )
@@ -71,35 +71,35 @@ class Arguments:
     frozen: bool = like("frozen")
     compact: bool = like(
         "compact",
-        help="A basis no larger than a plain convolution. Under LAMB another parameterisation, not "
-        "the same network at a lower price.",
+        help="A basis that is no larger than a plain convolution. With LAMB, training differs "
+        "from that of the full form.",
         needs={"frozen": True},
         axis=None,
     )
     stochastic_depth: float = setting(
         0.0,
-        "Rate at which training leaves out the last residual branch.",
+        "Probability that training skips the last residual branch.",
         group=NETWORK, must=at_least(0, 1),
     )  # fmt: skip
-    optimizer: Literal["lamb", "sgd"] = setting("lamb", "The paper's is lamb.")
-    learning_rate: float = setting(5e-3, "After the warm-up.", must=ABOVE_0)
+    optimizer: Literal["lamb", "sgd"] = setting("lamb", "The paper uses lamb.")
+    learning_rate: float = setting(5e-3, "Learning rate after the warm-up.", must=ABOVE_0)
     weight_decay: float = setting(
-        0.02, "sgd: added to the gradient; lamb: to its step.", must=at_least(0)
+        0.02, "Weight decay. sgd adds it to the gradient, lamb to its step.", must=at_least(0)
     )
     seed: int = like("seed", paper=(0,))
     epochs: int = like("epochs", 300)
     warmup_epochs: float = setting(
-        5, "In which the learning rate rises; then it falls along a cosine."
+        5, "Epochs in which the learning rate rises. Then it falls along a cosine."
     )
     batch_size: int = like("batch_size", 2048)
     image_size: int = setting(
         224,
-        "Pixels, in training and test.",
+        "Height and width of training and test images in pixels.",
         group=DATA, axis="image_sizes", word="px{}", scaled="one", must=at_least(1),
     )  # fmt: skip
     crop_ratio: float = setting(
         0.95,
-        "Share of the shorter side that the test sees.",
+        "Share of the shorter side that a test image shows.",
         group=DATA,
         must=Must(" must be above 0 and at most 1.", lambda value: 0 < value <= 1),
     )
@@ -107,43 +107,43 @@ class Arguments:
         "augmentation",
         "a2",
         help="a2: random crops and flips, RandAugment, Mixup or CutMix, each image three times in "
-        "a batch; light: random crops and flips; none: the view of the test.",
+        "a batch; light: random crops and flips; none: the same crop as in the test.",
         axis=None,
     )
     steps: int | None = setting(
         None,
-        "Batches of an epoch. Defaults to what the number of training images fills.",
+        "Batches in one epoch. Defaults to the number of full batches in the training images.",
         axis="steps", word="steps{}", scaled="one", must=at_least(1),
     )  # fmt: skip
     max_corrupt: int = setting(
         10,
-        "Images that cannot be decoded are named and skipped, up to this many.",
+        "Maximum number of damaged images. They are skipped and named; with more, the run stops.",
         group=DATA, free=True, must=at_least(0),
     )  # fmt: skip
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = like(
         "precision",
         "auto",
-        help="auto is the paper's mixed precision on a GPU, float32 without one.",
+        help="auto: the paper's mixed precision on a GPU, float32 without a GPU.",
         axis=None,
     )
     backend: Literal["tensorflow", "jax", "torch"] | None = like("backend")
     distribute: Literal["none", "data", "model"] = like("distribute")
     preview: pathlib.Path | None = setting(
         None,
-        "Write the first batch, augmented, to this PNG, and train nothing.",
+        "Write the first augmented batch to this PNG file, and do not train.",
         group=FILES, free=True, listed=False,
     )  # fmt: skip
     output: pathlib.Path | None = like("output")
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = like("resume")
     export: Annotated[bool, tyro.conf.FlagCreatePairsOff] = like(
-        "export", help="Also write the best model, folded, for serving to the output folder."
+        "export", help="Also write the best model, folded for inference, to the output folder."
     )
     export_format: Literal["tf_saved_model", "onnx", "litert", "torch"] = like("export_format")
 
 
 def parse(description: str, words: Sequence[str] | None = None) -> Arguments:
-    """Returns the arguments of a command line, where the preset's settings are the defaults."""
-    # First, and by itself: the defaults of all others depend on it.
+    """Returns the arguments of a command line. The settings of the preset are the defaults."""
+    # Parse the preset first: the defaults of all other options depend on it.
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset")
     name = parser.parse_known_args(words)[0].preset
@@ -154,7 +154,7 @@ def parse(description: str, words: Sequence[str] | None = None) -> Arguments:
 
 
 def check(arguments: Arguments) -> None:
-    """As `recipes.common.settings.check`, which is called too."""
+    """Raises `ValueError` for wrong settings, like `recipes.common.settings.check`."""
     settings.check(arguments)
     if not 0 <= arguments.warmup_epochs < arguments.epochs:
         raise ValueError(

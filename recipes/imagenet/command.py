@@ -1,8 +1,8 @@
-"""Train a network of the papers on ImageNet, or on pictures stored like it.
+"""Train a network of the papers on ImageNet, or on images in the same format.
 
     python -m recipes.imagenet --preset r18d-lcx8 --data-dir ~/imagenet --output runs/r18d-lcx8
 
-The recipe is the LC paper's (Appendix A): A2 of "ResNet strikes back". Presets, with their
+It uses the LC paper's recipe (Appendix A): A2 of "ResNet strikes back". Presets with their
 published top-1 / top-5 accuracy in percent:
 """
 
@@ -20,7 +20,7 @@ def main() -> None:
     with checks.in_one_line():
         check(arguments)
         checks.check_backend(arguments.backend)
-        # The pictures come through TensorFlow, whatever trains.
+        # TensorFlow reads the images under every backend.
         needed = ["tensorflow", "PIL"]
         if arguments.augmentation == "a2":
             needed.append("keras_cv")
@@ -33,7 +33,7 @@ def main() -> None:
             checks.check_writable(arguments.output or pathlib.Path("runs"))
         if arguments.export:
             checks.check_export(arguments.export_format)
-    # Before the first import of keras: a process has one backend.
+    # Before the first import of keras: a process can use one backend only.
     if arguments.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.backend
     from .run import run

@@ -1,7 +1,7 @@
-"""Batches for training and evaluation, streamed by tf.data whatever the backend of Keras.
+"""Batches for training and evaluation, streamed by tf.data under every backend of Keras.
 
-Every random number is a function of the seed, the epoch and the place in it, so a run that is
-resumed at an epoch sees the batches that it would have seen, however many threads decode them.
+Every random number is a function of the seed, the epoch and the position in it. So a resumed run
+sees the same batches as a run without interruption. The number of threads does not matter.
 """
 
 import contextlib
@@ -22,20 +22,20 @@ from .sources import Source, try_or
 
 _CORES = os.cpu_count()
 _PREFETCHED = 2
-# More than an epoch takes.
+# Passes over the images; an epoch needs fewer.
 _PASSES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What happens to training images.
+    """The augmentation of training images.
 
     Args:
-        crop: Boolean, whether to take random crops and flips; else the view of the test.
-        magnitude: Float from 0 to 1, RandAugment's; `None` leaves it out.
+        crop: Boolean, whether to use random crops and flips. If not, crop as in the test.
+        magnitude: Float from 0 to 1, the magnitude of RandAugment; `None` for no RandAugment.
         mixup, cutmix: Floats; see `pictures.mix`.
-        repeats: Integer, how often each image comes, augmented anew each time, one after the
-            other. An epoch has as many batches as otherwise, of fewer images.
+        repeats: Integer, how often each image comes in a row, with a new augmentation each time.
+            An epoch has the same number of batches, with fewer different images.
     """
 
     crop: bool = False
@@ -45,7 +45,7 @@ class Augmentation:
     repeats: int = 1
 
 
-#: By name; a2 is that of "ResNet strikes back", Table 2.
+#: By name. "ResNet strikes back" defines a2 in Table 2.
 AUGMENTATIONS = {
     "a2": Augmentation(crop=True, magnitude=0.7, mixup=0.1, cutmix=1.0, repeats=3),
     "light": Augmentation(crop=True),
@@ -54,10 +54,10 @@ AUGMENTATIONS = {
 
 
 class Corrupt:
-    """Names images that cannot be decoded, up to a limit.
+    """Collects the names of damaged images, up to a limit.
 
     Args:
-        limit: Integer, how many to allow.
+        limit: Integer, the allowed number.
 
     Attributes:
         names: List of the names, each once.
@@ -71,16 +71,16 @@ class Corrupt:
         self._whole_source_is_damaged = False
 
     def counting(self, images: int) -> Callable[[bytes], bool]:
-        """Returns what takes note of a damaged image of a source of so many images.
+        """Returns a function that notes a damaged image of a source with this number of images.
 
-        It raises `ValueError` beyond the limit, and where no image of the source is left, for
-        which one would wait for ever.
+        The function raises `ValueError` beyond the limit, and if all images of the source are
+        damaged, because training would wait for an image forever.
         """
         own = set()
 
         def report(name):
             own.add(name)
-            # As Python's functions for files write what is not text.
+            # Python's own functions treat file names that are not text like this.
             name = os.fsdecode(name)
             if name not in self.names:
                 self.names.append(name)
@@ -92,7 +92,7 @@ class Corrupt:
         return report
 
     def check(self) -> None:
-        """Raises `ValueError` beyond the limit, or where all images are damaged, with all names."""
+        """Raises `ValueError` with all names beyond the limit, or if all images are damaged."""
         if len(self.names) > self.limit:
             fault = f"{len(self.names)} images are damaged, more than --max-corrupt {self.limit}"
         elif self._whole_source_is_damaged:
@@ -103,7 +103,7 @@ class Corrupt:
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Raises `check`'s error in place of what tf.data makes of it, which names no image."""
+        """Raises the error of `check` instead of the error of tf.data, which names no image."""
         try:
             yield
         except tf.errors.OpError:
@@ -118,13 +118,14 @@ class Batches:
     Args:
         classes: Integer.
         image_size: Integer, in pixels, of training and test images.
-        batch_size: Integer, the images of one step, of all processes together.
-        crop_ratio: Float, the share of the shorter side that the test sees.
+        batch_size: Integer, the images of one step, over all processes.
+        crop_ratio: Float, the share of the shorter side that a test image shows.
         seed: Integer.
-        corrupt: `Corrupt`, told of every damaged image.
-        parts, part: Integers: how many processes train together, and which of them this is, whose
-            part of each batch the data sets give.
-        whole: Boolean, whether evaluation fills up its last batch, as several devices need it.
+        corrupt: `Corrupt`, which collects the names of damaged images.
+        parts, part: Integers, the number of processes, and the number of this process. The data
+            sets give this process its part of each batch.
+        whole: Boolean, whether to fill up the last batch of an evaluation. Several devices need
+            this.
     """
 
     classes: int
@@ -142,19 +143,19 @@ class Batches:
         return self.batch_size // self.parts
 
     def _own_part(self, samples):
-        """Those of numbered samples that are in this process' part of their batch."""
+        """Returns the numbered samples that belong to this process' part of their batch."""
         return samples.filter(lambda place, *_: place // self._own_size % self.parts == self.part)
 
     def training(
         self, source: Source, augmentation: Augmentation, steps: int, first: int, last: int
     ) -> tf.data.Dataset:
-        """Returns the batches of epochs `first` to `last - 1`, one after the other.
+        """Returns the batches of epochs `first` to `last - 1`, in order.
 
         Args:
-            source: Where the pictures come from.
+            source: The source of the images.
             augmentation: `Augmentation`.
-            steps: Integer, the batches of an epoch. It takes new passes over the source as long
-                as it needs more pictures.
+            steps: Integer, the batches in one epoch. An epoch passes over the source again if it
+                needs more images.
             first, last: Integers.
 
         Returns:
@@ -195,11 +196,11 @@ class Batches:
         return data.prefetch(_PREFETCHED)
 
     def evaluation(self, source: Source) -> tf.data.Dataset:
-        """Returns all images of a source, once and in order; the last batch may be smaller.
+        """Returns all images of a source, once and in order. The last batch may be smaller.
 
-        Besides images and classes, as in `training`, it gives weights: 1, and 0 for black images,
-        in the place of damaged ones (without which Keras would not know when the data set ends)
-        and where `whole` needs them.
+        It also gives weights, besides images and classes as in `training`. The weight is 1, or 0
+        for black images. Black images replace damaged images, so that the number of batches stays
+        known to Keras. They also fill up the last batch if `whole` is true.
         """
         samples = self._own_part(source.in_order().enumerate())
         samples = samples.map(lambda _, one: (*one, _seed(0, 0)))
@@ -236,7 +237,7 @@ class Batches:
             )
             return tf.ensure_shape(whole, []), image, tf.one_hot(label, self.classes), rest
 
-        # By number, since AUTOTUNE does not see data sets that come from `flat_map`.
+        # A fixed number, because AUTOTUNE does not see data sets that come from `flat_map`.
         return samples.map(decode, num_parallel_calls=_CORES, deterministic=True)
 
 
@@ -245,7 +246,7 @@ def _augment(augmentation):
         return lambda _, image, shares, seed: (image, shares)
     rand_augment = None
     if augmentation.magnitude is not None:
-        # Here, since keras-cv takes seconds to import.
+        # Imported here, because the import of keras-cv takes seconds.
         from .rand_augment import RandAugment
 
         rand_augment = RandAugment(augmentation.magnitude)
@@ -266,6 +267,6 @@ def _seed(seed, number):
 
 
 def keep_from_gpus() -> None:
-    """Keeps TensorFlow from taking the memory of GPUs that another backend trains on."""
+    """Keeps TensorFlow off the GPUs if another backend trains on them."""
     if keras.backend.backend() != "tensorflow":
         tf.config.set_visible_devices([], "GPU")

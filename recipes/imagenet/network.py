@@ -1,4 +1,4 @@
-"""Arguments to network."""
+"""Builds the network of a run from its arguments."""
 
 import keras
 
@@ -9,7 +9,7 @@ from ..common.operator import operator
 
 
 def build(arguments, classes: int) -> keras.Model:
-    """Returns the network that `recipes.imagenet.arguments.Arguments` describe."""
+    """Returns the network for `recipes.imagenet.arguments.Arguments`."""
     common = {
         "low_resolution": arguments.low_resolution,
         "stochastic_depth": arguments.stochastic_depth,

@@ -1,4 +1,4 @@
-"""Decoding, cropping and mixing: functions of tensors and of a seed, without any state."""
+"""Decoding, cropping and mixing: functions of tensors and a seed, without state."""
 
 import io
 import math
@@ -8,17 +8,19 @@ import tensorflow as tf
 
 from keras_lc.data import picture
 
-# Of the picture's area, and width by height: Inception's crop, as everybody takes it.
+# Share of the image's area, and width / height: the usual values, from Inception.
 _CROP_AREA = (0.08, 1.0)
 _CROP_ASPECT = (3 / 4, 4 / 3)
 
 
 def random_resized_crop(encoded: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
-    """Decodes a random part of a picture, of random size and shape, at `size` × `size` pixels.
+    """Decodes a random part of an image, and resizes it to `size` × `size` pixels.
+
+    Size and shape of the part are random too.
 
     Args:
-        encoded: Scalar string, a picture of any format of `keras_lc.data.picture`. Of JPEG, only
-            the part is decoded.
+        encoded: Scalar string, an image in any format of `keras_lc.data.picture`. JPEG images are
+            decoded only in this part.
         size: Integer, in pixels.
         seed: Tensor of two integers.
 
@@ -51,7 +53,7 @@ def random_resized_crop(encoded: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Te
 
 
 def central_crop(encoded: tf.Tensor, size: int, ratio: float) -> tf.Tensor:
-    """Decodes a picture, resizes its shorter side to `size / ratio` and cuts out the centre.
+    """Decodes an image, resizes its shorter side to `size / ratio` and cuts out the centre.
 
     Args:
         encoded: As in `random_resized_crop`.
@@ -64,14 +66,14 @@ def central_crop(encoded: tf.Tensor, size: int, ratio: float) -> tf.Tensor:
     image = decode(encoded)
     shape = tf.shape(image)[:2]
     shorter = math.floor(size / ratio)
-    # In integers, since the longer side must not depend on how a quotient rounds.
+    # In integers, so that the longer side does not depend on the rounding of a quotient.
     resized = _resize(image, shorter * shape // tf.reduce_min(shape))
     top, left = tf.unstack(tf.cast(tf.round((tf.shape(resized)[:2] - size) / 2), tf.int32))
     return tf.ensure_shape(resized[top : top + size, left : left + size], [size, size, 3])
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a picture to uint8 `(height, width, 3)`, as `keras_lc.data.picture.decode` does."""
+    """Decodes an image to uint8 `(height, width, 3)`, like `keras_lc.data.picture.decode`."""
     return tf.cond(
         _is_plain_jpeg(encoded),
         lambda: tf.image.decode_jpeg(encoded, channels=3),
@@ -80,7 +82,7 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _is_plain_jpeg(encoded):
-    """Whether TensorFlow, which needs no Python, decodes it to what a viewer shows."""
+    """Whether TensorFlow alone, without Python, decodes it as an image viewer shows it."""
 
     def is_plain():
         pixels = tf.reduce_prod(tf.image.extract_jpeg_shape(encoded, tf.int64)[:2])
@@ -102,12 +104,12 @@ def _decode_with_pillow(encoded):
 
 
 def _in_python(function, encoded, dtype):
-    # Inside of a graph it is given bytes, outside an array.
+    # TensorFlow passes bytes inside a graph, and an array outside.
     return tf.numpy_function(lambda e: function(np.asarray(e, object).item()), [encoded], dtype)
 
 
 def _resize(image, shape):
-    # Antialiased, as Pillow does it, with which the papers' networks were trained.
+    # Antialiased like Pillow, which the papers used for training.
     resized = tf.image.resize(image, shape, method="bicubic", antialias=True)
     return to_pixels(tf.ensure_shape(resized, [*resized.shape[:2], 3]))
 
@@ -123,17 +125,17 @@ def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def mix(images, labels, mixup: float, cutmix: float, seed):
-    """Mixes every image of a batch with its counterpart from the end: by Mixup or by CutMix.
+    """Mixes every image of a batch with its counterpart from the end, with Mixup or CutMix.
 
-    One of the two is drawn for the batch, and one share for all its images, as in timm. The
-    labels are mixed by the share of the pixels: a box of CutMix that reaches over the border
-    counts with what is inside.
+    As in timm, a random draw chooses the method for the whole batch, and one share for all its
+    images. The share of the pixels mixes the labels. If a box of CutMix crosses the border, only
+    its inner part counts.
 
     Args:
         images: uint8 tensor `(batch, height, width, channels)`.
         labels: Float tensor `(batch, classes)`.
-        mixup, cutmix: Floats, the parameters α of the share's distribution, Beta(α, α); 0 turns
-            one off.
+        mixup, cutmix: Floats, the parameters α of the share's distribution, Beta(α, α). 0 turns
+            the method off.
         seed: Tensor of two integers.
 
     Returns:
@@ -171,13 +173,13 @@ def mix(images, labels, mixup: float, cutmix: float, seed):
 
 
 def _beta(alpha, seed):
-    # In float64: a small α draws numbers that are 0 in float32, both of them now and then.
+    # In float64: with a small α, numbers can be 0 in float32, and sometimes both are.
     draws = tf.random.stateless_gamma([2], seed, tf.constant(alpha, tf.float64), dtype=tf.float64)
     return tf.cast(draws[0] / tf.reduce_sum(draws), tf.float32)
 
 
 def _box(height, width, area, seed):
-    """A mask with a box of that share of the area around any pixel, cut off at the borders."""
+    """Returns a mask: a box of this share of the area around a random pixel, cut at the borders."""
 
     def extent(size, own):
         centre = tf.random.stateless_uniform([], own, maxval=size, dtype=tf.int32)

@@ -1,4 +1,4 @@
-"""Networks of the papers by name: what `--preset` fills in."""
+"""Networks of the papers by name: the settings of each `--preset`."""
 
 import dataclasses
 
@@ -7,11 +7,11 @@ from ..common.settings import operator_name
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """Settings of a network, and what the papers say of it.
+    """Settings of a network, and its published accuracy.
 
     Args:
         settings: Dict of arguments.
-        published: String: ImageNet top-1 / top-5 accuracy in percent, and where it stands.
+        published: String: ImageNet top-1 / top-5 accuracy in percent, and its source.
     """
 
     settings: dict
@@ -59,13 +59,13 @@ PRESETS = {
 
 
 def preset_operator(name: str) -> tuple[str, int | None]:
-    """Returns a preset's spatial operator, as results name it, and its expansion if it has one."""
+    """Returns the name of a preset's spatial operator in results, and its expansion or `None`."""
     settings = PRESETS[name].settings
     spatial = settings.get("spatial", "lc")
     return operator_name(spatial, settings.get("frozen", True)), settings.get("expansion")
 
 
 def table() -> str:
-    """Returns the names and what the papers say of them, a line each."""
+    """Returns the names with their published accuracy, one line each."""
     width = max(map(len, PRESETS))
     return "\n".join(f"  {name:{width}}  {preset.published}" for name, preset in PRESETS.items())

@@ -1,9 +1,10 @@
-"""RandAugment with the image operations of keras-cv: the only module that uses that package.
+"""RandAugment with the image operations of keras-cv: the only module that uses this package.
 
-keras-cv transforms, and this module draws what it transforms with: keras-cv's own random numbers
-come from generators with a state, so that images that are processed in parallel would get other
-ones in every run. The operations and their strengths are timm's `rand-m7-mstd0.5-inc1`, with
-which recipe A2 was found; keras-cv's `RandAugment` has fewer, and shears three times as far.
+This module draws the random numbers, and keras-cv transforms the images with them. keras-cv's own
+random generators have a state: images that are processed in parallel would get different numbers
+in every run. The operations and their strengths are timm's `rand-m7-mstd0.5-inc1`, because recipe
+A2 was developed with it. keras-cv's `RandAugment` has fewer operations, and shears three times as
+far.
 """
 
 import math
@@ -16,7 +17,7 @@ _PIXELS = (0, 255)
 _ROUNDS = 2
 _RATE = 0.5
 _DEVIATION = 0.05
-# What a shift or turn uncovers: the mean pixel of ImageNet.
+# Pixels that a shift or rotation uncovers get the mean value of ImageNet.
 _FILL = {"fill_mode": "constant", "fill_value": 114.0}
 
 
@@ -24,8 +25,8 @@ class RandAugment:
     """Two random operations, each with a probability of one half, on one image.
 
     Args:
-        magnitude: Float from 0 to 1, the mean strength of an operation. Each draws its own, with
-            a standard deviation of 0.05.
+        magnitude: Float from 0 to 1, the mean strength of the operations. Each operation draws its
+            own strength, with a standard deviation of 0.05.
 
     Reference:
 
@@ -64,7 +65,7 @@ class RandAugment:
 
 
 def _curried(operation, batch, level, signed):
-    # A loop's variable would be the last one's in every branch.
+    # A lambda in the loop itself would use the loop's last value in every branch.
     return lambda: tf.ensure_shape(operation(batch, level, signed), batch.shape)
 
 
@@ -73,7 +74,7 @@ def operations():
     level with a random sign."""
     layers = keras_cv.layers
     auto_contrast = layers.AutoContrast(_PIXELS)
-    # As a function of its own, since this layer has an `if` that only AutoGraph understands.
+    # In a `tf.function`, because only AutoGraph understands an `if` in this layer.
     equalize = tf.function(layers.Equalization(_PIXELS).augment_images)
     solarize = layers.Solarization(_PIXELS)
     color = layers.RandomColorDegeneration(1.0)
@@ -89,17 +90,17 @@ def operations():
 
     def rotated(batch, level, signed):
         angles = {"angles": tf.reshape(signed * math.radians(30), [1])}
-        # As the layer's own call: else it would look for a tensor of Keras' backend.
+        # As in the layer's own call. Otherwise it would expect a tensor of Keras' backend.
         with TFDataScope():
             return rotate.augment_images(batch, transformations=angles)
 
     def posterized(batch, level, signed):
-        # 4 bits and fewer. keras-cv's layer has one number of bits for all images.
+        # 4 bits or fewer. keras-cv's layer has one number of bits for all images.
         step = tf.pow(2.0, 4.0 + tf.floor(4 * level))
         return tf.floor(batch / step) * step
 
     def brightened(batch, level, signed):
-        # keras-cv's layer adds a constant, which is another operation.
+        # keras-cv's layer adds a constant; that is another operation.
         return tf.clip_by_value(batch * (1 + 0.9 * signed), *map(float, _PIXELS))
 
     def sheared(batch, x=None, y=None):
@@ -126,7 +127,7 @@ def operations():
         "solarize_add": lambda x, level, signed: tf.where(
             x < 128, tf.minimum(x + tf.floor(110 * level), 255), x
         ),
-        # 0 leaves the image, 1 takes its colour (its sharpness), below 0 adds to it.
+        # 0 keeps the image, 1 removes its colour (its sharpness), below 0 increases it.
         "color": lambda x, level, signed: color.augment_images(x, transformations=0.9 * signed),
         "contrast": lambda x, level, signed: contrast.augment_images(
             x, transformations=1 + 0.9 * signed

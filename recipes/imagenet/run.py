@@ -1,4 +1,4 @@
-"""A training run on ImageNet. Imports Keras, so the backend must be chosen before."""
+"""A training run on ImageNet. Imports Keras, so choose the backend before."""
 
 import keras
 import numpy as np
@@ -19,13 +19,13 @@ _TOP = 5
 
 
 def run(arguments) -> dict | None:
-    """Trains, evaluates and writes the files of one run, or the preview alone.
+    """Trains and evaluates one run and writes its files, or writes only the preview.
 
     Args:
         arguments: `recipes.imagenet.arguments.Arguments`.
 
     Returns:
-        The results, as they stand in `config.json`; `None` for a preview.
+        The results, as in `config.json`; `None` for a preview.
     """
     keep_from_gpus()
     name = arguments.preset or "imagenet"
@@ -87,7 +87,7 @@ def _run(arguments, session):
                 callbacks=[speed, best, checkpoints, interrupt],
                 verbose=session.verbose,
             )
-        # Loaded, since what is reported must be what is in the file.
+        # Load the best model, so that the results describe the file.
         with devices.scope():
             model = keras.saving.load_model(best.path, compile=False)
             _compile(model, arguments, steps)
@@ -109,8 +109,8 @@ def _steps(arguments, images):
     steps = arguments.steps or images // arguments.batch_size
     if not steps:
         raise SystemExit(
-            f"{images} training images fill no batch of {arguments.batch_size}. Pass a smaller "
-            "--batch-size, or --steps, for which images come several times an epoch."
+            f"{images} training images do not fill a batch of {arguments.batch_size}. Pass a "
+            "smaller --batch-size, or --steps: then images come several times in an epoch."
         )
     return steps
 
@@ -131,7 +131,7 @@ def _compile(model, arguments, steps):
         keras.metrics.CategoricalAccuracy(name="accuracy"),
         keras.metrics.TopKCategoricalAccuracy(min(_TOP, model.output_shape[-1]), name="top5"),
     ]
-    # Weighted: damaged test images weigh nothing.
+    # Weighted: damaged test images have the weight 0.
     recipe.compile(model, steps * arguments.epochs, weighted_metrics=metrics)
 
 
@@ -140,7 +140,7 @@ def _evaluate(model, data):
     for x, shares, weights in data.as_numpy_iterator():
         logits = model.predict_on_batch(x)
         own = np.take_along_axis(logits, np.argmax(shares, axis=-1)[:, np.newaxis], axis=-1)
-        # As many classes as are more likely than the right one: 0 where it comes first.
+        # The number of classes that are more likely than the right class.
         before = np.sum(logits > own, axis=-1)[weights > 0]
         counts += len(before), np.sum(before < 1), np.sum(before < _TOP)
     images, correct, correct_top = counts.tolist()
@@ -153,7 +153,7 @@ def _evaluate(model, data):
 
 
 def _evaluate_together(model, data):
-    """The shares alone: no process knows which images were damaged in the others."""
+    """Returns only shares: no process knows the damaged images of the other processes."""
     results = model.evaluate(data, verbose=0, return_dict=True)
     return {"test_accuracy": results["accuracy"], "test_top5": results["top5"]}
 

@@ -1,6 +1,6 @@
-"""Where encoded pictures come from: an image folder, or `imagenet2012` prepared by TFDS.
+"""Sources of encoded images: an image folder, or `imagenet2012` prepared by TFDS.
 
-A source is streamed: one pass gives every picture once, still encoded, and holds none of them.
+A source is a stream: one pass gives every encoded image once, and keeps none in memory.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ from keras_lc.data import image_folder, require, tfds_source
 from keras_lc.seeds import derive_seed
 
 _TFDS_NAME = "imagenet2012"
-# Files that are read at a time.
+# Files that are read at the same time.
 _INTERLEAVED = 16
-# Encoded pictures that are shuffled at a time: about 450 MB of ImageNet, twice in memory.
+# Encoded images that are shuffled together: about 450 MB of ImageNet, twice in memory.
 _BLOCK = 4096
 
 
@@ -27,9 +27,9 @@ class Folder:
     """The files of one split of an image folder.
 
     Args:
-        files: Paths as bytes, since names need not be text.
+        files: Paths as bytes, because names need not be text.
         labels: The class of each.
-        seed: Integer that, with the number of a pass, determines its order.
+        seed: Integer. Together with the number of a pass it determines the order of the pass.
     """
 
     files: list[bytes]
@@ -40,18 +40,18 @@ class Folder:
         return len(self.files)
 
     def names(self) -> Iterable[bytes]:
-        """What tells these pictures from others: `class/file` of each."""
+        """The names that identify these images: `class/file` of each."""
         return (b"/".join(file.split(os.fsencode(os.sep))[-2:]) for file in self.files)
 
     def in_order(self) -> tf.data.Dataset:
-        """Returns `(name, encoded picture, label)` of all pictures, in their order.
+        """Returns `(name, encoded image, label)` of all images, in order.
 
-        A file that cannot be read is an empty string.
+        A file that cannot be read gives an empty string.
         """
         return self._read(tf.data.Dataset.range(len(self)))
 
     def shuffled(self, number: tf.Tensor) -> tf.data.Dataset:
-        """Returns the same in the order of pass `number`, inside or outside of a graph."""
+        """Returns the same in the order of pass `number`. Works inside and outside a graph."""
         order = tf.numpy_function(
             lambda n: shuffled_order(len(self), self.seed, n), [number], tf.int64
         )
@@ -70,13 +70,13 @@ class Folder:
 class TFRecords:
     """The TFRecord files of one split that TFDS prepared.
 
-    A pass takes the files in a new order, several at a time, and shuffles blocks of what they
-    hold, which was shuffled when it was prepared.
+    A pass reads the files in a new order, several at the same time, and shuffles blocks of their
+    images. TFDS already shuffled all images when it prepared them.
 
     Args:
         builder: The builder of TFDS.
         split: String, such as `"train"`.
-        seed: As of `Folder`.
+        seed: As in `Folder`.
     """
 
     builder: object
@@ -94,7 +94,7 @@ class TFRecords:
         return self.builder.info.splits[self.split].num_examples
 
     def names(self) -> Iterable[bytes]:
-        """As `Folder.names`: the version of the data set, and the numbers of its pictures."""
+        """As `Folder.names`: the version of the data set, and its number of images."""
         yield f"{self.builder.info.full_name}, {self.split}: {len(self)}".encode()
 
     def in_order(self) -> tf.data.Dataset:
@@ -125,7 +125,7 @@ class TFRecords:
                 )
             )
         )
-        # Read while the one before it is used.
+        # Read a block while the block before it is used.
         records = records.prefetch(1).unbatch()
         return records.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
@@ -143,10 +143,10 @@ Source = Folder | TFRecords
 
 
 def try_or(compute: Callable[[], tf.Tensor], default: tf.Tensor) -> tf.Tensor:
-    """Returns what `compute` returns, or the default where it fails, also inside of a graph.
+    """Returns the result of `compute`, or the default if it fails. Works inside a graph too.
 
-    A graph has no `try`, but a data set of one element loses it where computing it fails, and
-    then the default is its first.
+    A graph has no `try`. But a data set of one element becomes empty if computing the element
+    fails; then the default comes first.
     """
     computed = tf.data.Dataset.from_tensors(0).map(lambda _: compute()).ignore_errors()
     default = tf.data.Dataset.from_tensors(default)
@@ -159,24 +159,24 @@ def _read_file(path):
 
 def shuffled_order(count: int, seed: int, number: int) -> np.ndarray:
     """Returns the numbers below `count` in the order of pass `number`."""
-    # Sorting raw bits rather than NumPy's permutation, whose stream may change.
+    # Sort raw bits: NumPy's own permutation may change between versions.
     keys = np.random.Philox(key=derive_seed(seed, f"pass{number}"))
     return np.argsort(keys.random_raw(count), kind="stable")
 
 
 def find(data_dir: pathlib.Path | None, seed: int) -> tuple[Source, Source, tuple[str, ...]]:
-    """Finds ImageNet, or any pictures that are stored like it.
+    """Finds ImageNet, or any images in the same format.
 
     Args:
         data_dir: An image folder (`train/<class>/*`, and `val/<class>/*` or `test/<class>/*`),
-            or the folder of TFDS with a prepared `imagenet2012`. Defaults to TFDS' own.
+            or the folder of TFDS with a prepared `imagenet2012`. Defaults to TFDS' own folder.
         seed: Integer that determines the order of every pass.
 
     Returns:
-        Sources of training and of test pictures, and the names of the classes.
+        Sources of training and test images, and the names of the classes.
 
     Raises:
-        FileNotFoundError: If neither is there.
+        FileNotFoundError: If the folder holds neither.
         ValueError: If the splits of a folder have different classes, or hold other files.
     """
     root = data_dir or tfds_source.default_data_dir()
@@ -187,18 +187,18 @@ def find(data_dir: pathlib.Path | None, seed: int) -> tuple[Source, Source, tupl
     listings = image_folder.list_splits(root) if root.is_dir() else None
     if listings is None:
         raise FileNotFoundError(
-            f"{root} holds neither train/<class>/* and val/<class>/*, nor {_TFDS_NAME} as "
-            "tensorflow-datasets prepares it. Pass --data-dir."
+            f"{root} holds neither train/<class>/* and val/<class>/*, nor {_TFDS_NAME} prepared "
+            "by tensorflow-datasets. Pass --data-dir."
         )
     (_, train), (_, test) = listings.items()
     return _folder(train, seed), _folder(test, seed), tuple(train)
 
 
 def describe(train: Source, test: Source, class_names: tuple[str, ...]) -> dict:
-    """Returns what tells these pictures from others, without reading them.
+    """Returns a description that identifies these images, without reading them.
 
     Returns:
-        A dict with the `fingerprint` of the pictures' names, their `source`, and the numbers of
+        A dict with the `fingerprint` of the images' names, their `source`, and the numbers of
         `training_images`, `test_images` and `classes`.
     """
     digest = hashlib.sha256()

@@ -1,11 +1,11 @@
-"""One HTML page of a run, or of a whole sweep, that needs no other file.
+"""Make one HTML page about a run or a whole sweep. The page needs no other files.
 
     python -m recipes.report runs/1
     python -m recipes.report runs/expansion --x expansion --group operator
 
-Of a run: settings, curves, filters, metrics of each layer, accuracy under attack, versions. Of a
-sweep: what varies, a table of all runs, and accuracy, accuracy under attack and variance entropy
-over one setting. Writes `report.html` into the folder.
+The page of a run shows settings, curves, filters, metrics of each layer, accuracy under attack
+and versions. The page of a sweep shows a table of all runs, and accuracy, accuracy under attack
+and variance entropy over one setting. It is written to `report.html` in the folder.
 """
 
 import dataclasses
@@ -25,20 +25,20 @@ class Arguments:
     """A report."""
 
     folder: tyro.conf.Positional[pathlib.Path]
-    """Folder of a run of recipes.train, or of a sweep."""
+    """Folder of a run, or of a sweep."""
     x: str | None = None
     """Setting on the horizontal axes (sweep). Defaults to the first number that varies."""
     group: tuple[str, ...] | None = None
-    """Settings of which each value has a line (sweep). Default to all others that vary."""
+    """Settings with one line for each value (sweep). Defaults to all others that vary."""
     backend: Literal["tensorflow", "jax", "torch"] | None = None
-    """Loads the model. Defaults to KERAS_BACKEND, or Keras' own default."""
+    """Backend that loads the model. Defaults to KERAS_BACKEND, or Keras' own default."""
 
 
 def main() -> None:
     arguments = tyro.cli(Arguments, description=described(__doc__))
     with checks.in_one_line():
         if not arguments.folder.is_dir():
-            raise ValueError(f"{arguments.folder} is no folder of a run or a sweep.")
+            raise ValueError(f"{arguments.folder} is not the folder of a run or a sweep.")
         checks.check_backend(arguments.backend)
         checks.check_packages(["jinja2", "matplotlib"], "A report")
     if arguments.backend is not None:
@@ -52,7 +52,7 @@ def write_report(
     """Writes `report.html` into the folder of a run or a sweep, and returns its path.
 
     Raises:
-        SystemExit: If there is no finished run in the folder, or its runs cannot be put over `x`.
+        SystemExit: If the folder holds no finished run, or its runs cannot be drawn over `x`.
     """
     from .pages import run_page, sweep_page
 

@@ -48,7 +48,7 @@ _MAIN = (
     "test_accuracy", "robust_accuracy", "pgd_accuracy", "variance_entropy", "sparsity",
     "trained_parameters", "frozen_parameters", "seconds",
 )  # fmt: skip
-# Of how a run was called, what says nothing about its result.
+# Settings that do not change the result.
 _UNLISTED = {name for name, setting in settings_of(Settings).items() if not setting.listed}
 
 
@@ -60,9 +60,9 @@ def run_page(folder: pathlib.Path) -> str:
     """
     config = read_run(folder)
     if config is None:
-        raise SystemExit(f"The run in {folder} is not finished: go on with it by --resume.")
+        raise SystemExit(f"The run in {folder} is not finished. Resume it with --resume.")
     check_whole(folder / "model.keras")
-    # An evaluation that is broken is named below.
+    # Below, a message names a damaged evaluation.
     row = row_of(folder, broken := [])
     if row is None:
         raise SystemExit(broken[-1])
@@ -82,7 +82,7 @@ def run_page(folder: pathlib.Path) -> str:
         maps = {size: np.array(values) for size, values in heatmaps.items()}
         pictures.append(picture("Spatial variance", lambda path: plot_spatial_variance(maps, path)))
     layers = evaluation["layers"] if evaluation else filter_report(model)
-    # The images of ImageNet are not loaded into memory, and so not attacked.
+    # The images of ImageNet are not loaded into memory, so they cannot be attacked.
     missing = evaluation is None and row["dataset"] != "imagenet"
     hidden = _UNLISTED | not_applicable(config["arguments"])
     return render(
@@ -120,20 +120,20 @@ def sweep_page(
     Args:
         folder: Path of the sweep.
         x: Setting on the horizontal axes. Defaults to the first number that varies.
-        group: Settings that make a line. Default to all others that vary.
+        group: Settings with one line for each value. Defaults to all others that vary.
 
     Raises:
-        SystemExit: If no run is finished, or they cannot be put over `x`.
+        SystemExit: If no run is finished, or the runs cannot be drawn over `x`.
     """
     rows, broken = collect(folder)
     for message in broken:
         print(f"left out {message}", file=sys.stderr)
     if not rows:
-        raise SystemExit(f"{folder} holds no finished run of recipes.train, and no sweep.")
+        raise SystemExit(f"{folder} holds no finished run and no sweep.")
     if any(row["subset"] for row in rows):
-        # Beside them, a run on all images is one on so many.
+        # To compare them, a run on all images gets their number.
         rows = [{**row, "subset": row["subset"] or row["training_images"]} for row in rows]
-    # A setting that some runs do not have does not vary by that.
+    # A setting does not vary just because some runs do not have it.
     values = {name: {row[name] for row in rows} - {None} for name in SETTINGS}
     varying = [name for name in SETTINGS if len(values[name]) > 1]
     pictures = _sweep_pictures(rows, varying, x, group)
@@ -198,7 +198,7 @@ def _sweep_pictures(rows, varying, x, group):
         shown = [row for row in rows if row[y] is not None]
         if not shown:
             continue
-        # What should be equal and is not makes lines of its own.
+        # Conditions that should be equal but differ get their own lines.
         same = ("data", *SAME_ATTACK) if y == "robust_accuracy" else ("data",)
         lines = [*group, *unlike(shown, same)]
         draw = functools.partial(plot_sweep, shown, x=x, y=y, group=lines or None)
@@ -210,8 +210,8 @@ def _sweep_pictures(rows, varying, x, group):
 
 
 def _independent(rows, names):
-    """Returns the settings without those that the ones before them determine: in a sweep where
-    frozen LC networks are compact and all others not, `compact` says nothing beside `operator`."""
+    """Returns the settings that the settings before them do not determine. For example, if only
+    the frozen LC networks of a sweep are compact, `operator` determines `compact`."""
     kept = []
     for name in names:
         known = {tuple(row[other] for other in kept) for row in rows}
@@ -225,11 +225,11 @@ def _is_number(value):
 
 
 def picture(title: str, draw: Callable[[pathlib.Path], object], size: str = "medium") -> dict:
-    """Returns a picture as it stands in the page: with its bytes.
+    """Returns a picture for the page, with its bytes.
 
     Args:
         title: String.
-        draw: Function that writes a PNG to the path that it is given.
+        draw: Function that writes a PNG to a path.
         size: `"small"`, `"medium"` or `"wide"`.
     """
     folder = pathlib.Path(tempfile.mkdtemp())
@@ -249,7 +249,7 @@ def _draw_filters(model, path):
 
 
 def named(numbers: dict, names) -> dict:
-    """Returns those of some numbers that there are, as one reads them."""
+    """Returns the numbers that exist, as text."""
     shown = {name: numbers[name] for name in names if numbers.get(name) is not None}
     return {name.replace("_", " "): value_of(name, value) for name, value in shown.items()}
 
@@ -296,7 +296,7 @@ def pairs(title: str, values: dict) -> dict:
 
 
 def value_of(name: str, value) -> str:
-    """Returns a value as one reads it."""
+    """Returns a value as text."""
     if value is None:
         return ""
     if isinstance(value, bool):

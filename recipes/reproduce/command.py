@@ -1,13 +1,13 @@
-"""Make tables and figures of *The Power of Linear Combinations*, beside the paper's numbers.
+"""Make tables and figures of *The Power of Linear Combinations*, with the paper's numbers.
 
     python -m recipes.reproduce table1 figure4 --datasets cifar10 \\
         --data-dirs cifar10 ~/cifar10-jpeg --epochs 10 --seeds 2 --expansions 1 8 128
 
-Each is a sweep (see `recipes.sweep`) and writes `NAME.md`, its runs as `NAME.json`, and pictures
-into --output. All share their runs there: figures 4 and 5 are two views of one sweep. Without
-options it is the paper's experiment, which takes up to hundreds of GPU hours; options scale it to
-the machine, and the result says in what it is not the paper's. Figures 2 and 3 are drawings, and
-the paper's text knows no figure 9.
+Each table or figure is a sweep (see `recipes.sweep`). It writes `NAME.md`, `NAME.json` with its
+runs, and pictures to --output. All share their runs there: figures 4 and 5 show the same sweep.
+Without options, it is the paper's experiment, which takes up to hundreds of GPU hours. Options
+scale it to the machine; the result lists how its settings differ from the paper's. Figures 2 and 3
+are drawings, and the paper's text mentions no figure 9.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ Name = Literal[
 
 
 def _scaled_settings():
-    """Returns the options that scale an experiment: their names, and those of axes of grids."""
+    """Returns the options that scale an experiment, with the names of the axes of grids."""
     found = {}
     for name, axis in (Grid.axes | ImageNetGrid.axes).items():
         if axis.known.scaled == "many":
@@ -63,22 +63,22 @@ _Scaled = dataclasses.make_dataclass(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arguments(_Scaled):
-    """Tables and figures, and how they are scaled. What is left out is the paper's."""
+    """Tables and figures, and their scale. Defaults to the paper's values."""
 
     names: tyro.conf.Positional[tuple[Name, ...]]
     output: pathlib.Path = pathlib.Path("runs/paper")
     """Folder of the runs, tables and pictures."""
     seeds: int | None = None
-    """The number of runs of each kind."""
+    """Number of runs of each kind."""
     datasets: tuple[str, ...] = ()
-    """Only these: cifar10 leaves imagenet out of figure 1."""
+    """Use only these: with cifar10, figure 1 leaves out imagenet."""
     operators: tuple[Operator, ...] = ()
-    """Only these of the paper's; gram_limit adds a control to what has frozen LC."""
+    """Use only these; gram_limit adds a control to experiments with frozen LC."""
     compact: bool = True
-    """Whether frozen LC networks train in their compact form: the same network and the same
-    training at the price of a plain one."""
+    """Whether frozen LC networks train in their compact form: the same network and training, at
+    the cost of plain convolutions."""
     render_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Run nothing: make tables and figures of the runs that are finished."""
+    """Run nothing: make tables and figures from the finished runs."""
     evaluation: tyro.conf.OmitArgPrefixes[Evaluation] = dataclasses.field(
         default_factory=Evaluation
     )
@@ -100,7 +100,7 @@ def main() -> None:
             cell for parts in grids.values() for part in cells_of(parts).values() for cell in part
         )
         check_machine(cells, machine, arguments.output)
-        # The first seed of all that is asked for first.
+        # The first seed of all experiments comes first.
         jobs = [
             training_job(cell, arguments.output, arguments.evaluation, machine)
             for cell in sorted(cells, key=lambda cell: cell.seed)
@@ -138,16 +138,14 @@ def scaled(name: str, arguments: Arguments) -> dict:
         if grid is not None:
             grids[part] = _checked(grid)
     if not grids:
-        raise SystemExit(
-            f"{name} has nothing of what --datasets, --operators and --expansions ask for."
-        )
+        raise SystemExit(f"{name} has no runs with these --datasets, --operators and --expansions.")
     for option, axis in _AXES.items():
         # Parts without one of --datasets are left out above.
         applies = axis == "datasets" or any(_has_axis(grid, axis) for grid in grids.values())
         if given[axis] and not applies:
             raise SystemExit(
-                f"--{option.replace('_', '-')} says nothing of {name}, which would run as large "
-                "as it is. Call it in a command of its own."
+                f"--{option.replace('_', '-')} has no effect on {name}, which would run at full "
+                "size. Run it in a separate command."
             )
     return grids
 
@@ -177,7 +175,7 @@ def _has_any(grid, datasets):
 
 
 def _restrict(grid, operators, expansions):
-    """Returns a grid with some of its operators, and the control if asked for; `None` for none."""
+    """Returns a grid with some of its operators and the control; `None` if none are left."""
     if isinstance(grid, ImageNetGrid):
         return _restrict_presets(grid, operators, expansions)
     if not operators:
@@ -196,7 +194,7 @@ def _restrict_presets(grid, operators, expansions):
         )
 
     spatials = tuple(s for s in grid.spatials if s is None or not operators or s in operators)
-    # Where the grid gives the operator, the preset is but the rest of the network.
+    # If the grid sets the operator, the preset is only the rest of the network.
     presets = tuple(filter(asked, grid.presets)) if None in grid.spatials else grid.presets
     if not spatials or not presets:
         return None
@@ -204,18 +202,18 @@ def _restrict_presets(grid, operators, expansions):
 
 
 def render(name: str, grids: dict, output: pathlib.Path) -> str:
-    """Writes a table or figure of the runs that are finished.
+    """Writes a table or figure of the finished runs.
 
     Args:
         name: Name of the experiment.
         grids: Dict from its parts to their grids.
-        output: Path of the folder of the runs; `NAME.md`, `NAME.json` and `NAME*.png` go there too.
+        output: Path of the folder of the runs, and of `NAME.md`, `NAME.json` and `NAME*.png`.
 
     Returns:
         The Markdown.
 
     Raises:
-        SystemExit: If no run is finished, or some differ in what is not shown.
+        SystemExit: If no run is finished, or runs differ in conditions that are not shown.
     """
     # After the backend is chosen.
     from .figures import RENDERERS
@@ -229,7 +227,7 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
     cells = cells_of(grids)
     parts = {part: select(written, wanted) for part, wanted in cells.items()}
     experiment = EXPERIMENTS[name]
-    # A part that was left out has no runs.
+    # An omitted part has no runs.
     for part in experiment.grids:
         parts.setdefault(part, [])
     runs = Runs(parts, output, name)
@@ -237,7 +235,7 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
         raise SystemExit(f"{name}: no run is finished yet in {output}.")
     check_comparable(runs.rows)
     body = RENDERERS[name](runs)
-    # What was drawn before may not be drawn now.
+    # Remove old pictures that were not drawn this time.
     for path in set(pictures(output, name)) - set(runs.drawn):
         path.unlink()
 
@@ -245,7 +243,7 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
     notes = [f"{len(runs.rows)} of {asked} runs are finished."] if len(runs.rows) < asked else []
     notes += _differences(experiment.grids, grids)
     notes += departures(runs.rows, experiment.attacked)
-    marks = "\n".join(f"- {note}" for note in notes) or "- nothing: these are its settings"
+    marks = "\n".join(f"- {note}" for note in notes) or "- nothing: these are the paper's settings"
     hours = sum(row["seconds"] or 0 for row in runs.rows) / 3600
     text = "\n\n".join(
         [
@@ -273,7 +271,7 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
 
 
 def _differences(paper, grids):
-    """Returns in what the grids are not the paper's: first what all of them have in common."""
+    """Returns how the grids differ from the paper's. Differences of all grids come first."""
     by_part = {part: differences(paper[part], grid) for part, grid in grids.items()}
     first, *others = by_part.values()
     common = [note for note in first if all(note in found for found in others)]
@@ -284,7 +282,7 @@ def _differences(paper, grids):
 
 
 def pictures(output: pathlib.Path, name: str) -> list[pathlib.Path]:
-    """Returns the pictures of a table or figure: `figure1a.png`, and not `figure10.png`."""
+    """Returns the pictures of a table or figure: `figure1a.png`, but not `figure10.png`."""
     return [
         path
         for path in sorted(output.glob(f"{name}*.png"))

@@ -1,4 +1,4 @@
-"""The LC paper's tables and figures as named sweeps. Without Keras."""
+"""The LC paper's tables and figures as named sweeps. No Keras."""
 
 import dataclasses
 
@@ -16,8 +16,8 @@ class Experiment:
 
     Args:
         title: String.
-        grids: Dict from the parts of it to the runs that the paper made for them. Where the paper
-            shows a picture only, which points lie on its axes is our reading of it.
+        grids: Dict from its parts to the paper's runs for them. If the paper has only a picture,
+            we read the points from its axes.
         attacked: Boolean, whether it shows accuracy under attack.
     """
 
@@ -58,7 +58,7 @@ EXPERIMENTS = {
         },
     ),
     "table3": Experiment(
-        "What stands between random filters and their combination, ResNet-LC-20-16x64, CIFAR-10",
+        "Layers between random filters and their combination, ResNet-LC-20-16x64, CIFAR-10",
         {"LC": Grid(operators=_BOTH, expansions=(64,), between=("none", "relu", "bn", "bn_relu"))},
     ),
     "figure1": Experiment(
@@ -102,14 +102,14 @@ EXPERIMENTS = {
 def scale(grid: Grid | ImageNetGrid, **settings) -> Grid | ImageNetGrid:
     """Returns a grid with other values of some settings, to fit a machine.
 
-    Where the paper varies a setting, all given values take their place. Where it has one value,
-    that stays if it is among the given ones, and else the first of them takes its place:
-    `depths=(8, 14)` gives a sweep over depths two depths, and a sweep over widths the depth 8.
+    If the paper varies a setting, the given values replace its values. If the paper has one value
+    that is among the given values, it stays; otherwise the first given value replaces it. With
+    `depths=(8, 14)`, a sweep over depths has two depths, and a sweep over widths has depth 8.
 
     Args:
         grid: The paper's grid.
-        **settings: Tuples of values, or `None` for the paper's. Those that a grid does not have
-            do not change it.
+        **settings: Tuples of values, or `None` for the paper's values. Settings that the grid does
+            not have are ignored.
     """
     scaled = {}
     for name, values in settings.items():
@@ -124,7 +124,7 @@ def scale(grid: Grid | ImageNetGrid, **settings) -> Grid | ImageNetGrid:
 
 
 def differences(paper: Grid | ImageNetGrid, grid: Grid | ImageNetGrid) -> list[str]:
-    """Returns in which settings a grid is not the paper's, in words."""
+    """Returns how the settings of a grid differ from the paper's, in words."""
     found = []
     for name, axis in grid.axes.items():
         if axis.known.same:
@@ -132,7 +132,7 @@ def differences(paper: Grid | ImageNetGrid, grid: Grid | ImageNetGrid) -> list[s
         theirs, ours = _values(paper, axis), _values(grid, axis)
         if name == "seeds":
             theirs, ours = (len(theirs),), (len(ours),)
-        # Where none is left, other settings say so.
+        # If no value is left, other settings show the difference.
         if ours and theirs != ours:
             shown = name.replace("_", " ")
             found.append(f"{shown}: {_listed(ours)} instead of {_listed(theirs)}")
@@ -140,9 +140,9 @@ def differences(paper: Grid | ImageNetGrid, grid: Grid | ImageNetGrid) -> list[s
 
 
 def _values(grid, axis):
-    """The values of a setting in those runs that have it."""
+    """Returns the values of a setting in the runs that have it."""
     values = tuple(dict.fromkeys(getattr(cell, axis.setting) for cell in grid.cells()))
-    # Else, None is what does not apply.
+    # Otherwise `None` means that the setting does not apply.
     return values if None in axis.values else tuple(v for v in values if v is not None)
 
 

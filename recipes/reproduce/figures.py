@@ -1,4 +1,4 @@
-"""The renderer of each table and figure of the LC paper. Imports Keras."""
+"""Renders each table and figure of the LC paper. Imports Keras."""
 
 import pathlib
 
@@ -25,7 +25,7 @@ _FROZEN, _LEARNABLE, _PLAIN = paper.LC_FROZEN, paper.LC_LEARNABLE, paper.LEARNED
 
 
 def table(runs: Runs, row: str, names: dict, numbers: dict) -> str:
-    """Tables 1 and 3: accuracy by a setting and the operator, beside the paper's."""
+    """Tables 1 and 3: accuracy by a setting and the operator, with the paper's numbers."""
     rows = [{**found, "line": names.get(found[row], found[row])} for found in runs.rows]
     found = means(rows, "test_accuracy", "line", "kind")
     draw_beside_paper(found, numbers, runs.picture())
@@ -45,7 +45,7 @@ def table_2(runs: Runs) -> str:
     rows = [
         {
             **row,
-            # Of presets that are not in the table, the name.
+            # Presets that are not in the paper's table keep their name.
             "line": paper.TABLE_2_NETWORKS.get(row["network"], row["network"]),
             "trained": "frozen" if row["operator"] in ("frozen", "lc_frozen") else "learnable",
         }
@@ -92,7 +92,7 @@ def figure_4(runs: Runs) -> str:
     ):
         rows, label = runs.rows, None
         if suffix == "b":
-            # The control has as many parameters at each expansion.
+            # The control has the same number of parameters at each expansion.
             rows = [r for r in rows if r[x] is not None and r["operator"] != "gram_limit"]
             label = "trained parameters, without the compact form"
         _draw_sweep(runs, suffix, rows, x, y, x_label=label)
@@ -173,7 +173,7 @@ def figure_7(runs: Runs) -> str:
 
 
 def figure_8(runs: Runs) -> str:
-    # By name, since the operator is what differs.
+    # Pairs of runs that differ in the operator only.
     match = ["expansion", "kernel_size", "seed"]
     pairs = []
     if _have_pairs(runs.rows, match):
@@ -241,7 +241,7 @@ RENDERERS = {
 
 
 def _draw_sweep(runs, suffix, rows, x, y, group="kind", **labels):
-    """Draws a line for each kind, if there is one: runs may not be finished, or not evaluated."""
+    """Draws a line for each kind, if any: runs may be unfinished or not evaluated."""
     rows = [row for row in rows if row[y] is not None]
     if any(row[x] is not None for row in rows):
         plot_sweep(rows, runs.picture(suffix), x, y, group=group, **labels)
@@ -260,7 +260,7 @@ def _claims(*rows):
 
 
 def _at_largest(rows, place):
-    """Returns the normalized entropy of each kind, of LC at the largest expansion."""
+    """Returns the normalized entropy of each kind, for LC at the largest expansion."""
     found = means(rows, f"variance_entropy_normalized_{place}", "kind", "expansion")
     largest = max((e for _, e in found if e is not None), default=None)
     values = [
@@ -305,7 +305,7 @@ def _heatmap(run: pathlib.Path):
     try:
         written = read_checked(run / "evaluation.json") or {}
     except DamagedFile:
-        # Named where the runs were collected.
+        # `collect` has already named this file.
         written = {}
     heatmaps = written.get("spatial_variance", {})
     return {size: np.array(values) for size, values in heatmaps.items()}

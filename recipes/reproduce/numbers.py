@@ -1,8 +1,8 @@
-"""What the LC paper (arXiv 2301.11360v2) reports, in percent, with its own error if it has one."""
+"""The numbers of the LC paper (arXiv 2301.11360v2), in percent, with its errors if it has them."""
 
 from ..common import checks, settings
 
-# Rows and columns are named as in the pictures and tables that `recipes.reproduce` writes.
+# Rows and columns have the same names as in the results of `recipes.reproduce`.
 OPERATORS = {name: operator.label for name, operator in settings.OPERATORS.items()}
 LEARNED, FROZEN = OPERATORS["learned"], OPERATORS["frozen"]
 LC_LEARNABLE, LC_FROZEN = OPERATORS["lc_learnable"], OPERATORS["lc_frozen"]
@@ -10,7 +10,7 @@ LC_LEARNABLE, LC_FROZEN = OPERATORS["lc_learnable"], OPERATORS["lc_frozen"]
 DATASETS = {name: label for name, label in checks.DATASETS.items() if name != "digits"}
 BETWEEN = settings.BETWEEN
 NETWORKS = settings.NETWORKS
-# By the name of the preset of recipes.imagenet that has frozen filters.
+# By the name of the preset of recipes.imagenet with frozen filters.
 IMAGENET_NETWORKS = {
     "r18-frozen": "ResNet-18",
     "r50-frozen": "ResNet-50",
@@ -44,7 +44,7 @@ _TABLE_2 = {
     "LCx64": ((72.46, 90.57), (71.94, 90.41)),
     "LCx128": ((72.31, 90.64), None),
 }
-#: Its lines, by the name of the preset of recipes.imagenet.
+#: The lines of table 2, by the name of the preset of recipes.imagenet.
 TABLE_2_NETWORKS = {
     "r18d": "ResNet-18d",
     "r18d-frozen": "ResNet-18d",
@@ -76,14 +76,14 @@ TABLE_3 = {
     ("BatchNorm + ReLU", LC_LEARNABLE): (94.72, 0.16),
 }
 
-#: Of Figure 4a, the points that the tables have: expansion (the plain network has none), operator.
+#: Points of Figure 4a that are in the tables: expansion (the plain network has none), operator.
 FIGURE_4 = {
     (None, LEARNED): TABLE_1["CIFAR-10", LEARNED],
     **{(64, kind): TABLE_3["none", kind] for kind in (LC_FROZEN, LC_LEARNABLE)},
     **{(128, kind): TABLE_1["CIFAR-10", kind] for kind in (LC_FROZEN, LC_LEARNABLE)},
 }
 
-#: By how many percentage points freezing lowers the accuracy, Section 3.
+#: Percentage points that freezing costs, Section 3.
 FIGURE_1_DROPS = {
     **{("cifar10", network): "at least 16" for network in NETWORKS.values()},
     **{

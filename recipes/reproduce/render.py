@@ -1,4 +1,4 @@
-"""Our numbers beside the paper's, as Markdown and as pictures. Imports Keras."""
+"""Our numbers and the paper's, as Markdown and as pictures. Imports Keras."""
 
 import dataclasses
 import itertools
@@ -17,13 +17,13 @@ from ..sweep.grid import Cell
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """The finished runs of a table or figure, and where its pictures go.
+    """The finished runs of a table or figure, and the paths of its pictures.
 
     Args:
         parts: Dict from the names of its parts to the rows of their runs.
         folder: Path of the folder with a folder for each run.
         name: Name of the table or figure.
-        drawn: List of the paths of its pictures.
+        drawn: List of the paths of the pictures that were drawn.
     """
 
     parts: dict[str, list[dict]]
@@ -32,7 +32,7 @@ class Runs:
     drawn: list[pathlib.Path] = dataclasses.field(default_factory=list)
 
     def picture(self, suffix: str = "") -> pathlib.Path:
-        """Returns the path of a picture that is about to be drawn."""
+        """Returns the path for a new picture."""
         self.drawn.append(self.folder / f"{self.name}{suffix}.png")
         return self.drawn[-1]
 
@@ -43,27 +43,27 @@ class Runs:
 
 
 def select(rows: list[dict], cells: Sequence[Cell]) -> list[dict]:
-    """Returns the rows of some cells, in the order of the cells; not all may be there."""
+    """Returns the rows of some cells, in the order of the cells. Some may be missing."""
     by_name = {row["run"]: row for row in rows}
     return [by_name[cell.name] for cell in cells if cell.name in by_name]
 
 
 def check_comparable(rows: list[dict]) -> None:
-    """Refuses to put runs side by side that differ in what no table or picture shows.
+    """Checks that runs are equal in the conditions that no table or picture shows.
 
     Raises:
-        SystemExit: If they do; names the setting and a run of each value.
+        SystemExit: If they differ. The message names the condition and a run of each value.
     """
     for name, example in unlike(rows, (*SAME_DATA, "precision", *SAME_ATTACK)).items():
         values = "".join(f"\n  {value}: {run}" for value, run in example.items())
         raise SystemExit(
-            f"These runs differ in `{name}`, and cannot stand side by side:{values}\n"
+            f"These runs differ in `{name}`, so they cannot be compared:{values}\n"
             "Evaluate them again with equal settings, or use another --output."
         )
 
 
 def conditions(rows: list[dict], attacked: bool) -> list[str]:
-    """Returns what the runs were made with, as sentences: what a figure must be read with.
+    """Returns the conditions of the runs as sentences, for the text below a table or figure.
 
     Args:
         rows: List of rows.
@@ -100,7 +100,7 @@ def conditions(rows: list[dict], attacked: bool) -> list[str]:
 
 
 def departures(rows: list[dict], attacked: bool) -> list[str]:
-    """Returns in what runs are not the paper's besides their settings, in words.
+    """Returns how runs differ from the paper's besides their settings, in words.
 
     Args:
         rows: List of rows.
@@ -138,7 +138,7 @@ _PAPERS = {
 
 
 def _others(rows, name):
-    """The values of a column that are known, and not the paper's."""
+    """Returns the known values of a column that differ from the paper's."""
     values = dict.fromkeys(row[name] for row in rows)
     return [value for value in values if value not in (None, *_PAPERS[name])]
 
@@ -189,10 +189,10 @@ def pivot(rows: list[dict], value: str, row: str, column: str, corner: str, form
 
 
 def beside_paper(found: dict[tuple, dict], paper: dict[tuple, tuple], corner: str = "") -> str:
-    """Returns a Markdown table of what was run, with the paper's numbers beside ours."""
+    """Returns a Markdown table of our numbers and the paper's, side by side."""
     columns = list(dict.fromkeys(column for _, column in [*paper, *found]))
     lines = list(dict.fromkeys(line for line, _ in found))
-    # Controls are not in the paper.
+    # The paper has no controls.
     papers = {column for _, column in paper}
     header = [corner]
     for column in columns:
@@ -224,7 +224,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def draw_beside_paper(
     found: dict[tuple, dict], paper: dict[tuple, tuple], path: pathlib.Path
 ) -> None:
-    """Draws ours and the paper's numbers with their errors, a panel for each line of the table."""
+    """Draws our numbers and the paper's with errors, one panel for each line of the table."""
     lines = list(dict.fromkeys(line for line, _ in found))
     columns = list(dict.fromkeys(column for _, column in [*paper, *found]))
     with matplotlib.rc_context({"font.size": 8}):
@@ -238,7 +238,7 @@ def draw_beside_paper(
 
 
 def draw_series(found: dict[tuple, dict], path: pathlib.Path, title: str) -> None:
-    """Draws ours with their errors in one panel, a series for each column of the table."""
+    """Draws our numbers with errors in one panel, one series for each column of the table."""
     lines, columns = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     by_column = {(column, line): point for (line, column), point in found.items()}
     with matplotlib.rc_context({"font.size": 8}):
@@ -270,7 +270,7 @@ def _draw_points(axis, series, places):
 
 def _finish(figure, axes, path, title):
     axes[0].set_ylabel("accuracy (%)")
-    # Not each panel has all series.
+    # Some panels do not have all series.
     handles = {}
     for axis in axes:
         found, labels = axis.get_legend_handles_labels()
@@ -297,13 +297,13 @@ def _theirs(paper, line):
 
 
 def break_even(rows: list[dict], x: str, y: str, first: str, second: str) -> str:
-    """Returns from where on runs of one kind are better than those of another, in words.
+    """Returns in words where runs of the first kind are better than runs of the second kind.
 
     Args:
         rows: List of rows with a `kind`.
-        x: Key of the setting on the horizontal axis. Runs without it, as the plain network has no
-            expansion, are the same everywhere.
-        y: Key of what was measured.
+        x: Key of the setting on the horizontal axis. Runs without it (the plain network has no
+            expansion) have the same value everywhere.
+        y: Key of the measured value.
         first, second: The kinds.
     """
     found = means(rows, y, x, "kind")

@@ -3,10 +3,10 @@
     python -m recipes.sweep --output runs/expansion --datasets digits --depths 8 --epochs 5 \\
         --batch-sizes 64 --operators learned lc_frozen --expansions 1 8 64 --seeds 0 1
 
-Each run has a folder of its own in --output, and its log beside it. The sweep can be stopped or
-killed at any moment: the same command goes on where it was. Finished runs are skipped, failed ones
-are tried again. `results.csv` has one row for each finished run, and is written after each.
-Several sweeps can work on one folder at a time.
+Each run has its own folder in --output, with its log beside it. You can stop or kill the sweep at
+any moment: the same command resumes it. It skips finished runs and repeats failed runs. It writes
+`results.csv` after each run, with one row for each finished run. Several sweeps can work in one
+folder at the same time.
 """
 
 import dataclasses
@@ -58,10 +58,10 @@ def main() -> None:
 
 
 def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outcome]:
-    """Runs those jobs that are not done, and writes `results.csv` after each.
+    """Runs the jobs that are not done, and writes `results.csv` after each.
 
     Args:
-        jobs: List of jobs, each with its folder in `output`.
+        jobs: List of jobs. The folder of each is in `output`.
         output: Path of the sweep's folder.
         machine: `recipes.sweep.grid.Machine`, after `share_cores`.
 
@@ -74,7 +74,7 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
     results = output / "results.csv"
     missing = [job for job in jobs if not job.is_done()]
     remove_half_written(output)
-    # Of other sweeps in this folder: what they asked for is not forgotten.
+    # Keep the runs that other sweeps in this folder asked for.
     before = _asked_before(output / "sweep.json")
     write_json(
         output / "sweep.json",
@@ -103,7 +103,7 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
             outcomes = run_all(missing, make_pool(machine), watch.started, ended, watch.tick)
     except KeyboardInterrupt:
         write_results(results, watch.name_once)
-        print("\nStopped. The same command goes on.")
+        print("\nStopped. Call the same command to resume.")
         sys.exit(130)
     finally:
         signal.signal(signal.SIGTERM, handler)
@@ -119,7 +119,7 @@ def sweep(jobs: list[Job], output: pathlib.Path, machine: Machine) -> list[Outco
         f"Results: {results}"
     )
     if failed:
-        watch.console.print("The same command tries again what failed.")
+        watch.console.print("Call the same command to repeat the failed runs.")
     return outcomes
 
 
@@ -128,7 +128,7 @@ def write_results(path: pathlib.Path, name_broken: Callable[[str], None]) -> Non
 
     Args:
         path: Path of the table.
-        name_broken: Called with what cannot be read, and so is left out.
+        name_broken: Called with a message for each file that cannot be read and is left out.
     """
     rows, broken = collect(path.parent)
     write_rows(path, rows)
@@ -140,7 +140,7 @@ def _asked_before(path):
     try:
         runs = (read_json(path) or {}).get("runs", [])
     except DamagedFile as error:
-        print(f"{error} It is written anew.")
+        print(f"{error} The sweep writes it again.")
         return []
     return runs if isinstance(runs, list) else []
 
@@ -149,13 +149,13 @@ _LOST = "Another sweep in this folder has since evaluated it with other settings
 
 
 def _lost(outcomes, jobs):
-    """Returns the names of jobs that did not fail, and whose results were replaced meanwhile."""
+    """Returns the names of jobs that did not fail, but have lost their results since."""
     failed = {outcome.name for outcome in outcomes if outcome.state == "failed"}
     return [job.name for job in jobs if job.name not in failed and not job.is_done()]
 
 
 def check_data(cells, machine: Machine) -> None:
-    """Refuses folders of data that no run asks for, or that are not there.
+    """Ends the program for data folders that no run uses, or that do not exist.
 
     Args:
         cells: List of `Cell`s or `ImageNetCell`s.
@@ -165,18 +165,18 @@ def check_data(cells, machine: Machine) -> None:
     for name, folder in machine.data_dirs.items():
         if name not in datasets:
             raise SystemExit(
-                f"--data-dirs: no run is on {name!r}. The runs are on {', '.join(datasets)}."
+                f"--data-dirs: no run uses {name!r}. The runs use {', '.join(datasets)}."
             )
-        # The machines of a cluster may see what this one does not.
+        # The machines of a cluster may have folders that this machine does not have.
         if machine.ray is None and not folder.expanduser().is_dir():
-            raise SystemExit(f"--data-dirs: {folder} is no folder ({name}).")
+            raise SystemExit(f"--data-dirs: {folder} is not a folder ({name}).")
 
 
 def check_machine(cells, machine: Machine, output: pathlib.Path) -> None:
-    """Ends the program where all runs, or those on one data set, would fail.
+    """Ends the program if all runs, or all runs on one data set, would fail.
 
     Args:
-        cells: As in `check_data`, which is called too.
+        cells: As in `check_data`. This function calls it too.
         machine: The `Machine`.
         output: Path of the folder of the runs.
     """

@@ -1,4 +1,4 @@
-"""The runs of a sweep: every combination of some settings. Without Keras."""
+"""The runs of a sweep: every combination of some settings. No Keras."""
 
 import dataclasses
 import itertools
@@ -43,7 +43,7 @@ class Axis:
 
     @property
     def help(self) -> str:
-        """What `--help` says of it: what it is, and what it is of."""
+        """Its text in `--help`, with the networks and operators that have it."""
         of, frozen = self.known.of, self.known.needs.get("frozen")
         found = [
             name
@@ -59,7 +59,7 @@ def axes_of(described: type, **instead: tuple[str, Axis]) -> dict[str, Axis]:
 
     Args:
         described: The dataclass.
-        **instead: Names and axes that take the place of settings.
+        **instead: Names and axes that replace settings.
     """
     kinds = typing.get_type_hints(described)
     found = {}
@@ -75,7 +75,7 @@ def axes_of(described: type, **instead: tuple[str, Axis]) -> dict[str, Axis]:
 
 
 def cell_fields(axes: dict[str, Axis]) -> type:
-    """Returns a dataclass with a field for each axis: the paper's first value."""
+    """Returns a dataclass with a field for each axis. The default is the paper's first value."""
     fields = [
         (axis.setting, axis.kind, dataclasses.field(default=axis.values[0]))
         for axis in axes.values()
@@ -84,7 +84,7 @@ def cell_fields(axes: dict[str, Axis]) -> type:
 
 
 def grid_fields(axes: dict[str, Axis]) -> type:
-    """Returns a dataclass with a field for each axis: all of the paper's values."""
+    """Returns a dataclass with a field for each axis. The default is all values of the paper."""
     fields = [
         (
             name,
@@ -97,13 +97,13 @@ def grid_fields(axes: dict[str, Axis]) -> type:
 
 
 class Combinations:
-    """What grids have in common: settings, of which every combination is a run."""
+    """The common part of all grids: every combination of their settings is a run."""
 
     axes: ClassVar[dict[str, Axis]]
     cell: ClassVar[type]
 
     def cells(self) -> list:
-        """Returns the runs, each once; those of the first seed first.
+        """Returns the runs, each once. The runs of the first seed come first.
 
         Raises:
             ValueError: If a setting has no value.
@@ -112,7 +112,7 @@ class Combinations:
         empty = [name for name, found in values.items() if not found]
         if empty:
             raise ValueError(f"There are no runs without a value for {', '.join(empty)}.")
-        # So that a sweep that is stopped has something of everything.
+        # Seeds are the outer loop: a stopped sweep then has some runs of each kind.
         seeds = values.pop("seed")
         combinations = [
             dict(zip(values, found, strict=True)) for found in itertools.product(*values.values())
@@ -123,7 +123,7 @@ class Combinations:
 
 
 def words_of(cell, axes: dict[str, Axis]) -> list[str]:
-    """Returns how the settings of a cell that are not the paper's stand in its name."""
+    """Returns the words of a cell's name for settings that differ from the paper's."""
     return [
         axis.known.word.format(value)
         for axis in axes.values()
@@ -144,9 +144,9 @@ _AXES = axes_of(Settings, spatial=("operators", _OPERATORS))
 class Cell(cell_fields(_AXES)):
     """The settings of one run of `recipes.train`.
 
-    What an operator or a network does not have is `None` or off, so that cells that are the same
-    run are equal: the plain network has no expansion, and only frozen filters without anything
-    between them and their combination have a compact form or come from a shared tensor.
+    Settings that the operator or the network does not have are `None` or off. So two cells of the
+    same run are equal. For example, the plain network has no expansion. Compact form and shared
+    basis need frozen filters with nothing between them and their combination.
     """
 
     module: ClassVar[str] = f"{PACKAGE}.train"
@@ -156,8 +156,8 @@ class Cell(cell_fields(_AXES)):
     def __post_init__(self):
         if not re.fullmatch(r"\w[\w.-]*", self.dataset):
             raise ValueError(
-                "The name of a data set stands in names of folders, and must be letters, digits, "
-                f"_, - and dots. Received: {self.dataset!r}"
+                "The name of a data set is part of folder names. Use letters, digits, _, - and "
+                f"dots. Received: {self.dataset!r}"
             )
         operator = OPERATORS[self.operator]
         for axis in _AXES.values():
@@ -172,7 +172,7 @@ class Cell(cell_fields(_AXES)):
 
     @property
     def name(self) -> str:
-        """The name of the run's folder: all settings that are not the paper's, and seed."""
+        """The name of the run's folder: all settings that differ from the paper's, and the seed."""
         network = self.network
         if network == "cifar_resnet":
             network = f"resnet{self.depth}_{self.width}"
@@ -193,7 +193,7 @@ class Cell(cell_fields(_AXES)):
 
 @dataclasses.dataclass(frozen=True)
 class Grid(grid_fields(_AXES), Combinations):
-    """Settings, of which every combination is a run. Where one does not apply, it makes no more."""
+    """Settings. Every combination is a run; a setting that does not apply adds no runs."""
 
     axes: ClassVar[dict[str, Axis]] = _AXES
     cell: ClassVar[type] = Cell
@@ -201,24 +201,24 @@ class Grid(grid_fields(_AXES), Combinations):
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """Where the runs take place."""
+    """The machine or cluster for the runs."""
 
     workers: int = 1
-    """Runs at a time on this machine."""
+    """Number of runs at the same time on this machine."""
     threads: int | None = None
     """CPU threads of each run. Defaults to an equal share of the cores."""
     ray: str | None = None
-    """Address of a Ray cluster, `auto` for the one that this machine belongs to, `local` for a new
-    one of --workers on this machine. All its machines must see the output folder, and this
-    checkout and Python, at the same place."""
+    """Address of a Ray cluster; `auto`: the cluster of this machine; `local`: a new cluster on this
+    machine, for --workers runs. All machines of a cluster must have the output folder, this
+    checkout and Python at the same paths."""
     gpus: float = 0
-    """GPUs of each run on Ray; 0.25 puts four runs on one."""
+    """GPUs for each run on Ray. With 0.25, four runs share one GPU."""
     backend: Literal["tensorflow", "jax", "torch"] | None = None
     """Defaults to KERAS_BACKEND, or Keras' own default."""
     data_dirs: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
-    """Data sets and where they lie: `--data-dirs cifar10 ~/cifar10-jpeg svhn_cropped ~/svhn`."""
+    """Data sets and their folders: `--data-dirs cifar10 ~/cifar10-jpeg svhn_cropped ~/svhn`."""
     download: bool = False
-    """Whether tensorflow-datasets may fetch data sets from the network."""
+    """Whether tensorflow-datasets may download data sets."""
     timeout: float | None = None
-    """Minutes that a run may take. One that takes longer is stopped, and has failed; the same
-    command goes on with it."""
+    """Minutes for each run. A run that takes longer is stopped and counts as failed; the same
+    command resumes it."""

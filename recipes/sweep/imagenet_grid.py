@@ -1,4 +1,4 @@
-"""Runs of `recipes.imagenet` as the cells of a sweep. Without Keras."""
+"""Runs of `recipes.imagenet` as the cells of a sweep. No Keras."""
 
 import dataclasses
 from typing import ClassVar
@@ -12,14 +12,14 @@ _AXES = axes_of(Arguments)
 
 @dataclasses.dataclass(frozen=True)
 class ImageNetCell(cell_fields(_AXES)):
-    """The settings of one run of `recipes.imagenet`. What is `None` is the preset's.
+    """The settings of one run of `recipes.imagenet`. `None` means the value of the preset.
 
-    Of other epochs than the paper's, the learning rate rises in the same share.
+    The warm-up always takes the same share of the epochs as in the paper.
     """
 
     module: ClassVar[str] = f"{PACKAGE}.imagenet"
     dataset: ClassVar[str] = "imagenet"
-    # Its data is in no memory, and its test images cannot all be attacked.
+    # The images are not loaded into memory, so `recipes.evaluate` cannot attack them.
     evaluated: ClassVar[bool] = False
     downloads: ClassVar[bool] = False
 
@@ -29,7 +29,7 @@ class ImageNetCell(cell_fields(_AXES)):
 
     @property
     def name(self) -> str:
-        """The name of the run's folder: all settings that are not the paper's, and seed."""
+        """The name of the run's folder: all settings that differ from the paper's, and the seed."""
         words = ["imagenet", self.preset, *words_of(self, _AXES)]
         return "-".join([*words, f"e{self.epochs}", f"s{self.seed}"])
 
@@ -45,7 +45,7 @@ class ImageNetCell(cell_fields(_AXES)):
 
 @dataclasses.dataclass(frozen=True)
 class ImageNetGrid(grid_fields(_AXES), Combinations):
-    """Settings of which every combination is a run of `recipes.imagenet`; see `Grid`."""
+    """Settings. Every combination is a run of `recipes.imagenet`; see `Grid`."""
 
     axes: ClassVar[dict[str, Axis]] = _AXES
     cell: ClassVar[type] = ImageNetCell

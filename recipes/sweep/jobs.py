@@ -1,4 +1,4 @@
-"""A run as processes that can be killed at any moment and started again. Without Keras."""
+"""A run as processes that can be killed and restarted at any moment. No Keras."""
 
 import contextlib
 import dataclasses
@@ -22,9 +22,9 @@ from .grid import Cell, Machine
 from .imagenet_grid import ImageNetCell
 
 _LOG_TAIL = 15
-# Of a process that was asked to stop: a batch of a large network, and the start of Keras.
+# Seconds for a process to stop: one batch of a large network, or the start of Keras.
 _GRACE = 20.0
-# Of processes whose parent was killed, which end on their own.
+# Seconds; processes of a killed sweep need a moment to end on their own.
 _ORPHANS_END = 5.0
 
 
@@ -35,11 +35,11 @@ class Step:
     module: str
     arguments: tuple[str, ...]
     writes: pathlib.Path
-    """The file that it writes last."""
+    """The last file that it writes."""
     settings: dict | None = None
     """The `settings` that this file must hold, if any."""
     started: pathlib.Path | None = None
-    """The file after which the command takes `--resume`, if it does."""
+    """If this file exists, the command needs `--resume`."""
 
     def is_done(self) -> bool:
         if self.settings is None:
@@ -51,11 +51,11 @@ class Step:
 
     def command(self) -> list[str]:
         resume = ["--resume"] if self.started is not None and self.started.exists() else []
-        # Without a buffer, so that the log is there when something goes wrong.
+        # Without a buffer, so that the log is complete if something goes wrong.
         return [
             sys.executable,
             "-u",
-            # What is in the working directory is not what was started.
+            # Never import from the working directory: it may hold other code.
             "-P",
             "-m",
             f"{PACKAGE}.sweep.tethered",
@@ -67,7 +67,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run of a sweep: the commands that make it, one after the other."""
+    """A run of a sweep: its commands, in order."""
 
     name: str
     folder: pathlib.Path
@@ -85,7 +85,7 @@ class Job:
         return all(step.is_done() for step in self.steps)
 
     def epochs_done(self) -> int:
-        """The epochs that would not be run again."""
+        """The number of epochs that need not be repeated."""
         if self.steps[0].is_done():
             return self.epochs
         try:
@@ -97,9 +97,9 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a job ended: `"done"`, `"failed"`, `"stopped"`, or `"busy"`: another process has it.
+    """How a job ended: `"done"`, `"failed"`, `"stopped"`, or `"busy"` (another process runs it).
 
-    What was last in the log of a job that failed, or who has one that is busy, is `log_tail`.
+    `log_tail` holds the end of a failed job's log, or the process that runs a busy job.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Outcome:
 def training_job(
     cell: Cell | ImageNetCell, folder: pathlib.Path, evaluation: Evaluation, machine: Machine
 ) -> Job:
-    """Returns the job that trains and evaluates a cell, in a folder of its own."""
+    """Returns the job that trains and evaluates a cell, in its own folder."""
     output = (folder / cell.name).absolute()
     backend = [] if machine.backend is None else ["--backend", machine.backend]
     train = [*cell.train_arguments(), "--output", str(output), *backend]
@@ -142,7 +142,7 @@ def training_job(
 
 
 def limit_threads(threads: int | None) -> dict[str, str]:
-    """Returns the environment in which each backend computes in so many threads."""
+    """Returns environment variables that limit each backend to this number of threads."""
     if threads is None:
         return {}
     names = (
@@ -157,15 +157,15 @@ def limit_threads(threads: int | None) -> dict[str, str]:
 def run_job(
     job: Job, stop: threading.Event | None = None, kill: threading.Event | None = None
 ) -> Outcome:
-    """Runs what is missing of a job.
+    """Runs the missing steps of a job.
 
     Args:
         job: The `Job`.
-        stop: Event that ends the job's process, as Ctrl-C would.
-        kill: Event, after `stop`, that ends it at once.
+        stop: Event that stops the job's process, like Ctrl-C.
+        kill: Event that ends the process at once, after `stop`.
 
     Returns:
-        The `Outcome`. What the processes print goes to the job's log, to which each start adds.
+        The `Outcome`. The output of the processes is added to the job's log.
     """
     begin = time.monotonic()
     job.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -174,11 +174,11 @@ def run_job(
     except Locked as holder:
         return Outcome(job.name, "busy", log_tail=str(holder))
     end = math.inf if job.timeout is None else begin + 60 * job.timeout
-    # Its file stays: the job's process may still hold the lock when this one no longer does.
+    # Do not remove the lock file: the job's process may hold the lock longer than this process.
     with contextlib.closing(held):
         state = "done"
         for step in job.steps:
-            # Not before the lock is there: another process may just have finished it.
+            # Checked only under the lock: another process may just have finished the step.
             if not step.is_done():
                 state = _run_step(
                     step, job, held, stop or threading.Event(), kill or threading.Event(), end
@@ -200,9 +200,9 @@ def _run_step(step, job, held, stop, kill, end):
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": python_path()} | job.environment,
-            # The lock is held as long as any of its holders lives.
+            # The job's process holds the lock too, even if this process is killed.
             pass_fds=[held.fileno()],
-            # Else Ctrl-C in a terminal would reach it twice.
+            # Otherwise Ctrl-C in a terminal would reach the job's process twice.
             start_new_session=True,
         )
         try:
@@ -215,19 +215,19 @@ def _run_step(step, job, held, stop, kill, end):
                     log.write(f"--- stopped after {job.timeout:g} minutes: --timeout\n".encode())
                     return "done" if step.is_done() else "failed"
         finally:
-            # Where this thread itself is ended.
+            # For the case that this thread itself ends.
             _kill(process)
             process.stdin.close()
         if process.returncode == 0 and not step.is_done():
-            log.write(f"--- ended without an error, and without {step.writes}\n".encode())
+            log.write(f"--- ended without an error, but did not write {step.writes}\n".encode())
         elif process.returncode:
             log.write(f"--- ended with exit code {process.returncode}\n".encode())
     return "done" if step.is_done() else "failed"
 
 
 def python_path() -> str:
-    """Returns the `PYTHONPATH` with which another process finds this package."""
-    # Nothing that is installed may come before Python's own modules.
+    """Returns a `PYTHONPATH` so that another process finds this package."""
+    # Installed packages must not come before Python's own modules.
     installed = str(ROOT) in [*site.getsitepackages(), site.getusersitepackages()]
     own = None if installed else str(ROOT)
     return os.pathsep.join(filter(None, [own, os.environ.get("PYTHONPATH")]))
@@ -242,7 +242,7 @@ def _stop(process, kill):
 
 
 def _kill(process):
-    """Ends what is left of a process, and of those that it started: they hold its locks too."""
+    """Kills a process and the processes that it started: they hold its locks too."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -250,6 +250,6 @@ def _kill(process):
 
 def _tail(log):
     text = log.read_text(errors="replace").rpartition("\n--- 2")[2]
-    # Of a progress bar, only what it said last.
+    # Only the last state of each progress bar.
     lines = [re.sub(r".*\r(?=.)", "", line).rstrip() for line in text.splitlines()]
     return "\n".join([line for line in lines if line][-_LOG_TAIL:])

@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep run: in processes of this machine, or on a Ray cluster."""
+"""Run the jobs of a sweep in processes of this machine, or on a Ray cluster."""
 
 import concurrent.futures
 import os
@@ -11,7 +11,7 @@ from .jobs import Job, Outcome, python_path, run_job
 
 
 class LocalPool:
-    """Runs jobs in processes of this machine, `workers` at a time."""
+    """Runs jobs in processes of this machine, `workers` at the same time."""
 
     def __init__(self, workers: int):
         self.workers = workers
@@ -23,19 +23,19 @@ class LocalPool:
         self._running.add(self._threads.submit(run_job, job, self._stop, self._kill))
 
     def wait(self, timeout: float) -> list[Outcome]:
-        """Returns what ended, waiting for so many seconds at the most."""
+        """Returns the jobs that ended. Waits for at most `timeout` seconds."""
         first = concurrent.futures.FIRST_COMPLETED
         ended, self._running = concurrent.futures.wait(self._running, timeout, first)
         return [future.result() for future in ended]
 
     def stop(self) -> None:
-        """Stops the running jobs as Ctrl-C would, and returns when they have ended.
+        """Stops the running jobs, like Ctrl-C, and returns when they have ended.
 
-        A second Ctrl-C meanwhile ends them at once.
+        A second Ctrl-C kills them at once.
         """
         self._stop.set()
-        # For what they do, not for the threads: Python takes one for ended whose end was waited
-        # for when Ctrl-C came.
+        # Wait for the jobs, not for the threads: if Ctrl-C interrupts the wait for a thread,
+        # Python believes that the thread has ended.
         try:
             concurrent.futures.wait(self._running)
         except KeyboardInterrupt:
@@ -47,22 +47,22 @@ class LocalPool:
 
 
 class RayPool:
-    """Runs jobs as tasks of a Ray cluster, as many at a time as it has CPUs or GPUs for."""
+    """Runs jobs as tasks of a Ray cluster. Its CPUs and GPUs limit how many run at once."""
 
     def __init__(self, address: str | None, workers: int, threads: int, gpus: float):
         """
         Args:
-            address: Address of a cluster, or `None` for one of `workers · threads` CPUs on this
-                machine, which ends with the pool.
+            address: Address of a cluster, or `None` for a new cluster of `workers · threads` CPUs
+                on this machine. The new cluster ends with the pool.
         """
         try:
             import ray
         except ImportError:
             raise SystemExit(f"--ray needs Ray. Run: {how_to_install('ray')}") from None
         self._ray = ray
-        # What a worker process imports `recipes` from.
+        # The worker processes import `recipes` from here.
         environment = {"env_vars": {"PYTHONPATH": python_path()}}
-        # Ray would start workers by `uv run` and hide GPUs from tasks that ask for none.
+        # Ray would start workers with `uv run`, and hide GPUs from tasks that request none.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         options = {"runtime_env": environment, "log_to_driver": False, "logging_level": "error"}
         if address is None:
@@ -76,10 +76,10 @@ class RayPool:
         if self.workers < 1:
             ray.shutdown()
             raise SystemExit(
-                f"The Ray cluster has no room for a run of {threads} CPUs and {gpus:g} GPUs. "
+                f"The Ray cluster is too small for a run with {threads} CPUs and {gpus:g} GPUs. "
                 f"It has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs."
             )
-        # A worker that dies is a run that failed, which the next call of the sweep goes on with.
+        # If a worker dies, its run has failed. The next call of the sweep resumes the run.
         self._task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(run_job)
         self._running = {}
 
@@ -87,7 +87,7 @@ class RayPool:
         self._running[self._task.options(name=job.name).remote(job)] = job
 
     def wait(self, timeout: float) -> list[Outcome]:
-        """Returns what ended, waiting for so many seconds at the most."""
+        """Returns the jobs that ended. Waits for at most `timeout` seconds."""
         ended, _ = self._ray.wait(list(self._running), timeout=timeout)
         return [self._outcome(task) for task in ended]
 
@@ -101,17 +101,17 @@ class RayPool:
     def stop(self) -> None:
         """Ends the running jobs, and leaves the cluster."""
         for task in self._running:
-            # With force: the tethered process ends with the worker, and loses an epoch at the most.
+            # With force: the tethered process ends with the worker, and loses one epoch at most.
             self._ray.cancel(task, force=True)
         self._ray.wait(list(self._running), num_returns=len(self._running), timeout=10)
         self._ray.shutdown()
 
 
 def make_pool(machine: Machine) -> LocalPool | RayPool:
-    """Returns the pool that a machine's settings ask for.
+    """Returns the pool for the settings of a machine.
 
     Raises:
-        SystemExit: If Ray is asked for and is missing, or has no room for a run.
+        SystemExit: If Ray is needed and is missing, or its cluster is too small for a run.
     """
     if machine.ray is None:
         return LocalPool(machine.workers)
@@ -126,13 +126,13 @@ def run_all(
     ended: Callable[[Job, Outcome], None],
     tick: Callable[[list[Job]], None],
 ) -> list[Outcome]:
-    """Runs jobs, as many at a time as a pool takes, and returns how each ended.
+    """Runs jobs and returns how each ended. The pool limits how many run at the same time.
 
     Args:
         jobs: List of `Job`s.
         pool: Stopped when this function returns, or is interrupted.
         started: Called with each job that starts.
-        ended: Called with each job that ended, and its outcome.
+        ended: Called with each job that has ended, and its outcome.
         tick: Called with the running jobs, about twice a second.
 
     Raises:
@@ -149,7 +149,7 @@ def run_all(
             for outcome in pool.wait(timeout=0.5):
                 job = running.pop(outcome.name)
                 if outcome.state == "busy":
-                    # Of another sweep on the same folder. It is there to see when it ends.
+                    # Another sweep in this folder runs it. Try again later to see its end.
                     waiting.append(job)
                 else:
                     outcomes.append(outcome)

@@ -1,9 +1,9 @@
-"""Runs a module as `python -m` does, and ends when whoever started it does.
+"""Runs a module like `python -m`, and ends when the process that started it ends.
 
     python -m recipes.sweep.tethered recipes.train --dataset digits
 
-Whoever started it holds the other end of its standard input, which the system closes with the
-process, however that ends: a killed sweep leaves no run behind that nobody waits for.
+The starting process holds the other end of this process' standard input. The system closes it when
+the starting process ends, for any reason. So a killed sweep leaves no runs behind.
 """
 
 import os
@@ -13,7 +13,7 @@ import threading
 
 
 def _end_with_parent():
-    # Past Python's buffer, whose lock would be held while the interpreter shuts down.
+    # Not through Python's buffer: this thread would hold its lock while the interpreter shuts down.
     while os.read(0, 1024):
         pass
     os._exit(1)

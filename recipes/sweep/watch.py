@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: a live table on a terminal, else lines. Without Keras."""
+"""Shows the progress of a sweep: a live table on a terminal, otherwise lines. No Keras."""
 
 import time
 
@@ -14,7 +14,7 @@ class Watch:
     """Follows the jobs of a sweep.
 
     Args:
-        jobs: List of the jobs that are to be run.
+        jobs: List of the jobs to run.
         console: A `rich` console. Defaults to the standard output.
         clock: Function that returns seconds.
     """
@@ -60,10 +60,10 @@ class Watch:
         if self._live:
             self._progress.remove_task(self._tasks.pop(job.name))
         if outcome.state == "busy":
-            self.name_once(f"waiting  {job.name}: {outcome.log_tail} has it")
+            self.name_once(f"waiting  {job.name}: {outcome.log_tail} is running it")
             return
         if outcome.state == "failed":
-            # It will not be run any more in this call.
+            # This call will not run it again.
             self._total -= job.epochs - self._done[job.name]
         else:
             self._done[job.name] = job.epochs_done()
@@ -82,7 +82,7 @@ class Watch:
             self.console.print(Text(_indented(outcome.log_tail)))
 
     def name_once(self, message: str) -> None:
-        """Prints a line that may come again and again, the first time."""
+        """Prints a line only the first time."""
         if message not in self._said:
             self._said.add(message)
             self.console.print(message)
@@ -104,7 +104,7 @@ class Watch:
         )
 
     def _left(self):
-        """Returns about how long the rest takes, or "" where nothing says so yet."""
+        """Returns the estimated time for the rest, or "" if there is no estimate yet."""
         done = sum(self._done.values())
         if done <= self._at_begin or done >= self._total:
             return ""

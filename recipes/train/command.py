@@ -2,9 +2,9 @@
 
     python -m recipes.train --dataset digits --epochs 30 --batch-size 64
 
-The recipe is the paper's (Appendix A): SGD with Nesterov's momentum, a cosine to 0 over all
-steps, weight decay 1e-2, label smoothing 0.1. Expected on CIFAR-10, ResNet-LC-20-16x128, frozen,
-75 epochs: 91.9 % (Table 1).
+It uses the paper's recipe (Appendix A): SGD with Nesterov momentum, a learning rate that falls
+to 0 along a cosine, weight decay 1e-2, label smoothing 0.1. The paper reports 91.9 % for
+ResNet-LC-20-16x128, frozen, on CIFAR-10 after 75 epochs (Table 1).
 """
 
 import os
@@ -25,7 +25,7 @@ def main() -> None:
         checks.check_writable(arguments.output or pathlib.Path("runs"))
         if arguments.export:
             checks.check_export(arguments.export_format)
-    # Before the first import of keras: a process has one backend.
+    # Before the first import of keras: a process can use one backend only.
     if arguments.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.backend
     from .run import run

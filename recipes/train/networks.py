@@ -1,4 +1,4 @@
-"""The network of a run, from its arguments. Imports Keras."""
+"""Builds the network of a run from its arguments. Imports Keras."""
 
 import keras
 
@@ -7,7 +7,7 @@ import keras_lc
 from ..common.operator import operator
 from ..common.settings import settings_of
 
-# In the versions for small images (LC paper, Section 3).
+# The versions for small images (LC paper, Section 3).
 _RESNETS = {
     "resnet14": {"depth": 14},
     "resnet18": {"depth": 18},
@@ -19,7 +19,7 @@ _RESNETS = {
 
 
 def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
-    """Returns the network of `recipes.train`'s arguments for the images of a data set."""
+    """Returns the network for the arguments of `recipes.train` and the images of a data set."""
     common = {
         "spatial": operator(arguments),
         "input_shape": dataset.image_shape,

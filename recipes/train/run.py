@@ -1,4 +1,4 @@
-"""A training run on small images. Imports Keras, so the backend must be chosen before."""
+"""A training run on small images. Imports Keras, so choose the backend before."""
 
 import keras
 
@@ -16,13 +16,13 @@ _EVALUATION_BATCH = 500
 
 
 def run(arguments) -> dict:
-    """Trains, evaluates and writes the files of one run.
+    """Trains and evaluates one run, and writes its files.
 
     Args:
         arguments: `recipes.common.settings.Settings`.
 
     Returns:
-        The results, as they stand in `config.json`.
+        The results, as in `config.json`.
     """
     name = f"{arguments.dataset}-{arguments.spatial}"
     with Session(arguments, f"{PACKAGE}.train", name) as session:
@@ -54,7 +54,7 @@ def _run(arguments, session):
     steps = len(dataset.x_train) // batch_size
     model, first_epoch = session.start(
         lambda: build(arguments, dataset),
-        # Weighted, since what fills up the last batch of an evaluation weighs nothing.
+        # Weighted, because the images that fill up the last batch have the weight 0.
         lambda model: keras_lc.training.CIFAR.compile(
             model, arguments.epochs * steps, weighted_metrics=["accuracy"]
         ),
@@ -75,7 +75,7 @@ def _run(arguments, session):
             validation_data=devices.evaluation_batches(
                 dataset.x_test, dataset.y_test, _EVALUATION_BATCH
             ),
-            # Else Keras would shuffle the batches, with a generator of its own.
+            # Otherwise Keras would shuffle the batches with its own random generator.
             shuffle=False,
             callbacks=[speed, session.checkpoints, interrupt],
             verbose=session.verbose,

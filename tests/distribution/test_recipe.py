@@ -42,7 +42,7 @@ def test_stopped_run_leaves_one_checkpoint_of_all_processes(stopped_and_resumed)
     _, names, stopped, _ = stopped_and_resumed
     expected = ["checkpoint-0001.keras", "config.json"]
     assert names == [*expected, "history.json", "seconds.json"], "".join(stopped)
-    assert "".join(stopped).count("Go on with: python -m recipes.train") == 1
+    assert "".join(stopped).count("Resume with: python -m recipes.train") == 1
 
 
 def test_resumed_run_is_finished_by_one_process(stopped_and_resumed):

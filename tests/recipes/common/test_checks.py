@@ -53,7 +53,7 @@ def test_backends_that_train_nothing_are_refused(monkeypatch):
 
 def test_a_backend_that_is_not_installed_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="--backend jax needs jax, not installed here"):
+    with pytest.raises(ValueError, match="--backend jax needs jax, which is not installed"):
         checks.check_backend("jax")
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
@@ -68,7 +68,7 @@ def test_data_that_cannot_be_there_is_named(tmp_path, monkeypatch):
     checks.check_data("cifar10", None, download=True)
     with pytest.raises(ValueError, match=r"--dataset must be one of .* Received: cifr10"):
         checks.check_data("cifr10", None)
-    with pytest.raises(ValueError, match=r"There is no imagenet2012 in .* --data-dir"):
+    with pytest.raises(ValueError, match=r"imagenet2012 was not found in .* --data-dir"):
         checks.check_data("imagenet", None)
     with pytest.raises(ValueError, match=r"nowhere does not exist \(mine\)"):
         checks.check_data("mine", tmp_path / "nowhere")
@@ -108,11 +108,11 @@ def test_a_sweep_is_checked_before_its_first_run(tmp_path, monkeypatch):
     digits, cifar = Cell(dataset="digits"), Cell(dataset="cifar10")
     check_machine([digits], Machine(), tmp_path / "sweep")
     for cells, machine, output, message in [
-        ([digits, cifar], Machine(), tmp_path, "There is no cifar10 in"),
+        ([digits, cifar], Machine(), tmp_path, "cifar10 was not found in"),
         ([digits, Cell(dataset="mine")], Machine(), tmp_path, "--dataset must be one of"),
         ([digits], Machine(), tmp_path / "file", "--output: .*file cannot be written to"),
         ([digits], Machine(gpus=-1), tmp_path, "--gpus must be at least 0"),
-        ([digits, ImageNetCell("r18d")], Machine(), tmp_path, "There is no imagenet2012 in"),
+        ([digits, ImageNetCell("r18d")], Machine(), tmp_path, "imagenet2012 was not found in"),
     ]:
         with pytest.raises(SystemExit, match=message):
             check_machine(cells, machine, output)
@@ -156,14 +156,14 @@ MISTAKES = {
     "recipes.train --subset 0": "--subset must be at least 1",
     "recipes.train --batch-size 0": "--batch-size must be at least 1",
     "recipes.train --dataset cifr10": "--dataset must be one of",
-    "recipes.train --dataset cifar10": "There is no cifar10 in",
+    "recipes.train --dataset cifar10": "cifar10 was not found in",
     "recipes.train --data-dir nowhere": "--data-dir: nowhere does not exist",
     "recipes.train --output file/below": "--output: file/below cannot be written to",
     "recipes.imagenet --data-dir pictures --epochs 0": "--epochs must be at least 1",
     "recipes.imagenet --data-dir pictures --epochs 5": "--warmup-epochs must be at least 0 and bel",
     "recipes.imagenet --data-dir pictures --expansion 0": "--expansion must be at least 1",
     "recipes.imagenet --data-dir pictures --seed -1": "--seed must be at least 0",
-    "recipes.imagenet": "There is no imagenet2012 in",
+    "recipes.imagenet": "imagenet2012 was not found in",
     "recipes.imagenet --data-dir nowhere": "--data-dir: nowhere does not exist",
     "recipes.imagenet --data-dir pictures --output file": "--output: file cannot be written to",
     "recipes.imagenet --data-dir pictures --preview file/a.png": "--preview: file cannot be writ",
@@ -171,19 +171,19 @@ MISTAKES = {
     "recipes.sweep --output out --datasets digits --depths 8 9": "--depth must be 6n + 2",
     "recipes.sweep --output out --datasets digits --seeds 0 -1": "--seed must be at least 0",
     "recipes.sweep --output out --datasets digits --attack-images 0": "--attack-images must be at",
-    "recipes.sweep --output out --datasets digits svhn_cropped": "There is no svhn_cropped in",
+    "recipes.sweep --output out --datasets digits svhn_cropped": "svhn_cropped was not found in",
     "recipes.sweep --output file/below --datasets digits": "--output: file/below cannot be written",
     "recipes.reproduce table1 --output out --subset 0": "--subset must be at least 1",
     "recipes.reproduce table1 --output out --epochs 0": "--epochs must be at least 1",
     "recipes.reproduce table1 --output out --pgd-steps -1": "--pgd-steps must be at least 0",
-    "recipes.reproduce table1 --output out": "There is no cifar10 in",
+    "recipes.reproduce table1 --output out": "cifar10 was not found in",
     "recipes.reproduce table2 --output out --steps 0": "--steps must be at least 1",
     "recipes.reproduce table1 --output file --data-dirs cifar10 pictures": "--output: file cannot",
     "recipes.evaluate run --attack-images 0": "--attack-images must be at least 1. Received: 0",
     "recipes.evaluate run --epsilon 300": "--epsilon must be from 0 to 255. Received: 300.0",
     "recipes.evaluate run --data-dir nowhere": "--data-dir: nowhere does not exist",
-    "recipes.evaluate nowhere": "These are no finished runs: nowhere",
-    "recipes.report nowhere": "nowhere is no folder of a run or a sweep",
+    "recipes.evaluate nowhere": "These are not finished runs: nowhere",
+    "recipes.report nowhere": "nowhere is not the folder of a run or a sweep",
 }
 
 
@@ -239,7 +239,7 @@ def test_a_missing_package_is_named_before_anything_is_done(case, here, monkeypa
         return None if name == package else find(name, *more)
 
     monkeypatch.setattr(checks.importlib.util, "find_spec", find_others)
-    expected = f"{MISSING[case]} needs {package}, not installed here."
+    expected = f"{MISSING[case]} needs {package}, which is not installed."
     assert said_by(words, monkeypatch) == expected
 
 

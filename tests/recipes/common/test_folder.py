@@ -75,7 +75,7 @@ def test_the_second_writer_is_refused_and_told_of_the_first(resume, tmp_path):
         before = contents(output)
         with (
             pytest.raises(
-                SystemExit, match=f"{output} is being written to by process {os.getpid()}"
+                SystemExit, match=f"Another run is writing to {output}: process {os.getpid()}"
             ),
             claim(output=output, resume=resume),
         ):
@@ -187,11 +187,11 @@ def edited(config):
     [
         (
             gone,
-            r"holds checkpoint-0001\.keras, and not the config\.json of its run\. Put that back",
+            r"holds checkpoint-0001\.keras, but not the config\.json of its run\. Put",
         ),
-        (cut_off, r"config\.json is damaged .* Put back what was written"),
-        (empty, r"config\.json is damaged .* Put back what was written"),
-        (zeros, r"config\.json is damaged .* Put back what was written"),
+        (cut_off, r"config\.json is damaged .* Restore the file"),
+        (empty, r"config\.json is damaged .* Restore the file"),
+        (zeros, r"config\.json is damaged .* Restore the file"),
         (of_something_else, r"config\.json is damaged \(it holds no dict\)"),
         (edited, r"config\.json was changed after it was written"),
     ],
@@ -211,7 +211,7 @@ def test_a_run_whose_settings_are_lost_is_neither_resumed_nor_written_over(
 def test_a_model_that_no_run_wrote_is_not_written_over(name, tmp_path):
     (tmp_path / name).write_bytes(b"mine")
     with (
-        pytest.raises(SystemExit, match=f"holds {name}, and not the config.json of its run"),
+        pytest.raises(SystemExit, match=f"holds {name}, but not the config.json of its run"),
         claim(output=tmp_path),
     ):
         pass
@@ -231,7 +231,7 @@ def test_other_settings_are_refused_also_where_the_run_is_finished(tmp_path):
 
 def test_without_resume_a_run_is_not_written_over(tmp_path):
     output = begun(tmp_path / "run")
-    with pytest.raises(SystemExit, match="holds a run already"), claim(output=output):
+    with pytest.raises(SystemExit, match="already holds a run"), claim(output=output):
         pass
 
 

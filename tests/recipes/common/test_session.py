@@ -175,7 +175,7 @@ def test_what_is_made_up_for_is_of_the_model_that_the_results_are_of(finished, m
 
 def test_a_best_model_that_is_not_of_the_run_is_not_exported(finished):
     with_best(finished, run="another")
-    for message in ("is of another run than the config.json", r"is damaged \(.*No such file"):
+    for message in ("and the config.json beside it belong to", r"is damaged \(.*No such file"):
         with pytest.raises(SystemExit, match=rf"best\.keras {message}"):
             train(finished, resume=True, export=True)
         (finished / "best.keras").unlink(missing_ok=True)
@@ -219,13 +219,13 @@ def of_no_run(output):
     [
         (cut_off, r"model\.keras is damaged \(.*\)\."),
         (flip_a_bit, r"model\.keras is damaged \(.*\)\."),
-        (of_another_run, r"model\.keras is of another run than the config\.json beside it\."),
-        (of_no_run, r"model\.keras was written by no run\."),
+        (of_another_run, r"model\.keras and the config\.json beside it belong to different runs\."),
+        (of_no_run, r"model\.keras was not written by a run\."),
     ],
 )
 def test_a_model_that_the_run_did_not_write_is_not_its_result(damage, message, finished):
     damage(finished)
-    with pytest.raises(SystemExit, match=f"{message} Put back what was written, or pass another"):
+    with pytest.raises(SystemExit, match=f"{message} Restore the file, or pass another"):
         train(finished, resume=True)
 
 
@@ -234,7 +234,7 @@ def test_a_model_put_into_the_folder_of_a_stopped_run_is_not_its_result(tmp_path
     with pytest.raises(SystemExit, match="130"):
         stopped(output, KeyboardInterrupt())
     shutil.copy(finished / "model.keras", output)
-    with pytest.raises(SystemExit, match=r"model\.keras is there, and no results in the config"):
+    with pytest.raises(SystemExit, match=r"model\.keras exists, but the config\.json"):
         train(output, resume=True)
 
 
@@ -271,7 +271,7 @@ def test_a_disk_that_takes_no_more_is_answered_with_the_way_on(number, remedy, a
     output = tmp_path / "a run"
     with pytest.raises(SystemExit) as ended:
         stopped(output, disk_error(number), at)
-    said, _, way_on = ended.value.code.partition(", then go on with: ")
+    said, _, way_on = ended.value.code.partition(", then resume with: ")
     assert said == f"[Errno {number}] {remedy}"
     words = ["python", "-m", "recipes.train", "--output", str(output), "--resume"]
     assert shlex.split(way_on) == words
@@ -295,7 +295,7 @@ def test_a_disk_that_is_full_where_a_file_gets_its_name_costs_nothing(place, who
         try:
             train(output)
         except SystemExit as error:
-            assert "Free space, then go on with: python" in error.code
+            assert "Free space, then resume with: python" in error.code
     assert not list(output.glob(".*"))
     train(output, resume=output.exists())
     assert_like(whole, output)
@@ -308,7 +308,7 @@ def test_ctrl_c_while_finishing_says_how_to_go_on(whole, tmp_path, monkeypatch, 
         with pytest.raises(SystemExit) as ended:
             train(output)
     assert ended.value.code == 130
-    assert f"Stopped. Go on with: python -m recipes.train --output {output} --resume" in (
+    assert f"Stopped. Resume with: python -m recipes.train --output {output} --resume" in (
         capsys.readouterr().out
     )
     train(output, resume=True)
@@ -347,11 +347,11 @@ def test_checkpoints_of_another_run_are_not_gone_on_with(tmp_path):
         with pytest.raises(SystemExit, match="130"):
             stopped(output, KeyboardInterrupt())
     shutil.copy(first / "config.json", second)
-    with pytest.raises(SystemExit, match=r"are of another run than its config\.json\. Put back"):
+    with pytest.raises(SystemExit, match=r"config\.json in .* belong to different runs\. Restore"):
         train(second, resume=True)
 
 
 def test_a_folder_that_is_being_written_to_is_refused_before_anything_is_trained(tmp_path):
     first = Session(Arguments(tmp_path / "run"), "recipes.train", "digits")
-    with first, pytest.raises(SystemExit, match=f"being written to by process {os.getpid()} on"):
+    with first, pytest.raises(SystemExit, match=f"Another run is .*: process {os.getpid()} on"):
         train(tmp_path / "run")

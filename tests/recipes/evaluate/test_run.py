@@ -105,7 +105,7 @@ def command(*words):
 
 def test_run_that_is_evaluated_is_skipped_before_keras_is_loaded(finished):
     done = command(finished[0], *SETTINGS.arguments())
-    assert (done.returncode, done.stdout) == (0, f"{finished[0]} is evaluated.\n")
+    assert (done.returncode, done.stdout) == (0, f"{finished[0]} is already evaluated.\n")
     # Such a backend does not exist: that Keras was loaded is seen.
     again = command(finished[0], *SETTINGS.arguments(), "--again")
     assert again.returncode != 0
@@ -114,7 +114,7 @@ def test_run_that_is_evaluated_is_skipped_before_keras_is_loaded(finished):
 
 def test_unfinished_runs_are_named(tmp_path):
     done = command(tmp_path / "a")
-    assert done.returncode == 1 and f"no finished runs: {tmp_path / 'a'}" in done.stderr
+    assert done.returncode == 1 and f"not finished runs: {tmp_path / 'a'}" in done.stderr
 
 
 def test_other_images_are_refused(finished, tmp_path):
@@ -131,7 +131,7 @@ def test_a_damaged_model_is_named_and_others_are_evaluated(finished, tmp_path):
     for content in (whole[: len(whole) // 2], whole[:2000] + b"x" + whole[2001:], b""):
         (run / "model.keras").write_bytes(content)
         done = command(run, finished[0], *SETTINGS.arguments())
-        assert done.returncode == 1 and done.stdout == f"{finished[0]} is evaluated.\n"
+        assert done.returncode == 1 and done.stdout == f"{finished[0]} is already evaluated.\n"
         assert re.fullmatch(rf"{run}/model\.keras is damaged \(.*\)\.\n", done.stderr)
 
 
@@ -139,7 +139,7 @@ def test_another_model_is_not_evaluated(finished, tmp_path):
     run = shutil.copytree(finished[0], tmp_path / "run")
     keras_lc.CIFARResNet(depth=8, width=4).save(run / "model.keras")
     done = command(run, *SETTINGS.arguments())
-    assert done.returncode == 1 and "was written by no run" in done.stderr
+    assert done.returncode == 1 and "was not written by a run" in done.stderr
 
 
 def test_more_images_than_there_are_cannot_be_attacked(finished):

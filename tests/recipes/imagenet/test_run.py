@@ -137,7 +137,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(
             run(arguments(folder, output))
     assert stopped.value.code == 130
     assert re.search(
-        r"Go on with: python -m recipes\.imagenet .* --resume", capsys.readouterr().out
+        r"Resume with: python -m recipes\.imagenet .* --resume", capsys.readouterr().out
     )
     assert len(history(output)["loss"]) == 1
 
@@ -243,12 +243,12 @@ def test_presets_pass_the_check(preset):
 
 
 def test_too_few_images_for_a_batch_are_named(folder, tmp_path):
-    with pytest.raises(SystemExit, match="24 training images fill no batch of 25"):
+    with pytest.raises(SystemExit, match="24 training images do not fill a batch of 25"):
         run(arguments(folder, tmp_path / "run", batch_size=25))
 
 
 def test_finished_run_is_not_overwritten(finished, folder):
-    with pytest.raises(SystemExit, match="holds a run already"):
+    with pytest.raises(SystemExit, match="already holds a run"):
         run(arguments(folder, finished[0]))
 
 

@@ -221,7 +221,7 @@ def test_a_damaged_model_is_named(run, tmp_path):
 def test_a_run_of_something_else_is_named(tmp_path):
     write_checked(tmp_path / "config.json", {"run": "a", "results": {}, "arguments": []})
     write_model(tmp_path / "model.keras", "a")
-    with pytest.raises(SystemExit, match=r"config\.json is of no run that is known here"):
+    with pytest.raises(SystemExit, match=r"config\.json is not the file of a known run"):
         write_report(tmp_path)
 
 

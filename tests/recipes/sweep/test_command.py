@@ -126,11 +126,11 @@ def of_something_else(run):
     [
         (edit_by_hand, "config.json was changed after it was written"),
         (cut_off, "model.keras is damaged"),
-        (another_model, "model.keras is of another run than the config.json beside it"),
+        (another_model, "model.keras and the config.json beside it belong to different runs"),
         (stray_json, "config.json is damaged (it holds no dict)"),
-        (without_settings, "model.keras is there, and no results in the config.json beside it"),
-        (without_results, "model.keras is there, and no results in the config.json beside it"),
-        (of_something_else, "config.json is of no run that is known here"),
+        (without_settings, "model.keras exists, but the config.json beside it holds no results"),
+        (without_results, "model.keras exists, but the config.json beside it holds no results"),
+        (of_something_else, "config.json is not the file of a known run"),
     ],
 )
 def test_a_broken_run_is_left_out_and_named(damage, message, tmp_path):
@@ -155,7 +155,7 @@ def test_an_evaluation_of_another_model_is_left_out(tmp_path):
     run = write_run(tmp_path, Cell(), accuracy=0.5)
     change(run / "evaluation.json", run="another")
     (row,), (named,) = collect(tmp_path)
-    assert row["robust_accuracy"] is None and "is of another run" in named
+    assert row["robust_accuracy"] is None and "belong to different runs" in named
 
 
 def test_a_sweep_names_what_is_broken_once_and_goes_on(tmp_path, capsys):
@@ -230,9 +230,9 @@ def test_cores_are_shared_by_the_workers():
 def test_folders_of_data_must_be_there_and_be_asked_for(tmp_path):
     cells = [Cell(dataset="cifar10"), Cell(dataset="tiny-imagenet")]
     check_data(cells, Machine(data_dirs={"cifar10": tmp_path}))
-    with pytest.raises(SystemExit, match=r"no run is on 'cifr10'.*on cifar10, tiny-imagenet\."):
+    with pytest.raises(SystemExit, match=r"no run uses 'cifr10'.*use cifar10, tiny-imagenet\."):
         check_data(cells, Machine(data_dirs={"cifr10": tmp_path}))
-    with pytest.raises(SystemExit, match=r"nowhere is no folder \(cifar10\)"):
+    with pytest.raises(SystemExit, match=r"nowhere is not a folder \(cifar10\)"):
         check_data(cells, Machine(data_dirs={"cifar10": tmp_path / "nowhere"}))
 
 
@@ -318,10 +318,10 @@ def test_sweep_that_is_killed_and_stopped_is_finished_and_runs_nothing_twice(tmp
         log.seek(0)
         said = log.read().decode()
     assert trained
-    assert "Stopped. The same command goes on." in said
+    assert "Stopped. Call the same command to resume." in said
     assert f"failed   {bad}" in said and f"{bad}.log ends with:" in said
     assert "from 1 to 1442 images. Received: 99999" in said
-    assert "1 failed" in said and "tries again what failed" in said
+    assert "1 failed" in said and "to repeat the failed runs" in said
 
     rows = read_rows(output / "results.csv")
     assert [row["run"] for row in rows] == good

@@ -80,7 +80,7 @@ def test_failed_job_shows_the_end_of_its_log_and_is_tried_again(tmp_path):
 def test_command_that_writes_nothing_has_failed(tmp_path):
     step = Step("tests.recipes.fake_step", (str(tmp_path / "a"), "0"), tmp_path / "other")
     outcome = run_job(Job("a", tmp_path / "a", (step,), epochs=1))
-    assert outcome.state == "failed" and "without an error, and without" in outcome.log_tail
+    assert outcome.state == "failed" and "without an error, but did not write" in outcome.log_tail
 
 
 def test_later_steps_wait_for_earlier_ones(tmp_path):
@@ -191,7 +191,7 @@ def test_tethered_module_is_as_if_run_by_itself():
         cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         # Before the other end of the input is closed.
-        assert process.stderr.read() == "These are no finished runs: nowhere\n"
+        assert process.stderr.read() == "These are not finished runs: nowhere\n"
     assert process.returncode == 1
 
 

@@ -117,7 +117,7 @@ def test_equal_arguments_give_equal_runs(finished, folder, tmp_path):
 
 def test_finished_run_is_not_overwritten(finished, folder, capsys):
     before = {path.name: path.read_bytes() for path in finished[0].iterdir()}
-    with pytest.raises(SystemExit, match="holds a run already"):
+    with pytest.raises(SystemExit, match="already holds a run"):
         run(arguments(folder, finished[0]))
     assert run(arguments(folder, finished[0], resume=True)) == finished[1]
     assert "is finished" in capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(finished, folder, tmp_
                 break
         said += process.stdout.read()
     assert process.returncode == 130, said
-    resume = re.search(r"Go on with: (python -m recipes\.train .* --resume)", said)
+    resume = re.search(r"Resume with: (python -m recipes\.train .* --resume)", said)
     assert resume, said
     with pytest.raises(SystemExit, match=r"--expansion: 2 then, 4 now"):
         run(arguments(folder, output, expansion=4, resume=True))
