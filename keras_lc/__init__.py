@@ -1,6 +1,7 @@
 """Convolutions with random filters and trained linear combinations of them, for Keras 3."""
 
 from keras_lc import analysis as analysis
+from keras_lc import bases as bases
 from keras_lc import data as data
 from keras_lc import distribution as distribution
 from keras_lc import layers as layers

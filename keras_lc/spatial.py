@@ -6,12 +6,13 @@ and works with any operator.
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from keras_lc import bases
+from keras_lc.bases import Basis
 from keras_lc.keras_internals import producer
 from keras_lc.layers.accelerated import (
     AveragePooling2D,
@@ -20,14 +21,15 @@ from keras_lc.layers.accelerated import (
     MaxPooling2D,
 )
 from keras_lc.layers.axes import channel_axis
-from keras_lc.layers.basis_conv2d import check_expansion
+from keras_lc.layers.basis_conv2d import check_expansion, check_rank
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
 from keras_lc.layers.frozen_depthwise_conv2d import FrozenDepthwiseConv2D
 from keras_lc.layers.gram_limit_conv2d import GramLimitConv2D
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.lc_block import BETWEEN, LCBlock
 from keras_lc.layers.lc_conv2d import LCConv2D
-from keras_lc.layers.shared_basis import SharedBasis
+from keras_lc.layers.shared_basis import SharedBasis, check_shareable
+from keras_lc.naming import joined, words_of
 from keras_lc.seeds import derive_seed, resolve_seed
 
 
@@ -53,17 +55,7 @@ class SpatialOperator:
         seed is left out, because all seeds make the same kind of network. The plain operator's
         name is `""`.
         """
-        return _joined(*self._words())
-
-    def _words(self, *told_otherwise):
-        """The class' word, and the fields but for some."""
-        # Of this very class: another name tells a subclass apart.
-        words = [vars(type(self)).get("_word", _snake_case(type(self).__name__))]
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name not in ("seed", *told_otherwise) and value != _default(field):
-                words.append(_snake_case(f"{field.name}_{_text(value)}"))
-        return words
+        return joined(*words_of(self, "seed"))
 
     def network_name(self, family: str, size: str = "", width: str = "") -> str:
         """Returns the name of a network with this operator, in the papers' style.
@@ -73,7 +65,7 @@ class SpatialOperator:
             size: String, the depth and other marks of the topology, such as `"20"` or `"18d"`.
             width: String, such as `"16"`, if the papers write it.
         """
-        return _joined(family, size, width, self.name)
+        return joined(family, size, width, self.name)
 
     def __call__(
         self,
@@ -184,22 +176,31 @@ class Frozen(SpatialOperator):
 
     Args:
         seed: Integer that determines the filters. Defaults to `None`: the model's seed.
+        basis: `keras_lc.bases.Basis` of the filters, or its name.
     """
 
     seed: int | None = None
+    basis: str | Basis = "uniform"
 
     def __post_init__(self):
         _check_seed(self.seed)
+        _set_basis(self)
+
+    @property
+    def name(self) -> str:
+        return joined(*words_of(self, "seed", "basis"), _basis_word(self.basis))
 
     def layer(
         self, filters: int, seed: int, use_bias: bool = False, **geometry: Any
     ) -> keras.layers.Layer:
-        return FrozenConv2D(filters, use_bias=use_bias, seed=seed, **geometry)
+        options = dict(use_bias=use_bias, seed=seed, basis_initializer=self.basis)
+        return FrozenConv2D(filters, **options, **geometry)
 
     def depthwise_layer(
         self, filters: int, seed: int, use_bias: bool = False, **geometry: Any
     ) -> keras.layers.Layer:
-        return FrozenDepthwiseConv2D(use_bias=use_bias, seed=seed, **geometry)
+        options = dict(use_bias=use_bias, seed=seed, basis_initializer=self.basis)
+        return FrozenDepthwiseConv2D(**options, **geometry)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,6 +218,10 @@ class LC(SpatialOperator):
         shared: Boolean, whether all layers of the network take their random filters from one
             tensor. Or a `keras_lc.layers.SharedBasis` to take them from.
         seed: Integer that determines the filters. Defaults to `None`: the model's seed.
+        basis: `keras_lc.bases.Basis` of the random filters, or its name: `"uniform"`, the paper's,
+            `"normal"`, `"orthogonal"`, `"sparse"`, `"dct"` or `"gabor"`.
+        rank: Integer, the number of random filters of each layer, in place of `expansion`; with
+            fewer than output channels the kernels are of low rank. Defaults to `None`.
     """
 
     expansion: int = 1
@@ -225,10 +230,14 @@ class LC(SpatialOperator):
     between: str | None = None
     shared: bool | SharedBasis = False
     seed: int | None = None
+    basis: str | Basis = "uniform"
+    rank: int | None = None
 
     def __post_init__(self):
         _check_seed(self.seed)
         check_expansion(self.expansion)
+        check_rank(self.rank, self.expansion)
+        _set_basis(self)
         if self.between is not None and self.between not in BETWEEN:
             raise ValueError(
                 f"`between` must be None or one of {BETWEEN}. Received: between={self.between!r}"
@@ -239,32 +248,47 @@ class LC(SpatialOperator):
                     f"`{name}` needs `frozen=True` and `between=None`. "
                     f"Received: frozen={self.frozen}, between={self.between!r}"
                 )
+        if self.shared:
+            check_shareable(self.basis)
+        if isinstance(self.shared, SharedBasis) and self.shared.basis != self.basis:
+            raise ValueError(
+                "The random filters are those of `shared`, so `basis` must be its basis. "
+                f"Received: basis={self.basis!r}, shared.basis={self.shared.basis!r}"
+            )
 
     @property
     def name(self) -> str:
-        return _joined(self._kind, f"x{self.expansion}")
+        return joined(self._kind, self._size)
+
+    @property
+    def _size(self):
+        return f"x{self.expansion}" if self.rank is None else f"r{self.rank}"
 
     @property
     def _kind(self):
         """The name without the expansion. A compact network is the same one, and so called."""
-        word, *others = self._words("expansion", "frozen", "compact", "between", "shared")
+        told = ("seed", "expansion", "rank", "frozen", "compact", "between", "shared", "basis")
+        word, *others = words_of(self, *told)
         learnable = None if self.frozen else "learnable"
-        return _joined(word, learnable, self.between, "shared" if self.shared else None, *others)
+        shared = "shared" if self.shared else None
+        return joined(word, _basis_word(self.basis), learnable, self.between, shared, *others)
 
     def network_name(self, family: str, size: str = "", width: str = "") -> str:
-        return _joined(family, self._kind, size, f"{width}x{self.expansion}")
+        return joined(family, self._kind, size, f"{width}{self._size}")
 
     def layer(
         self, filters: int, seed: int, use_bias: bool = False, **geometry: Any
     ) -> keras.layers.Layer:
-        options = dict(expansion=self.expansion, frozen=self.frozen, seed=seed, **geometry)
+        options = dict(
+            expansion=self.expansion, rank=self.rank, frozen=self.frozen, seed=seed, **geometry
+        )
         if self.between is not None:
             if use_bias:
                 raise ValueError(
                     "`between` must be None here: the convolutions of this network have a bias, "
                     f"and with `between` there is no bias. Received: between={self.between!r}"
                 )
-            return LCBlock(filters, between=self.between, **options)
+            return LCBlock(filters, between=self.between, basis_initializer=self.basis, **options)
         if self.shared is True:
             raise ValueError(
                 "`shared=True` needs the size of the largest layer, and only a network has it. "
@@ -275,6 +299,7 @@ class LC(SpatialOperator):
             use_bias=use_bias,
             compact=self.compact,
             shared_basis=self.shared or None,
+            basis_initializer=None if self.shared else self.basis,
             **options,
         )
 
@@ -283,11 +308,11 @@ class LC(SpatialOperator):
     ) -> "SpatialOperator":
         if self.shared is not True:
             return self
-        sizes = _Sizes(self.expansion)
+        sizes = _Sizes(self.expansion, self.rank)
         # Not on `x` itself, whose graph must not remember the layers of this walk.
         topology(keras.KerasTensor(x.shape, x.dtype), sizes)
         own_seed = derive_seed(seed if self.seed is None else self.seed, "shared_basis")
-        shared = SharedBasis(size=max(sizes.found), seed=own_seed)
+        shared = SharedBasis(size=max(sizes.found), seed=own_seed, basis=self.basis)
         return dataclasses.replace(self, shared=shared)
 
 
@@ -311,7 +336,7 @@ class GramLimit(SpatialOperator):
 
     @property
     def name(self) -> str:
-        return _joined(*self._words("expansion"), f"x{self.expansion}")
+        return joined(*words_of(self, "seed", "expansion"), f"x{self.expansion}")
 
     def layer(
         self, filters: int, seed: int, use_bias: bool = False, **geometry: Any
@@ -326,6 +351,7 @@ class _Sizes(SpatialOperator):
     """Finds the sizes of all bases in a network without building its spatial layers."""
 
     expansion: int
+    rank: int | None
     found: list[int] = dataclasses.field(default_factory=list)
 
     def layer(self, filters, seed, **geometry):
@@ -334,7 +360,7 @@ class _Sizes(SpatialOperator):
         def measure(x):
             channels = _channels(x, conv.data_format)
             numbers = math.prod(conv.kernel_size) * channels // conv.groups
-            self.found.append(numbers * filters * self.expansion)
+            self.found.append(numbers * (self.rank or filters * self.expansion))
             return keras.KerasTensor(conv.compute_output_shape(x.shape), x.dtype)
 
         return measure
@@ -429,28 +455,6 @@ class Hybrid(SpatialOperator):
         return strides > 1
 
 
-def _joined(*words):
-    return "_".join(filter(None, words))
-
-
-def _snake_case(text):
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).replace("-", "minus")
-    return re.sub(r"\W+", "_", words).strip("_").lower()
-
-
-def _text(value):
-    if isinstance(value, bool | int | float | str | tuple | None):
-        return str(value)
-    # Which may hold an address in memory.
-    return getattr(value, "__name__", type(value).__name__)
-
-
-def _default(field):
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
-
-
 def _zero_padding(padding, data_format, name):
     return keras.layers.ZeroPadding2D(padding, data_format=data_format, name=f"{name}_pad")
 
@@ -468,6 +472,15 @@ def _channels(x, data_format):
 def _check_seed(seed):
     if seed is not None:
         resolve_seed(seed)
+
+
+def _set_basis(operator):
+    """Puts the basis in the place of its name, in a frozen dataclass."""
+    object.__setattr__(operator, "basis", bases.get(operator.basis))
+
+
+def _basis_word(basis):
+    return None if basis == bases.Uniform() else basis.name
 
 
 _BY_NAME = {
@@ -493,7 +506,8 @@ def get(identifier: str | SpatialOperator) -> SpatialOperator:
     Example:
 
     >>> keras_lc.spatial.get("lc")
-    LC(expansion=1, frozen=True, compact=False, between=None, shared=False, seed=None)
+    LC(expansion=1, frozen=True, compact=False, between=None, shared=False, seed=None,
+       basis=Uniform(), rank=None)
     """
     if isinstance(identifier, SpatialOperator):
         return identifier

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_lc.layers.initializers import symmetric_uniform
+from keras_lc.bases.random_numbers import symmetric_uniform
 from keras_lc.seeds import derive_seed, fingerprint
 
 

@@ -5,25 +5,40 @@ from typing import Any, NoReturn
 
 import keras
 
+from keras_lc.bases import Basis
 from keras_lc.layers.accelerated import Conv2D
 from keras_lc.layers.axes import channel_axis
-from keras_lc.layers.initializers import ByFunction, fan_in_uniform
-from keras_lc.layers.seeded_basis import SeededBasis
+from keras_lc.layers.initializers import ByFunction
+from keras_lc.layers.seeded_basis import SeededFilters, get_basis_initializer
 from keras_lc.seeds import resolve_seed
 from keras_lc.types import Initializer, Shape, Size, Tensor
 
 
 def check_expansion(expansion: int) -> int:
     """Returns `expansion` if it can be the number of basis filters per output channel."""
-    whole = isinstance(expansion, numbers.Integral) and not isinstance(expansion, bool)
-    if not whole or expansion < 1:
+    return _at_least_one("expansion", expansion)
+
+
+def check_rank(rank: int | None, expansion: int) -> int | None:
+    """Returns `rank` if it can be the number of basis filters, in place of an `expansion`."""
+    if rank is None:
+        return None
+    if expansion != 1:
         raise ValueError(
-            f"`expansion` must be an integer of at least 1. Received: expansion={expansion!r}"
+            "`rank` is the number of basis filters, and so is `filters * expansion`: give one of "
+            f"the two. Received: rank={rank!r}, expansion={expansion!r}"
         )
-    return int(expansion)
+    return _at_least_one("rank", rank)
 
 
-class BasisConv2D(SeededBasis, Conv2D):
+def _at_least_one(name, value):
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}")
+    return int(value)
+
+
+class BasisConv2D(SeededFilters, Conv2D):
     """Base class: a Conv2D whose kernel is made from a seeded `basis`.
 
     A subclass sets `basis_filters` and `frozen` before `build`, and gives the layer its `kernel`.
@@ -34,14 +49,14 @@ class BasisConv2D(SeededBasis, Conv2D):
         filters: int,
         kernel_size: Size,
         *,
-        basis_initializer: Initializer = None,
+        basis_initializer: Initializer | Basis = None,
         seed: int | None = None,
         **kwargs: Any,
     ):
         self._refuse_kernel_arguments(kwargs, ("kernel_", "lora_"))
         super().__init__(filters, kernel_size, **kwargs)
         self.seed = resolve_seed(seed)
-        self.basis_initializer = keras.initializers.get(basis_initializer)
+        self.basis_initializer = get_basis_initializer(basis_initializer)
 
     def build(self, input_shape: Shape) -> None:
         # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
@@ -80,6 +95,10 @@ class BasisConv2D(SeededBasis, Conv2D):
         """The shape of the random filters."""
         return (*self.kernel_size, self._group_channels, self.basis_filters)
 
+    @property
+    def _basis_groups(self):
+        return self.groups
+
     def _build_basis(self):
         self._basis = self._add_basis(self._filters_shape)
 
@@ -92,11 +111,6 @@ class BasisConv2D(SeededBasis, Conv2D):
             trainable=not self.frozen,
             autocast=False,
         )
-
-    def _make_basis(self, shape, dtype):
-        if self.basis_initializer:
-            return self.basis_initializer(shape, dtype=dtype)
-        return self._seeded_basis(dtype)
 
     def _build_combination(self):
         """Creates what the subclass trains beside the bias."""
@@ -125,19 +139,8 @@ class BasisConv2D(SeededBasis, Conv2D):
     def _basis_variable(self):
         return self._basis
 
-    def _other_variables(self):
-        return {} if self.bias is None else {"bias": self.bias}
-
-    def _is_from_seed(self):
-        return self.basis_initializer is None
-
-    def _draw(self, seed):
-        return fan_in_uniform(seed, self._filters_shape)
-
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
             del config[name]
-        config["seed"] = self.seed
-        config["basis_initializer"] = keras.initializers.serialize(self.basis_initializer)
         return config

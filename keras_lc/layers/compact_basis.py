@@ -10,17 +10,23 @@ moves it by `L · Lᵀ · ∂W = K · Kᵀ · ∂W`. It is gradient descent on t
 preconditioned by the Gram matrix of the basis. With PyTorch's initialisation and growing
 expansion that matrix tends to `filters · expansion / (3 · channels · k²)` times the identity: a
 learning-rate factor of the layer (4.74 for as many input as output channels, k = 3 and an
-expansion of 128), with an initial kernel of variance `1 / (9 · channels · k²)`.
+expansion of 128), with an initial kernel of variance `1 / (9 · channels · k²)`. All this holds for
+any frozen basis; one that does not span all kernels has a factor with columns of zeros.
 """
 
 import numpy as np
 
 from keras_lc.seeds import fingerprint
 
-# With this many filters for each of their numbers, the condition number of a random basis is below
-# 6 (Marchenko and Pastur, 1967). Then the Cholesky factor of the Gram matrix, whose error grows
-# with the square of it, is as exact as a QR factorization, and several times faster.
+# With this many filters for each of their numbers, the condition number of independent ones is
+# below 6 (Marchenko and Pastur, 1967). Then the Cholesky factor of the Gram matrix, whose error
+# grows with the square of it, is as exact as a QR factorization, and several times faster. Pivots
+# of that size tell that other bases are no worse.
 _WELL_CONDITIONED = 2
+_LARGE_PIVOT = 0.2
+# Of a row's length, what is left without the rows before. Numbers rounded to float32 leave 1e-8
+# where there should be nothing, which is their own, and float64 leaves 1e-16, which is noise.
+_NO_PIVOT = 1e-12
 _PIECE = 4096
 
 
@@ -31,17 +37,52 @@ def triangular_factor(filters: np.ndarray) -> np.ndarray:
         filters: Array of shape `(groups, n, r)`, with `r >= n`: one flattened basis a group.
 
     Returns:
-        A float64 array of shape `(groups, n, n)`, lower triangular. Its diagonal is positive,
+        A float64 array of shape `(groups, n, n)`, lower triangular. Its diagonal is positive, and
+        0 where a row of the basis is a combination of those before, with a column of zeros below:
         which makes it unique.
     """
     if filters.shape[2] >= _WELL_CONDITIONED * filters.shape[1]:
-        pieces = _pieces(filters.shape[2])
-        return np.linalg.cholesky(
-            sum(_float64(filters, p) @ _float64(filters, p).transpose(0, 2, 1) for p in pieces)
-        )
+        factor = _cholesky_factor(filters)
+        if factor is not None and _smallest_pivot(factor) > _LARGE_PIVOT:
+            return factor
     upper = np.linalg.qr(filters.astype("float64").transpose(0, 2, 1), mode="r")
     signs = np.sign(np.diagonal(upper, axis1=1, axis2=2))
-    return (upper * signs[:, :, None]).transpose(0, 2, 1)
+    factor = (upper * signs[:, :, None]).transpose(0, 2, 1)
+    if _smallest_pivot(factor) > _NO_PIVOT:
+        return factor
+    return np.stack([_factor_of_dependent_rows(u.T) for u in upper])
+
+
+def _cholesky_factor(filters):
+    pieces = _pieces(filters.shape[2])
+    gram = sum(_float64(filters, p) @ _float64(filters, p).transpose(0, 2, 1) for p in pieces)
+    try:
+        return np.linalg.cholesky(gram)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _smallest_pivot(factor):
+    """The smallest share of a row's length that is its own, and not that of the rows before."""
+    lengths = np.linalg.norm(factor, axis=2)
+    diagonal = np.diagonal(factor, axis1=1, axis2=2)
+    return np.divide(diagonal, lengths, out=np.zeros_like(lengths), where=lengths > 0).min()
+
+
+def _factor_of_dependent_rows(rows):
+    """Gram and Schmidt's factor, which leaves out what is noise in a QR factorization."""
+    factor, directions = np.zeros_like(rows), np.zeros_like(rows)
+    for k, row in enumerate(rows):
+        left = row
+        for _ in range(2):  # "Twice is enough" to be orthogonal to the last digit (Kahan).
+            known = directions @ left
+            factor[k] += known
+            left = left - known @ directions
+        own = np.linalg.norm(left)
+        if own > _NO_PIVOT * np.linalg.norm(row):
+            factor[k, k] = own
+            directions[k] = left / own
+    return factor
 
 
 def solve_combination(
@@ -59,7 +100,9 @@ def solve_combination(
     """
     pieces = _pieces(filters.shape[2])
     kernel = sum(_float64(filters, p) @ combination[:, p].astype("float64") for p in pieces)
-    return np.linalg.solve(factor, kernel)
+    # What stands at a row of no pivot has no effect, and is 0.
+    has_none = np.diagonal(factor, axis1=1, axis2=2) == 0
+    return np.linalg.solve(factor + has_none[:, :, None] * np.eye(factor.shape[1]), kernel)
 
 
 def _pieces(count):

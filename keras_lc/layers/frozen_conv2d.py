@@ -3,7 +3,6 @@
 import keras
 
 from keras_lc.layers.basis_conv2d import BasisConv2D
-from keras_lc.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -21,9 +20,9 @@ class FrozenConv2D(BasisConv2D):
         strides, padding, data_format, dilation_rate, groups, activation, use_bias,
         bias_initializer, bias_regularizer, bias_constraint, activity_regularizer: As in
             `keras.layers.Conv2D`.
-        basis_initializer: Keras initializer of the filters. Defaults to `None`: PyTorch's
-            default distribution, drawn from `seed` with the same bits under every backend.
-            Filters of any other initializer are written to checkpoints.
+        basis_initializer: `keras_lc.bases.Basis` that draws the filters from `seed`, with the same
+            bits under every backend. Defaults to `None`: PyTorch's default distribution. Filters
+            of a Keras initializer are written to checkpoints.
         seed: Integer that determines the filters. `None` draws one, once.
 
     Raises:
@@ -49,9 +48,3 @@ class FrozenConv2D(BasisConv2D):
     @property
     def basis_filters(self) -> int:
         return self.filters
-
-    @property
-    def kernel(self) -> Tensor:
-        if not self.built:
-            raise AttributeError("You must build the layer before accessing `kernel`.")
-        return self.basis

@@ -1,20 +1,20 @@
 """DepthwiseConv2D with random filters that are never trained."""
 
-import math
 from typing import Any
 
 import keras
 
+from keras_lc.bases import Basis
 from keras_lc.layers.accelerated import DepthwiseConv2D
 from keras_lc.layers.axes import channel_axis
-from keras_lc.layers.initializers import ByFunction, fan_in_uniform
-from keras_lc.layers.seeded_basis import SeededBasis
+from keras_lc.layers.initializers import ByFunction
+from keras_lc.layers.seeded_basis import SeededFilters, get_basis_initializer
 from keras_lc.seeds import resolve_seed
-from keras_lc.types import Initializer, Shape, Size, Tensor
+from keras_lc.types import Initializer, Shape, Size
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
+class FrozenDepthwiseConv2D(SeededFilters, DepthwiseConv2D):
     """2D depthwise convolution with random filters that are never trained.
 
     This is a `keras.layers.DepthwiseConv2D` with a non-trainable kernel, drawn from `seed`. The
@@ -28,9 +28,9 @@ class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
         strides, padding, data_format, dilation_rate, activation, use_bias, bias_initializer,
         bias_regularizer, bias_constraint, activity_regularizer: As in
             `keras.layers.DepthwiseConv2D`.
-        basis_initializer: Keras initializer of the filters. Defaults to `None`: PyTorch's
-            default distribution, `U[-a, a]` with `a = 1/√(kernel area)`, drawn from `seed` with
-            the same bits under every backend. Filters of any other initializer are written to
+        basis_initializer: `keras_lc.bases.Basis` that draws the filters from `seed`, with the same
+            bits under every backend. Defaults to `None`: PyTorch's default distribution,
+            `U[-a, a]` with `a = 1/√(kernel area)`. Filters of a Keras initializer are written to
             checkpoints.
         seed: Integer that determines the filters. `None` draws one, once.
 
@@ -62,14 +62,14 @@ class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
         self,
         kernel_size: Size,
         *args: Any,
-        basis_initializer: Initializer = None,
+        basis_initializer: Initializer | Basis = None,
         seed: int | None = None,
         **kwargs: Any,
     ):
         self._refuse_kernel_arguments(kwargs, ("depthwise_",))
         super().__init__(kernel_size, *args, **kwargs)
         self.seed = resolve_seed(seed)
-        self.basis_initializer = keras.initializers.get(basis_initializer)
+        self.basis_initializer = get_basis_initializer(basis_initializer)
 
     def build(self, input_shape: Shape) -> None:
         # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
@@ -77,10 +77,13 @@ class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
         channels = input_shape[axis]
         self.input_spec = keras.InputSpec(min_ndim=4, axes={axis: channels})
         self.compute_output_shape(input_shape)
-        self._filters_shape = (*self.kernel_size, channels, self.depth_multiplier)
+        # Those of a convolution with a group for each channel.
+        self._basis_groups = channels
+        self._filters_shape = (*self.kernel_size, 1, channels * self.depth_multiplier)
+        self._basis_shape = (*self.kernel_size, channels, self.depth_multiplier)
         self.basis = self.add_weight(
             name="basis",
-            shape=self._filters_shape,
+            shape=self._basis_shape,
             initializer=ByFunction(self._make_basis),
             # A flag set later would be undone by `model.trainable = True`.
             trainable=False,
@@ -96,34 +99,19 @@ class FrozenDepthwiseConv2D(SeededBasis, DepthwiseConv2D):
             )
         self.built = True
 
-    def _make_basis(self, shape, dtype):
-        if self.basis_initializer:
-            return self.basis_initializer(shape, dtype=dtype)
-        return self._seeded_basis(dtype)
-
-    @property
-    def kernel(self) -> Tensor:
-        if not self.built:
-            raise AttributeError("You must build the layer before accessing `kernel`.")
-        return self.basis
-
     @property
     def _basis_variable(self):
         return self.basis
 
-    def _other_variables(self):
-        return {} if self.bias is None else {"bias": self.bias}
-
-    def _is_from_seed(self):
-        return self.basis_initializer is None
-
     def _draw(self, seed):
-        return fan_in_uniform(seed, self._filters_shape, fan_in=math.prod(self.kernel_size))
+        return super()._draw(seed).reshape(self._basis_shape)
+
+    def _basis_of(self, numbers):
+        filters = super()._basis_of(numbers.reshape(self._filters_shape))
+        return filters.reshape(self._basis_shape)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in ("initializer", "regularizer", "constraint"):
             del config[f"depthwise_{name}"]
-        config["seed"] = self.seed
-        config["basis_initializer"] = keras.initializers.serialize(self.basis_initializer)
         return config

@@ -1,10 +1,4 @@
-"""From a seed to weights: the same bits under every backend, platform and NumPy version.
-
-`keras.random` draws another stream under each backend, and NumPy promises the stability of its
-bit generators' raw output only, not of the floats made from it (NEP 19). So filters are made here
-from Philox's raw bits (Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*, 2011) with
-exact integer and float32 arithmetic.
-"""
+"""Initializers with the same bits under every backend."""
 
 import math
 from collections.abc import Callable
@@ -13,47 +7,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_lc.bases.random_numbers import scaled_by_fan_in, symmetric_uniform
 from keras_lc.seeds import resolve_seed
 from keras_lc.types import Shape, Tensor
-
-# Even, since two numbers come from one word.
-_PIECE = 2**16
-
-
-def symmetric_uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Draws float32 numbers from U(-1, 1): a pure function of `seed` and `shape`.
-
-    Each number is an odd multiple of 2^-24, so it is exact in float32, and the values lie
-    symmetric about 0, which is not among them.
-
-    Args:
-        seed: Integer, at least 0 and below 2^63: Philox's key.
-        shape: Tuple of integers.
-
-    Returns:
-        A float32 array of that shape.
-    """
-    values = np.empty(math.prod(shape), "float32")
-    generator = np.random.Philox(key=seed)
-    # A piece at a time, which stays in the cache: large filters take no more memory than they are.
-    for start in range(0, len(values), _PIECE):
-        piece = values[start : start + _PIECE]
-        words = generator.random_raw((len(piece) + 1) // 2)
-        # Explicit little-endian types: the order of the halves must not depend on the platform.
-        halves = words.astype("<u8", copy=False).view("<u4")[: len(piece)]
-        odd = (halves >> 8).astype(np.int32)
-        odd *= 2
-        odd -= 2**24 - 1
-        np.multiply(odd, np.float32(2.0**-24), out=piece, casting="unsafe")
-    return values.reshape(shape)
 
 
 def fan_in_uniform(seed: int, shape: tuple[int, ...], fan_in: int | None = None) -> np.ndarray:
     """Draws float32 numbers from U(-1/√fan_in, 1/√fan_in); see `FanInUniform`."""
     fan_in = math.prod(shape[:-1]) if fan_in is None else fan_in
-    values = symmetric_uniform(seed, shape)
-    values *= np.float32(1.0 / math.sqrt(fan_in))
-    return values
+    return scaled_by_fan_in(symmetric_uniform(seed, shape), fan_in)
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")

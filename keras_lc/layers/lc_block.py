@@ -3,14 +3,17 @@
 from typing import Any
 
 import keras
+from keras import ops
 
+from keras_lc.bases import Basis
 from keras_lc.layers.accelerated import BatchNormalization, Conv2D
 from keras_lc.layers.axes import channel_axis
-from keras_lc.layers.basis_conv2d import check_expansion
+from keras_lc.layers.basis_conv2d import check_expansion, check_rank
 from keras_lc.layers.frozen_conv2d import FrozenConv2D
-from keras_lc.layers.initializers import FanInUniform
+from keras_lc.layers.initializers import ByFunction, FanInUniform
+from keras_lc.layers.seeded_basis import get_basis_initializer
 from keras_lc.seeds import derive_seed, resolve_seed
-from keras_lc.types import Shape, Size, Tensor
+from keras_lc.types import Initializer, Shape, Size, Tensor
 
 BETWEEN = ("relu", "bn", "bn_relu")
 
@@ -37,6 +40,9 @@ class LCBlock(keras.layers.Layer):
         expansion: Integer, the number of basis filters per output channel.
         frozen: Boolean, whether the basis stays as it was drawn.
         seed: Integer that determines basis and initial combination. `None` draws one, once.
+        basis_initializer: `keras_lc.bases.Basis` or Keras initializer of the basis, as in
+            `LCConv2D`. Defaults to `None`.
+        rank: Integer, the number of basis filters, in place of `expansion`, as in `LCConv2D`.
 
     Attributes:
         basis_conv: The convolution with the basis, `FrozenConv2D` or `Conv2D`.
@@ -67,6 +73,8 @@ class LCBlock(keras.layers.Layer):
         expansion: int = 1,
         frozen: bool = True,
         seed: int | None = None,
+        basis_initializer: Initializer | Basis = None,
+        rank: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -74,8 +82,11 @@ class LCBlock(keras.layers.Layer):
             raise ValueError(f"`between` must be one of {BETWEEN}. Received: between={between!r}")
         self.between = between
         self.expansion = check_expansion(expansion)
+        self.rank = check_rank(rank, self.expansion)
+        basis_filters = filters * self.expansion if self.rank is None else self.rank
         self.frozen = bool(frozen)
         self.seed = resolve_seed(seed)
+        self.basis_initializer = get_basis_initializer(basis_initializer)
         geometry = dict(
             kernel_size=kernel_size,
             strides=strides,
@@ -87,10 +98,12 @@ class LCBlock(keras.layers.Layer):
             dtype=self.dtype_policy,
         )
         if self.frozen:
-            self.basis_conv = FrozenConv2D(filters * expansion, seed=self.seed, **geometry)
+            self.basis_conv = FrozenConv2D(
+                basis_filters, seed=self.seed, basis_initializer=self.basis_initializer, **geometry
+            )
         else:
             self.basis_conv = Conv2D(
-                filters * self.expansion, kernel_initializer=FanInUniform(self.seed), **geometry
+                basis_filters, kernel_initializer=self._learned_basis(groups), **geometry
             )
         self.batch_norm = None
         if between != "relu":
@@ -111,6 +124,17 @@ class LCBlock(keras.layers.Layer):
             kernel_initializer=FanInUniform(derive_seed(self.seed, "combination")),
             name="combination",
             dtype=self.dtype_policy,
+        )
+
+    def _learned_basis(self, groups):
+        """Returns the Keras initializer of a basis that is trained."""
+        basis = self.basis_initializer
+        if basis is None:
+            return FanInUniform(self.seed)
+        if not isinstance(basis, Basis):
+            return basis
+        return ByFunction(
+            lambda shape, dtype: ops.convert_to_tensor(basis(self.seed, shape, groups), dtype)
         )
 
     def build(self, input_shape: Shape) -> None:
@@ -147,5 +171,7 @@ class LCBlock(keras.layers.Layer):
             frozen=self.frozen,
             # That of a file, where weights written with another seed were loaded.
             seed=self.basis_conv.seed if self.frozen else self.seed,
+            basis_initializer=keras.initializers.serialize(self.basis_initializer),
+            rank=self.rank,
         )
         return config

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lc.layers.basis_conv2d import BasisConv2D, check_expansion
+from keras_lc.layers.basis_conv2d import BasisConv2D, check_expansion, check_rank
 from keras_lc.layers.compact_basis import (
     by_group,
     factor_of,
@@ -45,10 +45,10 @@ class LCConv2D(BasisConv2D):
             decay, any schedule), it also learns exactly the same.
             `compact` has no effect if the basis has no more filters than
             that; a learned basis has no such form.
-        basis_initializer: Keras initializer of the basis. Defaults to `None`: PyTorch's default,
-            `U[-a, a]` with `a = 1/√(channels/groups · kernel area)`, drawn from `seed` with the
-            same bits under every backend. A basis from any other initializer is written to
-            checkpoints.
+        basis_initializer: `keras_lc.bases.Basis` that draws the basis from `seed`, with the same
+            bits under every backend. Defaults to `None`: `keras_lc.bases.Uniform()`, PyTorch's
+            default, `U[-a, a]` with `a = 1/√(channels/groups · kernel area)`. A basis from a Keras
+            initializer is written to checkpoints, and can be neither compact nor shared.
         combination_initializer: Keras initializer of the combination. Defaults to `None`:
             PyTorch's default, `a = 1/√(filters · expansion / groups)`, drawn from `seed`.
         combination_regularizer: Keras regularizer of the combination.
@@ -59,6 +59,9 @@ class LCConv2D(BasisConv2D):
             once. The seed is part of the layer's config.
         shared_basis: `keras_lc.layers.SharedBasis` that provides the basis, instead of
             random filters of the layer's own. Defaults to `None`.
+        rank: Integer, the number of basis filters, in place of `expansion`: any multiple of
+            `groups`. With fewer than `filters` the kernel is of low rank, and the layer, basis
+            included, can have fewer numbers than a plain one. Defaults to `None`.
 
     Attributes:
         basis: Variable (a tensor if shared) of shape
@@ -67,7 +70,7 @@ class LCConv2D(BasisConv2D):
         combination: Variable of shape `(basis filters of a group, filters)`.
         kernel: Tensor of shape `(height, width, channels/groups, filters)`: what the input is
             convolved with, in the variables' dtype.
-        basis_filters: Integer, `filters · expansion`.
+        basis_filters: Integer, `filters · expansion` or the `rank` given.
         is_factored: Boolean, whether the basis is a triangular factor: so in a compact layer
             that has more random filters than that.
 
@@ -82,8 +85,9 @@ class LCConv2D(BasisConv2D):
     Output shape: As in `keras.layers.Conv2D`.
 
     Raises:
-        ValueError: If `expansion` is less than 1, for `compact` or `shared_basis` with
-            `frozen=False` or a `basis_initializer`, for a `shared_basis` that is too small, for
+        ValueError: If `expansion` or `rank` is less than 1 or both are given, for `compact` or
+            `shared_basis` with `frozen=False` or a Keras `basis_initializer`, for a `shared_basis`
+            that is too small or beside a basis of the layer's own, for
             `kernel_*` and `lora_*` arguments, which have no clear meaning for a product, and
             where Conv2D raises it.
 
@@ -125,9 +129,15 @@ class LCConv2D(BasisConv2D):
         combination_regularizer: Regularizer = None,
         combination_constraint: Constraint = None,
         shared_basis: SharedBasis | dict[str, Any] | None = None,
+        rank: int | None = None,
         **kwargs: Any,
     ):
         expansion = check_expansion(expansion)
+        rank = check_rank(rank, expansion)
+        if rank is not None and rank % groups:
+            raise ValueError(
+                f"`rank` must be divisible by `groups`. Received: rank={rank}, groups={groups}"
+            )
         if isinstance(shared_basis, dict):
             shared_basis = keras.saving.deserialize_keras_object(shared_basis)
         if not isinstance(shared_basis, SharedBasis | None):
@@ -136,11 +146,6 @@ class LCConv2D(BasisConv2D):
                 f"Received: shared_basis={shared_basis!r}"
             )
         for name, given in (("compact=True", compact), ("shared_basis", shared_basis is not None)):
-            if given and kwargs.get("basis_initializer") is not None:
-                raise ValueError(
-                    f"`{name}` needs the random filters of a seed, not those of a "
-                    f"`basis_initializer`. Received: {kwargs['basis_initializer']!r}"
-                )
             if given and not frozen:
                 raise ValueError(
                     f"A basis that is learned can be neither compact nor shared: `{name}` needs "
@@ -165,10 +170,24 @@ class LCConv2D(BasisConv2D):
         self.combination_regularizer = keras.regularizers.get(combination_regularizer)
         self.combination_constraint = keras.constraints.get(combination_constraint)
         self.shared_basis = shared_basis
+        self._rank = rank
+        self._check_basis_initializer(kwargs.get("basis_initializer"))
+
+    def _check_basis_initializer(self, given):
+        if self.shared_basis is not None and self.basis_initializer is not None:
+            raise ValueError(
+                "`shared_basis` needs the random filters of a seed, its own, and takes no "
+                f"`basis_initializer`. Received: {given!r}"
+            )
+        if self.compact and not self._is_from_seed():
+            raise ValueError(
+                "`compact=True` needs the random filters of a seed, not those of a "
+                f"`basis_initializer`. Received: {given!r}"
+            )
 
     @property
     def basis_filters(self) -> int:
-        return self.filters * self.expansion
+        return self.filters * self.expansion if self._rank is None else self._rank
 
     @property
     def is_factored(self) -> bool:
@@ -195,7 +214,7 @@ class LCConv2D(BasisConv2D):
                     f"{self._basis_seed}: its random filters are not known. `set_weights` brings "
                     "no seed; `load_weights` does."
                 )
-            return self._draw(self._basis_seed)
+            return self._filters_of(self._draw(self._basis_seed))
         return ops.convert_to_numpy(self.basis)
 
     def has_seeded_basis(self) -> bool:
@@ -268,17 +287,22 @@ class LCConv2D(BasisConv2D):
         else:
             self.shared_basis.seed = seed
 
-    def _basis_of(self, numbers):
-        if not self.is_factored:
-            return numbers
-        return from_groups(factor_of(numbers, self.groups), self._factor_shape)
+    @property
+    def _random_basis(self):
+        return super()._random_basis if self.shared_basis is None else self.shared_basis.basis
 
-    def _holds(self, basis):
+    def _filters_of(self, numbers):
+        return super()._basis_of(numbers)
+
+    def _basis_of(self, numbers):
+        filters = self._filters_of(numbers)
         if not self.is_factored:
-            return super()._holds(basis)
+            return filters
+        return from_groups(factor_of(filters, self.groups), self._factor_shape)
+
+    def _is_exact(self):
         # LAPACK's last bit may differ between machines.
-        held = ops.convert_to_numpy(self._basis.value).astype("float64")
-        return np.allclose(held, basis, rtol=0, atol=1e-6 * np.abs(basis).max())
+        return not self.is_factored and super()._is_exact()
 
     def _build_combination(self):
         mixed = self._numbers_of_a_filter if self.is_factored else self._group_filters
@@ -317,10 +341,10 @@ class LCConv2D(BasisConv2D):
         combination = ops.convert_to_numpy(combination)
         if not self.is_factored:
             return combination
-        numbers = self._draw(self._basis_seed)
+        filters = self._filters_of(self._draw(self._basis_seed))
         parts = (
-            factor_of(numbers, self.groups),
-            by_group(numbers, self.groups),
+            factor_of(filters, self.groups),
+            by_group(filters, self.groups),
             by_group(combination, self.groups),
         )
         return from_groups(solve_combination(*parts), (-1, self.filters))
@@ -359,5 +383,6 @@ class LCConv2D(BasisConv2D):
             combination_regularizer=keras.regularizers.serialize(self.combination_regularizer),
             combination_constraint=keras.constraints.serialize(self.combination_constraint),
             shared_basis=keras.saving.serialize_keras_object(self.shared_basis),
+            rank=self._rank,
         )
         return config

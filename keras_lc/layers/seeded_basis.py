@@ -1,11 +1,15 @@
 """Files of layers whose basis comes from a seed: the seed and a fingerprint, not the numbers."""
 
+from typing import Any
+
+import keras
 import numpy as np
 from keras import ops
 
+from keras_lc.bases import Basis, Uniform
 from keras_lc.layers.stored_variables import check_names, check_shapes
 from keras_lc.seeds import fingerprint
-from keras_lc.types import Store
+from keras_lc.types import Initializer, Store, Tensor
 
 _STORED_SEED = "seed"
 _STORED_FINGERPRINT = "basis_fingerprint"
@@ -19,20 +23,6 @@ class SeededBasis:
 
     A layer has a `seed`, and says in `_basis_variable` and `_draw` what the seed determines.
     """
-
-    #: What to pass in place of a Keras layer's kernel arguments; said when one is refused.
-    _instead_of_kernel_arguments = ""
-
-    def _refuse_kernel_arguments(self, arguments, prefixes):
-        """Raises `ValueError` for arguments that speak of a kernel variable."""
-        refused = sorted(name for name in arguments if name.startswith(prefixes))
-        if refused:
-            raise ValueError(
-                f"{type(self).__name__} has no kernel variable, so it takes no "
-                f"{', '.join(f'`{name}`' for name in refused)}. "
-                f"{self._instead_of_kernel_arguments} Received: "
-                + ", ".join(f"{name}={arguments[name]!r}" for name in refused)
-            )
 
     @property
     def _basis_seed(self):
@@ -95,7 +85,14 @@ class SeededBasis:
             self._remember(held, numbers)
         return self._fingerprints[2]
 
+    def _is_exact(self):
+        """Returns whether the seed gives the same bits on every machine."""
+        return True
+
     def _holds(self, basis):
+        if not self._is_exact():
+            held = ops.convert_to_numpy(self._basis_variable.value).astype("float64")
+            return np.allclose(held, basis, rtol=0, atol=1e-6 * np.abs(basis).max())
         as_stored = ops.cast(ops.convert_to_tensor(basis), self._basis_variable.dtype)
         return np.array_equal(
             ops.convert_to_numpy(as_stored), ops.convert_to_numpy(self._basis_variable.value)
@@ -150,3 +147,70 @@ class SeededBasis:
             )
         basis = self._basis_of(numbers)
         return seed, ops.convert_to_tensor(basis, self._basis_variable.dtype)
+
+
+def get_basis_initializer(identifier: Initializer | Basis) -> Any:
+    """Returns a `Basis` or a Keras initializer, and `None` for the paper's basis."""
+    initializer = keras.initializers.get(identifier)
+    return None if initializer == Uniform() else initializer
+
+
+class SeededFilters(SeededBasis):
+    """Mixin of convolutions whose basis is a `keras_lc.bases.Basis`, or of a Keras initializer.
+
+    A layer has a `basis_initializer` and a `seed`, and says in `_filters_shape` and
+    `_basis_groups` what to draw.
+    """
+
+    #: What to pass in place of a Keras layer's kernel arguments; said when one is refused.
+    _instead_of_kernel_arguments = ""
+
+    def _refuse_kernel_arguments(self, arguments, prefixes):
+        """Raises `ValueError` for arguments that speak of a kernel variable."""
+        refused = sorted(name for name in arguments if name.startswith(prefixes))
+        if refused:
+            raise ValueError(
+                f"{type(self).__name__} has no kernel variable, so it takes no "
+                f"{', '.join(f'`{name}`' for name in refused)}. "
+                f"{self._instead_of_kernel_arguments} Received: "
+                + ", ".join(f"{name}={arguments[name]!r}" for name in refused)
+            )
+
+    @property
+    def kernel(self) -> Tensor:
+        if not self.built:
+            raise AttributeError("You must build the layer before accessing `kernel`.")
+        return self.basis
+
+    @property
+    def _random_basis(self):
+        """The `Basis` that draws the filters; `None` where a Keras initializer makes them."""
+        if self.basis_initializer is None:
+            return Uniform()
+        return self.basis_initializer if isinstance(self.basis_initializer, Basis) else None
+
+    def _make_basis(self, shape, dtype):
+        if self._is_from_seed():
+            return self._seeded_basis(dtype)
+        return self.basis_initializer(shape, dtype=dtype)
+
+    def _is_from_seed(self):
+        return self._random_basis is not None
+
+    def _draw(self, seed):
+        return self._random_basis.draw_groups(seed, self._filters_shape, self._basis_groups)
+
+    def _basis_of(self, numbers):
+        return self._random_basis.finish_groups(numbers, self._basis_groups)
+
+    def _is_exact(self):
+        return self._random_basis.is_exact
+
+    def _other_variables(self):
+        return {} if self.bias is None else {"bias": self.bias}
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config["seed"] = self.seed
+        config["basis_initializer"] = keras.initializers.serialize(self.basis_initializer)
+        return config

@@ -9,21 +9,33 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_lc.bases import Basis, IndependentNumbers, Uniform
 from keras_lc.keras_internals import source_layers
-from keras_lc.layers.initializers import ByFunction, symmetric_uniform
+from keras_lc.layers.initializers import ByFunction
 from keras_lc.layers.seeded_basis import SeededBasis
 from keras_lc.seeds import resolve_seed
 from keras_lc.types import Store, Tensor
+
+
+def check_shareable(basis: Basis) -> IndependentNumbers:
+    """Returns `basis` if any part of its numbers is as good as any other."""
+    if not isinstance(basis, IndependentNumbers):
+        raise ValueError(
+            "Layers can share only numbers that are independent of each other, those of a "
+            "`keras_lc.bases.IndependentNumbers` such as `Uniform()` and `Normal()`. "
+            f"Received: basis={basis!r}"
+        )
+    return basis
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
 class SharedBasis:
     """Random numbers for the bases of several layers.
 
-    The weight sharing of the LC paper's first version: one tensor, drawn from `U[-1, 1]`. Each
-    layer takes as many of its first numbers as it needs, scaled by `1/√(channels · k²)`, which
-    gives its filters PyTorch's default distribution. A network so needs as many random numbers
-    as its largest layer, and not the sum of all.
+    The weight sharing of the LC paper's first version: one tensor, drawn from `U[-1, 1]` by
+    default. Each layer takes as many of its first numbers as it needs, scaled by
+    `1/√(channels · k²)`, which gives its filters PyTorch's default distribution. A network so
+    needs as many random numbers as its largest layer, and not the sum of all.
 
     Layers share a basis if they receive the same object. In a copy of a Functional or Sequential
     model (loaded, cloned, or from a config), these layers share a basis again if they have a
@@ -35,9 +47,11 @@ class SharedBasis:
         size: Integer, the number of random numbers. It must be at least the number that the
             largest layer needs: `k² · channels/groups · filters · expansion`.
         seed: Integer that determines the numbers. `None` draws one, once.
+        basis: `keras_lc.bases.IndependentNumbers`, whose numbers they are: `Uniform()` or
+            `Normal()`. Of any other basis a part is no basis. Defaults to `None`: `Uniform()`.
 
     Raises:
-        ValueError: If `size` is less than 1.
+        ValueError: If `size` is less than 1, or `basis` is of another kind.
 
     Example:
 
@@ -55,11 +69,18 @@ class SharedBasis:
     - [Rethinking 1x1 Convolutions](https://arxiv.org/abs/2301.11360v1), Appendix B
     """
 
-    def __init__(self, size: int, seed: int | None = None):
+    def __init__(
+        self,
+        size: int,
+        seed: int | None = None,
+        basis: IndependentNumbers | dict[str, Any] | None = None,
+    ):
         self.size = operator.index(size)
         if self.size < 1:
             raise ValueError(f"`size` must be at least 1. Received: size={size}")
         self.seed = resolve_seed(seed)
+        basis = keras.saving.deserialize_keras_object(basis) if isinstance(basis, dict) else basis
+        self.basis = check_shareable(Uniform() if basis is None else basis)
         self._owners = {}
 
     def layer(self, dtype: str) -> keras.layers.Layer:
@@ -75,21 +96,24 @@ class SharedBasis:
         inputs tells that they belong together.
         """
         known = [_BASES_OF_INPUT.setdefault(layer, {}) for layer in source_layers(tensor)]
-        key = (self.size, self.seed)
+        key = (self.size, self.seed, self.basis)
         shared = next((bases[key] for bases in known if key in bases), self)
         for bases in known:
             bases.setdefault(key, shared)
         return shared
 
     def get_config(self) -> dict[str, Any]:
-        return {"size": self.size, "seed": self.seed}
+        config = {"size": self.size, "seed": self.seed}
+        if self.basis != Uniform():
+            config["basis"] = keras.saving.serialize_keras_object(self.basis)
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SharedBasis":
         return cls(**config)
 
 
-# InputLayer → {(size, seed): SharedBasis}
+# InputLayer → {(size, seed, basis): SharedBasis}
 _BASES_OF_INPUT = weakref.WeakKeyDictionary()
 
 
@@ -134,4 +158,4 @@ class SharedNumbers(SeededBasis, keras.layers.Layer):
         return self.numbers
 
     def _draw(self, seed):
-        return symmetric_uniform(seed, (self.shared.size,))
+        return self.shared.basis.numbers(seed, self.shared.size)

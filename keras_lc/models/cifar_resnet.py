@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_lc import spatial as spatial_operators
+from keras_lc.bases import Basis
 from keras_lc.layers.axes import standardize_data_format
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
 from keras_lc.models.residual import Builder
@@ -129,6 +130,8 @@ def ResNetLC(
     classifier_activation: Activation = None,
     data_format: str | None = None,
     name: str | None = None,
+    basis: str | Basis = "uniform",
+    rank: int | None = None,
 ) -> Classifier:
     """ResNet-LC of the LC paper: a `CIFARResNet` with linear combinations of random filters.
 
@@ -146,6 +149,9 @@ def ResNetLC(
             size is the size of the largest basis; see `keras_lc.layers.SharedBasis`.
         input_shape, classes, seed, include_preprocessing, mean, std, augmentation,
         classifier_activation, data_format, name: As of all networks; see `keras_lc.models`.
+        basis: Name of a basis, or a `keras_lc.bases.Basis`: what the random filters are; see
+            `keras_lc.spatial.LC`.
+        rank: Integer, the number of random filters of each layer, in place of `expansion`.
 
     Returns:
         A `Classifier` with a name as in the paper, such as `resnet_lc_20_16x128`.
@@ -169,6 +175,8 @@ def ResNetLC(
             compact=compact,
             between=between,
             shared=shared_basis,
+            basis=basis,
+            rank=rank,
         ),
         kernel_size=kernel_size,
         input_shape=input_shape,

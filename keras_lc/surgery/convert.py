@@ -5,9 +5,11 @@ import math
 import keras
 import numpy as np
 
+from keras_lc import bases
+from keras_lc.bases import Basis
 from keras_lc.layers import FrozenConv2D, LCBlock, LCConv2D
 from keras_lc.layers.accelerated import keras_class
-from keras_lc.layers.basis_conv2d import check_expansion
+from keras_lc.layers.basis_conv2d import check_expansion, check_rank
 from keras_lc.layers.compact_basis import by_group, from_groups
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
@@ -25,11 +27,13 @@ _TOLERANCE = 1e-3
 
 def to_lc(
     model: keras.Model,
-    expansion: int,
+    expansion: int = 1,
     frozen: bool = True,
     compact: bool = False,
     seed: int | None = None,
     keep_kernels: bool = False,
+    basis: str | Basis = "uniform",
+    rank: int | None = None,
 ) -> keras.Model:
     """Copies a model and replaces each spatial Conv2D with an LCConv2D.
 
@@ -52,6 +56,9 @@ def to_lc(
         keep_kernels: Boolean, whether to start from the model's own kernels. The combinations are
             then the least-squares solution for these kernels, so that the copy computes
             what the model does. `False` starts from random combinations, PyTorch's default.
+        basis: Name of a basis, or a `keras_lc.bases.Basis`: what the random filters are; see
+            `keras_lc.spatial.LC`.
+        rank: Integer, the number of random filters of each layer, in place of `expansion`.
 
     Returns:
         The copy, not compiled.
@@ -77,13 +84,20 @@ def to_lc(
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4
     """
     expansion, seed = check_expansion(expansion), resolve_seed(seed)
+    rank, basis = check_rank(rank, expansion), bases.get(basis)
     paths = paths_within(model)
     _refuse_what_does_not_convert(model, paths)
     if not any(_is_converted(layer) or isinstance(layer, LCConv2D | LCBlock) for layer in paths):
         warn_of_no_effect("to_lc", model, "Conv2D of more than one pixel")
     if keep_kernels:
-        _check_ranks(paths, expansion)
-    options = dict(expansion=expansion, frozen=frozen, compact=compact)
+        _check_ranks(paths, expansion, rank)
+    options = dict(
+        expansion=expansion,
+        rank=rank,
+        frozen=frozen,
+        compact=compact,
+        basis_initializer=basis,
+    )
 
     def lc(layer):
         if not _is_converted(layer):
@@ -144,22 +158,24 @@ def _refuse_what_does_not_convert(model, paths):
 # --- The model's own kernels ---
 
 
-def _check_ranks(paths, expansion):
+def _check_ranks(paths, expansion, rank):
+    name, given = ("expansion", expansion) if rank is None else ("rank", rank)
     too_few = {}
     for layer, path in paths.items():
         if _is_converted(layer) and layer.built:
             *area, channels, filters = layer.kernel.shape
             # Filters and numbers of a group, times the groups.
-            smallest = math.ceil(math.prod(area) * channels * layer.groups / filters)
-            if smallest > expansion:
+            numbers = math.prod(area) * channels * layer.groups
+            smallest = math.ceil(numbers / filters) if rank is None else numbers
+            if smallest > given:
                 too_few[path] = smallest
     if too_few:
         raise ValueError(
             "`keep_kernels=True` needs at least as many random filters as a filter has weights: "
             "`filters * expansion >= height * width * channels`. Received: "
-            f"expansion={expansion}, too small for "
+            f"{name}={given}, too small for "
             + ", ".join(f"{path} (needs {smallest})" for path, smallest in too_few.items())
-            + f". The smallest expansion for all of them is {max(too_few.values())}; one more "
+            + f". The smallest {name} for all of them is {max(too_few.values())}; one more "
             "keeps two more digits."
         )
 

@@ -9,8 +9,9 @@ from keras import ops
 
 import keras_lc
 from keras_lc import LCConv2D
+from keras_lc.bases.random_numbers import symmetric_uniform
 from keras_lc.layers import compact_basis
-from keras_lc.layers.initializers import fan_in_uniform, symmetric_uniform
+from keras_lc.layers.initializers import fan_in_uniform
 from tests import oracles
 from tests.layer_test_case import LayerTestCase
 

@@ -1,0 +1,242 @@
+"""The bases that are included, all with the variance of the LC paper's."""
+
+import dataclasses
+import math
+import numbers
+
+import keras
+import numpy as np
+
+from keras_lc.bases.basis import Basis, IndependentNumbers
+from keras_lc.bases.random_numbers import (
+    cos_pi,
+    distinct_keys,
+    exp,
+    scaled_by_fan_in,
+    sin_pi,
+    standard_normal,
+    symmetric_uniform,
+)
+from keras_lc.seeds import derive_seed
+
+_registered = keras.saving.register_keras_serializable(package="keras_lc")
+
+
+@_registered
+@dataclasses.dataclass(frozen=True)
+class Uniform(IndependentNumbers):
+    """Independent numbers of PyTorch's default distribution: the LC paper's basis.
+
+    Drawn from `U[-a, a]` with `a = 1/√(height · width · channels)`.
+
+    Reference:
+
+    - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Equation 3
+    """
+
+    def numbers(self, seed: int, count: int) -> np.ndarray:
+        return symmetric_uniform(seed, (count,))
+
+
+@_registered
+@dataclasses.dataclass(frozen=True)
+class Normal(IndependentNumbers):
+    """Independent numbers of the normal distribution.
+
+    Reference:
+
+    - [Delving Deep into Rectifiers](https://arxiv.org/abs/1502.01852), Section 2.2, whose
+      distribution it is, with a sixth of the variance
+    """
+
+    def numbers(self, seed: int, count: int) -> np.ndarray:
+        return (standard_normal(seed, count) * math.sqrt(1 / 3)).astype("float32")
+
+
+@_registered
+@dataclasses.dataclass(frozen=True)
+class Orthogonal(Basis):
+    """Filters as orthogonal as their number allows, in each group of a layer.
+
+    Up to `height · width · channels` filters are orthogonal to each other, and all of one length.
+    Of more, the flattened basis has orthogonal rows of one length: its Gram matrix is the
+    identity times a number, which other random bases only tend to. A frozen LC layer then learns
+    just as `keras_lc.layers.GramLimitConv2D` does.
+
+    The last digits of a factorization depend on the machine, so a file holds the fingerprint of
+    the normal numbers that are made orthogonal.
+
+    Reference:
+
+    - [Exact solutions to the nonlinear dynamics of learning in deep linear neural networks](
+      https://arxiv.org/abs/1312.6120)
+    """
+
+    is_exact = False
+
+    def draw(self, seed: int, shape: tuple[int, ...]) -> np.ndarray:
+        return standard_normal(seed, math.prod(shape)).astype("float32").reshape(shape)
+
+    def finish(self, drawn: np.ndarray) -> np.ndarray:
+        rows = drawn.reshape(-1, drawn.shape[-1]).astype("float64")
+        is_wide = rows.shape[0] < rows.shape[1]
+        columns, upper = np.linalg.qr(rows.T if is_wide else rows)
+        # Without the signs it would neither be unique nor of the uniform distribution.
+        columns *= np.where(np.diagonal(upper) < 0, -1, 1)
+        columns *= math.sqrt(max(rows.shape) / (3 * rows.shape[0]))
+        filters = columns.T if is_wide else columns
+        return np.ascontiguousarray(filters, "float32").reshape(drawn.shape)
+
+
+@_registered
+@dataclasses.dataclass(frozen=True)
+class Sparse(Basis):
+    """Filters that are zero but at a few random places, of independent uniform numbers.
+
+    Args:
+        taps: Integer, the numbers of a filter that are not zero, of all its channels together.
+
+    Reference:
+
+    - Li, Hastie & Church, *Very Sparse Random Projections*, 2006
+    """
+
+    taps: int = 4
+
+    def __post_init__(self):
+        _check_at_least_one("taps", self.taps)
+
+    def draw(self, seed: int, shape: tuple[int, ...]) -> np.ndarray:
+        count = math.prod(shape[:-1])
+        taps = min(self.taps, count)
+        keys = distinct_keys(derive_seed(seed, "places"), (count, shape[-1]))
+        is_tap = keys <= np.partition(keys, taps - 1, axis=0)[taps - 1]
+        values = scaled_by_fan_in(symmetric_uniform(seed, is_tap.shape), taps)
+        return (values * is_tap).reshape(shape)
+
+
+@_registered
+@dataclasses.dataclass(frozen=True)
+class DCT(Basis):
+    """2-D cosines: each filter is one of the discrete cosine transform's pictures.
+
+    It has a random number for each channel. The pictures take turns, in a random order, so that
+    each serves as many filters as any other. All of them together are an orthonormal basis of the
+    pictures of a kernel's size: with all, the Gram matrix tends to a multiple of the identity as
+    for independent numbers. With some of the `frequencies` it does not, and the filters span the
+    smooth pictures alone.
+
+    Args:
+        frequencies: Integer, how many of the lowest frequencies there are: pictures of `u` and
+            `v` half waves in height and width have `u + v < frequencies`. Defaults to `None`: all.
+
+    Reference:
+
+    - Ahmed, Natarajan & Rao, *Discrete Cosine Transform*, 1974
+    - [Harmonic Convolutional Networks based on Discrete Cosine Transform](
+      https://arxiv.org/abs/2001.06570)
+    """
+
+    frequencies: int | None = None
+
+    def __post_init__(self):
+        if self.frequencies is not None:
+            _check_at_least_one("frequencies", self.frequencies)
+
+    def draw(self, seed: int, shape: tuple[int, ...]) -> np.ndarray:
+        height, width, _, filters = shape
+        u, v = np.divmod(np.arange(height * width), width)
+        lowest = height + width if self.frequencies is None else self.frequencies
+        u, v = u[u + v < lowest], v[u + v < lowest]
+        order = np.argsort(distinct_keys(derive_seed(seed, "order"), (len(u),)))
+        chosen = order[np.arange(filters) % len(u)]
+        pictures = _half_waves(height)[:, None, u] * _half_waves(width)[None, :, v]
+        return _in_channels(pictures[:, :, chosen], seed, shape)
+
+
+def _half_waves(size):
+    """Cosines of 0, 1, … half waves, `(size, size)`, each of mean square 1."""
+    place, frequency = np.arange(size)[:, None], np.arange(size)
+    # Whole numbers until the division: the argument is as exact for all.
+    waves = cos_pi((2 * place + 1) * frequency % (4 * size) / (2 * size))
+    return waves * np.where(frequency == 0, 1, math.sqrt(2))
+
+
+@_registered
+@dataclasses.dataclass(frozen=True)
+class Gabor(Basis):
+    """Waves under a bell curve, of random direction, frequency and phase.
+
+    The receptive fields of simple cells: each filter has one picture, scaled to one length, and a
+    random number for each channel. Its wave is from 2 pixels to twice the kernel long, its bell
+    curve as wide as gives one octave of bandwidth (a standard deviation of 0.56 waves).
+
+    Reference:
+
+    - Daugman, *Uncertainty relation for resolution in space, spatial frequency, and orientation
+      optimized by two-dimensional visual cortical filters*, 1985
+    - [Gabor Convolutional Networks](https://arxiv.org/abs/1705.01450)
+    """
+
+    def draw(self, seed: int, shape: tuple[int, ...]) -> np.ndarray:
+        height, width, _, filters = shape
+        drawn = symmetric_uniform(derive_seed(seed, "waves"), (filters, 3)).astype("float64")
+        direction, phase = drawn[:, 0], drawn[:, 1]
+        lowest = 1 / (2 * max(height, width))
+        frequency = lowest + (0.5 - lowest) * (drawn[:, 2] + 1) / 2  # of waves, per pixel
+        y = (np.arange(height) - (height - 1) / 2)[:, None, None]
+        x = (np.arange(width) - (width - 1) / 2)[None, :, None]
+        along = x * cos_pi(direction) + y * sin_pi(direction)
+        spread = 0.56 / frequency
+        pictures = exp(-(x * x + y * y) / (2 * spread * spread))
+        pictures = pictures * cos_pi(2 * frequency * along + phase)
+        # In one order, which NumPy's sums promise not to have.
+        energy = sum(row * row for row in pictures.reshape(-1, filters))
+        return _in_channels(pictures * np.sqrt(height * width / energy), seed, shape)
+
+
+def _in_channels(pictures, seed, shape):
+    """Filters of pictures `(height, width, filters)` of mean square 1."""
+    channels = scaled_by_fan_in(symmetric_uniform(seed, shape[2:]), math.prod(shape[:-1]))
+    return (pictures[:, :, None, :] * channels).astype("float32")
+
+
+def _check_at_least_one(name, value):
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}")
+
+
+_BY_NAME = {
+    "uniform": Uniform,
+    "normal": Normal,
+    "orthogonal": Orthogonal,
+    "sparse": Sparse,
+    "dct": DCT,
+    "gabor": Gabor,
+}
+
+
+def get(identifier: str | Basis) -> Basis:
+    """Returns a basis from its name, or itself.
+
+    Args:
+        identifier: `"uniform"`, `"normal"`, `"orthogonal"`, `"sparse"`, `"dct"`, `"gabor"`, or a
+            `Basis`.
+
+    Raises:
+        ValueError: If `identifier` is none of these.
+
+    Example:
+
+    >>> keras_lc.bases.get("sparse")
+    Sparse(taps=4)
+    """
+    if isinstance(identifier, Basis):
+        return identifier
+    if isinstance(identifier, str) and identifier in _BY_NAME:
+        return _BY_NAME[identifier]()
+    raise ValueError(
+        f"`basis` must be one of {tuple(_BY_NAME)} or a `keras_lc.bases.Basis`, such as "
+        f"`keras_lc.bases.Sparse(taps=2)`. Received: basis={identifier!r}"
+    )
