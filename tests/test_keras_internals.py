@@ -7,6 +7,8 @@ import keras
 import pytest
 
 import keras_lc
+from keras_lc.keras_internals import flat_layers, source_layers
+from keras_lc.surgery.export_worker import layers_within
 
 PACKAGE = pathlib.Path(keras_lc.__path__[0])
 # Names that a class here defines for itself, and Keras for classes that it does not inherit from.
@@ -85,3 +87,33 @@ def test_one_file_uses_what_is_private_in_keras():
         if used - OWN_NAMES.get(name, set()):
             found[name] = used
     assert list(found) == ["keras_internals.py"], found
+
+
+@pytest.mark.once
+def test_the_inputs_of_many_residual_blocks_are_found():
+    inputs = keras.Input((4,), name="images")
+    outputs = inputs
+    for _ in range(60):  # by following every path, 2^60 of them
+        outputs = keras.layers.Add()([outputs, keras.layers.ReLU()(outputs)])
+    assert [layer.name for layer in source_layers(outputs)] == ["images"]
+
+
+def hidden_normalizations():
+    def normalization():
+        return keras.layers.Normalization(mean=1.0, variance=2.0)
+
+    images = keras.Input((4, 4, 3))
+    nested = keras.Sequential([keras.Input((4, 4, 3)), normalization()])
+    wrapped = keras.layers.TimeDistributed(normalization())
+    pipeline = keras.layers.Pipeline([normalization(), normalization()])
+    return keras.Model(images, pipeline(wrapped(nested(normalization()(images)))))
+
+
+@pytest.mark.once
+def test_the_child_of_export_finds_hidden_layers_by_public_names():
+    def normalizations(layers):
+        return {layer for layer in layers if isinstance(layer, keras.layers.Normalization)}
+
+    model = hidden_normalizations()
+    found = normalizations(layers_within(model))
+    assert len(found) == 5 and found == normalizations(flat_layers(model))
