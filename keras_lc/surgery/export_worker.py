@@ -21,6 +21,7 @@ def write(file_format, source, target):
     options = {}
     if file_format == "onnx":
         bake_normalization(model)
+        spell_out_gelu(model)
     if file_format == "torch":
         import torch
 
@@ -47,6 +48,18 @@ def bake_normalization(model):
         if isinstance(layer, keras.layers.Normalization):
             layer.mean = keras.ops.convert_to_numpy(layer.mean)
             layer.variance = keras.ops.convert_to_numpy(layer.variance)
+
+
+def spell_out_gelu(model):
+    """Computes GELU by erf. TensorFlow's own GELU uses erfc, which ONNX does not have."""
+    import keras
+
+    def gelu(x):
+        return x * (keras.ops.erf(x / 2**0.5) + 1) / 2
+
+    for layer in layers_within(model):
+        if getattr(layer, "activation", None) is keras.activations.gelu:
+            layer.activation = gelu
 
 
 def layers_within(layer):

@@ -30,6 +30,7 @@ def make_model(dtype="float32", augmentation=()):
     x = keras.layers.ReLU(dtype=dtype)(x)
     x = LCBlock(8, 3, "bn_relu", strides=2, padding="same", seed=2, dtype=dtype)(x)
     x = keras.layers.GlobalAveragePooling2D(dtype=dtype)(x)
+    x = keras.layers.Activation("gelu", dtype=dtype)(x)
     model = keras.Model(inputs, keras.layers.Dense(5, dtype=dtype)(x), name="classifier")
     rng = np.random.default_rng(0)
     model.set_weights([rng.uniform(-0.5, 1.0, weight.shape) for weight in model.weights])
