@@ -23,7 +23,7 @@ def to_compact(model: keras.Model) -> keras.Model:
 
     Raises:
         ValueError: If a frozen basis is not what its seed gives (set by hand, or made by a
-            `basis_initializer`), if a frozen layer is of a subclass of LCConv2D, which may draw
+            Keras initializer), if a frozen layer is of a subclass of LCConv2D, which may draw
             or compute something else, or if a layer or subclassed model hides an LCConv2D.
 
     Example:
