@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_lc
-from keras_lc import spatial
+from keras_lc import bases, spatial
 from keras_lc.layers.accelerated import keras_class
 from keras_lc.layers.shared_basis import SharedBasis
 from tests import oracles
@@ -57,11 +57,15 @@ NAMES = {
     "": spatial.Learned(),
     "plain": Plain(),
     "frozen": spatial.Frozen(),
+    "frozen_gabor": spatial.Frozen(basis="gabor"),
     "lc_x1": spatial.LC(),
     "lc_x8": spatial.LC(8),
     "lc_learnable_x8": spatial.LC(8, frozen=False),
     "lc_relu_x8": spatial.LC(8, between="relu"),
     "lc_learnable_bn_relu_x8": spatial.LC(8, frozen=False, between="bn_relu"),
+    "lc_r8": spatial.LC(rank=8),
+    "lc_dct_x8": spatial.LC(8, basis="dct"),
+    "lc_sparse_taps_2_bn_x8": spatial.LC(8, between="bn", basis=bases.Sparse(2)),
     "lc_shared_x8": spatial.LC(8, shared=True),
     "scaled_lc_x8": ScaledLC(8),
     "scaled_lc_scale_minus0_5_x8": ScaledLC(8, scale=-0.5),

@@ -22,8 +22,8 @@ def to_compact(model: keras.Model) -> keras.Model:
         The copy, not compiled.
 
     Raises:
-        ValueError: If the seed does not give the frozen basis (it was set by hand, or a
-            `basis_initializer` made it). If a frozen layer is a subclass of LCConv2D (it may
+        ValueError: If the seed does not give the frozen basis (it was set by hand, or a Keras
+            initializer made it). If a frozen layer is a subclass of LCConv2D (it may
             compute something else). If a layer or a subclassed model hides an LCConv2D.
 
     Example:

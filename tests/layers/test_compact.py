@@ -75,6 +75,21 @@ class TestForm:
         factor = compact_basis.triangular_factor((lower @ rows.T)[None])
         np.testing.assert_allclose(factor[0], lower, rtol=0, atol=1e-14)
 
+    def test_factor_of_dependent_rows_has_columns_of_zeros(self):
+        rows = np.random.default_rng(0).integers(-4, 5, (3, 40)).astype("float32")
+        a, b, c = rows
+        dependent = np.stack([a, 2 * a, b, a - b, 0 * a, c])
+        filters = np.stack([dependent, dependent[::-1]])
+        factor = compact_basis.triangular_factor(filters)
+        np.testing.assert_array_equal(factor, np.tril(factor))
+        assert (factor[0][:, [1, 3, 4]] == 0).all() and (np.diagonal(factor[0]) >= 0).all()
+        gram = filters.astype("float64") @ filters.astype("float64").transpose(0, 2, 1)
+        np.testing.assert_allclose(factor @ factor.transpose(0, 2, 1), gram, atol=1e-11)
+        combination = np.random.default_rng(1).normal(size=(2, 40, 5))
+        found = compact_basis.solve_combination(factor, filters, combination)
+        np.testing.assert_allclose(factor @ found, filters @ combination, atol=1e-11)
+        assert np.abs(found[0][[1, 3, 4]]).max() < 1e-11
+
     def test_small_bases_stay_full(self):
         full, compact = pair(expansion=6)  # 36 filters of 36 numbers
         assert compact.basis.shape == full.basis.shape
