@@ -226,7 +226,7 @@ class Settings:
 
     dataset: str = setting(
         "digits",
-        f"{', '.join(DATASETS)}; or any name, with an image folder in --data-dir.",
+        f"{', '.join(DATASETS)}; or any name for an image folder.",
         group=DATA, axis="datasets", paper=("cifar10",), scaled="many",
     )  # fmt: skip
     data_dir: pathlib.Path | None = setting(
@@ -247,7 +247,7 @@ class Settings:
     )  # fmt: skip
     depth: int = setting(
         20,
-        "6n + 2: 8, 14, 20, 26, 32, …",
+        "Number of layers, 6n + 2: 8, 14, 20, 26, 32, …",
         group=NETWORK, only_on=("cifar_resnet", "resnet"), axis="depths", scaled="many",
         must=Must(" must be 6n + 2: 8, 14, 20, …", lambda value: value >= 8 and value % 6 == 2),
     )  # fmt: skip
@@ -320,7 +320,7 @@ class Settings:
     )  # fmt: skip
     augmentation: Literal["auto", "crop_flip", "none"] = setting(
         "auto",
-        "auto is the paper's: crop_flip on CIFAR, none elsewhere.",
+        "auto: as in the paper, crop_flip on CIFAR and none elsewhere.",
         axis="augmentations", word="augment_{}",
     )  # fmt: skip
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = setting(

@@ -46,7 +46,7 @@ class Arguments:
     depth: int = like(
         "depth",
         18,
-        help="18, 34, 50 or 101.",
+        help="Number of layers: 18, 34, 50 or 101.",
         axis=None,
         must=Must(" must be 18, 34, 50 or 101.", lambda value: value in (18, 34, 50, 101)),
     )

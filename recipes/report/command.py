@@ -5,7 +5,7 @@
 
 The page of a run shows settings, curves, filters, metrics of each layer, accuracy under attack
 and versions. The page of a sweep shows a table of all runs, and accuracy, accuracy under attack
-and variance entropy over one setting. It is written to `report.html` in the folder.
+and variance entropy over one setting. Writes `report.html` into the folder.
 """
 
 import dataclasses
