@@ -12,11 +12,12 @@ from .settings import columns, not_applicable, operator_name
 # In this order. The files of a run hold more settings and numbers.
 SETTINGS = columns()
 MEASURED = (
-    "test_accuracy", "test_images", "top5_accuracy", "clean_accuracy", "robust_accuracy",
-    "pgd_accuracy", "variance_entropy", "variance_entropy_first", "variance_entropy_last",
+    "test_accuracy", "test_images", "train_accuracy", "train_test_gap", "top5_accuracy",
+    "clean_accuracy", "robust_accuracy", "pgd_accuracy",
+    "variance_entropy", "variance_entropy_first", "variance_entropy_last",
     "variance_entropy_normalized", "variance_entropy_normalized_first",
     "variance_entropy_normalized_last", "sparsity", "trained_parameters", "frozen_parameters",
-    "full_parameters", "images_per_second", "seconds",
+    "full_parameters", "file_bytes", "images_per_second", "seconds",
 )  # fmt: skip
 CONDITIONS = (
     "attack_images", "epsilon", "pgd_steps", "pgd_restarts", "data", "data_source",

@@ -2,9 +2,10 @@
 
     python -m recipes.evaluate runs/1 runs/2 --attack-images 1000
 
-Writes `evaluation.json` into the folder of each run of `recipes.train`: accuracy, accuracy under
-FGSM (and PGD), and variance entropy, sparsity and spatial variance of the filters. It skips runs
-that were already evaluated with the same settings.
+Writes `evaluation.json` into the folder of each run of `recipes.train`: accuracy on test and
+training images, accuracy under FGSM (and PGD), variance entropy, sparsity and spatial variance of
+the filters, and the size of the model's file. It skips runs that were already evaluated with the
+same settings.
 """
 
 import dataclasses
@@ -101,7 +102,8 @@ def _evaluate(runs, arguments):
         numbers = ", ".join(
             f"{name.replace('_', ' ')} {results[name]:{form}}"
             for name, form in (
-                ("test_accuracy", ".2%"), ("robust_accuracy", ".2%"), ("pgd_accuracy", ".2%"),
+                ("test_accuracy", ".2%"), ("train_accuracy", ".2%"),
+                ("robust_accuracy", ".2%"), ("pgd_accuracy", ".2%"),
                 ("variance_entropy", ".3f"), ("sparsity", ".2%"),
             )
             if results.get(name) is not None

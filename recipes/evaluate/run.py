@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 import statistics
+import tempfile
 
 import keras
 import numpy as np
@@ -47,14 +48,14 @@ def evaluate(
     with in_one_line():
         dataset, data = _load(config, data_dir)
     model = keras.saving.load_model(run / "model.keras")
-    classes = _predict(model, dataset.x_test)
-    right = classes == dataset.y_test
+    right = _right(model, dataset.x_test, dataset.y_test)
     layers = keras_lc.analysis.filter_report(model)
     results = {
-        "test_accuracy": float(np.mean(right)),
+        **_accuracies(model, dataset, right),
         **_attack(model, dataset, right, evaluation),
         **_filters(layers),
         "full_parameters": full_parameters(model),
+        "file_bytes": file_bytes(run / "model.keras"),
     }
     write_checked(
         run / "evaluation.json",
@@ -87,11 +88,20 @@ def _load(config, data_dir):
             f"The run was trained on other images: {then} then, {found} now. Pass the --data-dir "
             "with the images of the run."
         )
+    if arguments["subset"] is not None:
+        dataset = images.take_subset(dataset, arguments["subset"])
     return dataset, found
 
 
-def _predict(model, x):
-    return np.argmax(model.predict(x, batch_size=_BATCH, verbose=0), axis=-1)
+def _right(model, x, y):
+    return np.argmax(model.predict(x, batch_size=_BATCH, verbose=0), axis=-1) == y
+
+
+def _accuracies(model, dataset, right):
+    test = float(np.mean(right))
+    # A model that predicts does not augment.
+    train = float(np.mean(_right(model, dataset.x_train, dataset.y_train)))
+    return {"test_accuracy": test, "train_accuracy": train, "train_test_gap": train - test}
 
 
 def _attack(model, dataset, right, evaluation):
@@ -156,3 +166,11 @@ def full_parameters(model: keras.Model) -> int:
             count += layer.basis_filters // layer.groups * layer.filters
             count -= math.prod(layer.combination.shape)
     return count
+
+
+def file_bytes(path: pathlib.Path) -> int:
+    """Returns the bytes of a run's model as one gives it away: without the optimizer."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder) / "model.keras"
+        keras.saving.load_model(path, compile=False).save(copy)
+        return copy.stat().st_size

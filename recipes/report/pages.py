@@ -40,13 +40,14 @@ from ..common.results import (
 from ..common.settings import Settings, not_applicable, settings_of
 
 _PERCENT = (
-    "test_accuracy", "top5_accuracy", "clean_accuracy", "robust_accuracy", "pgd_accuracy",
-    "sparsity", "combination_sparsity",
+    "test_accuracy", "train_accuracy", "train_test_gap", "top5_accuracy", "clean_accuracy",
+    "robust_accuracy", "pgd_accuracy", "sparsity", "combination_sparsity",
 )  # fmt: skip
 _MADE_WITH = ("backend", "keras", "device", "data_source", "data", "git_commit")
 _MAIN = (
-    "test_accuracy", "robust_accuracy", "pgd_accuracy", "variance_entropy", "sparsity",
-    "trained_parameters", "frozen_parameters", "seconds",
+    "test_accuracy", "train_accuracy", "train_test_gap", "robust_accuracy", "pgd_accuracy",
+    "variance_entropy", "sparsity", "trained_parameters", "frozen_parameters", "file_bytes",
+    "seconds",
 )  # fmt: skip
 # Settings that do not change the result.
 _UNLISTED = {name for name, setting in settings_of(Settings).items() if not setting.listed}

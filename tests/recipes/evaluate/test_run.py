@@ -14,7 +14,7 @@ import pytest
 import keras_lc
 from keras_lc.analysis import filter_report, robust_accuracy, spatial_variance
 from recipes.common.files import read_json
-from recipes.common.images import balanced
+from recipes.common.images import balanced, take_subset
 from recipes.common.settings import Settings as Arguments
 from recipes.evaluate.run import evaluate, full_parameters
 from recipes.evaluate.settings import Evaluation
@@ -45,6 +45,24 @@ def model(finished):
 def test_accuracy_is_that_of_the_training_command(finished):
     trained = read_json(finished[0] / "config.json")["results"]
     assert finished[1]["test_accuracy"] == trained["test_accuracy"] > 0.2
+
+
+def test_training_accuracy_is_that_of_the_images_it_was_trained_on(finished, model):
+    data = take_subset(keras_lc.data.load("digits"), 640)
+    predicted = np.argmax(model.predict(data.x_train, verbose=0), axis=-1)
+    results = finished[1]
+    assert results["train_accuracy"] == np.mean(predicted == data.y_train)
+    assert results["train_test_gap"] == results["train_accuracy"] - results["test_accuracy"]
+
+
+def test_file_is_measured_as_it_is_given_away(finished, model, tmp_path):
+    # What is compiled is stored with an optimizer.
+    bare = type(model).from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    bare.save(tmp_path / "bare.keras")
+    measured = finished[1]["file_bytes"]
+    assert measured == pytest.approx((tmp_path / "bare.keras").stat().st_size, rel=0.01)
+    assert measured < 0.8 * (finished[0] / "model.keras").stat().st_size
 
 
 def test_attacks_are_those_of_the_library_on_the_first_images_of_each_class(finished, model):
