@@ -20,6 +20,7 @@ from recipes.sweep import jobs
 pytestmark = pytest.mark.once
 
 ROOT = pathlib.Path(__file__).parents[2]
+CHECKOUT = ROOT / "recipes" / "checkout"
 
 
 def installed(*words, code=""):
@@ -28,17 +29,20 @@ def installed(*words, code=""):
     main = "from keras_lc_recipes.__main__ import main; main()"
     return subprocess.run(
         [sys.executable, "-c", f"{code}\n{main}", *words],
-        cwd=ROOT.parent, text=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT.parent, text=True, capture_output=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(CHECKOUT)])},
     )  # fmt: skip
 
 
-def test_the_console_command_is_what_the_package_declares():
+def test_the_console_command_is_what_the_package_declares(monkeypatch):
+    monkeypatch.syspath_prepend(CHECKOUT)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     module, _, function = project["project"]["scripts"]["keras-lc"].partition(":")
     assert importlib.util.find_spec(module) is not None and function == "main"
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel["sources"] == {"recipes": module.partition(".")[0]}
     assert all((ROOT / folder).is_dir() for folder in wheel["only-include"])
+    assert str(CHECKOUT.relative_to(ROOT)) in wheel["dev-mode-dirs"]
 
 
 def test_recipes_import_each_other_by_place_and_never_by_name():

@@ -5,4 +5,4 @@ A wheel has the files of `recipes/` here instead, since other packages could be 
 
 import pathlib
 
-__path__ = [str(pathlib.Path(__file__).parents[1] / "recipes")]
+__path__ = [str(pathlib.Path(__file__).parents[2])]
