@@ -65,7 +65,7 @@ def test_a_command_line_is_the_settings_that_it_gives():
         ("width_multiplier", "layers (not cifar_resnet)."),
         ("expansion", "channel (lc, gram_limit)."),
         ("compact", "convolutions (lc, --frozen, --between none)."),
-        ("epochs", "over all of them."),
+        ("epochs", "at the end."),
     ],
 )
 def test_help_says_what_a_setting_is_of(name, end):
