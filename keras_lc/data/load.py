@@ -4,8 +4,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import keras
-
 from keras_lc.data import cifar, digits, idx, image_folder, svhn, tfds_source
 from keras_lc.data.dataset import Dataset
 from keras_lc.data.resize import resize
@@ -98,6 +96,9 @@ def load(
 
 
 def _check_data_format(data_format: str | None) -> None:
+    # Here, since the module must import no backend.
+    import keras
+
     given = data_format or keras.config.image_data_format()
     if given != "channels_last":
         whose = "" if data_format else ", Keras' setting"

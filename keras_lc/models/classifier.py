@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_lc.images import check_counts, check_images, class_numbers, is_array
 from keras_lc.keras_internals import flat_layers, forget_restored_epoch, schedule_of
-from keras_lc.layers.axes import channel_axis
+from keras_lc.layers.axes import channel_axis, standardize_data_format
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip
 from keras_lc.seeds import derive_seed, resolve_seed
@@ -304,6 +304,7 @@ def image_input(
     If `mean` and `std` are `None`, `low_resolution` chooses the statistics: CIFAR-10's if it is
     true, ImageNet's if not.
     """
+    data_format = standardize_data_format(data_format)
     _check_input_shape(input_shape, data_format)
     inputs = keras.Input(shape=input_shape, name="images")
     x = inputs

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_lc import spatial as spatial_operators
+from keras_lc.layers.axes import standardize_data_format
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.position_embedding import PositionEmbedding
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
@@ -182,7 +183,7 @@ def build(
     rates = iter(drop_rates(stochastic_depth, sum(stage.blocks for stage in plan.stages)))
     rates = [[next(rates) for _ in range(stage.blocks)] for stage in plan.stages]
     seed = resolve_seed(seed)
-    data_format = data_format or keras.config.image_data_format()
+    data_format = standardize_data_format(data_format)
     inputs, x = image_input(
         input_shape,
         include_preprocessing,

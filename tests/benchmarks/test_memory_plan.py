@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from benchmarks import memory_plan, networks
-from benchmarks.memory_plan import training_memory
+from benchmarks.memory_plan import FORMS, training_memory
 
 pytestmark = pytest.mark.once
 
 BATCH = 2
+DENSE = 4 * 10 + 10
 #: Bytes of a float32 feature map of the network below: 4 bytes · 2 images · pixels · channels.
-IMAGE, NORMALIZED, MAP = 2 * 8 * 8 * 3, 4 * 2 * 8 * 8 * 3, 4 * 2 * 8 * 8 * 4
+NORMALIZED, MAP = 4 * 2 * 8 * 8 * 3, 4 * 2 * 8 * 8 * 4
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +27,6 @@ def plain():
         x = keras.layers.ReLU(name=f"relu{i}")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, keras.layers.Dense(10, name="classifier")(x))
-
-
-DENSE = 4 * 10 + 10
-#: Each kernel turned, and its gradient.
-COPIES = 2 * 4 * (108 + 144)
 
 
 @pytest.mark.parametrize(
@@ -46,90 +42,36 @@ COPIES = 2 * 4 * (108 + 144)
         ("compact-x10", 27 * 4 + 36 * 4, 27 * 27 + 36 * 36),
     ],
 )
-def test_variables(name, trained, frozen, plain):
+def test_state_is_that_of_the_variables(name, trained, frozen, plain):
     plan = training_memory(plain, name, BATCH, slots=2)
     assert plan["parameters"] == plan["gradients"] == 4 * (trained + DENSE)
     assert plan["frozen"] == 4 * frozen
     assert plan["optimizer"] == 2 * plan["parameters"]
 
 
-def test_kept_feature_maps(plain):
-    """The images; what each convolution and the linear layer see; what each ReLU gave."""
+def test_feature_maps_are_those_that_gradients_need(plain):
+    """What each convolution and the linear layer see; what each ReLU gave."""
+    pooled = 4 * 2 * 4
     plan = training_memory(plain, "plain", BATCH)
-    pooled, logits = 4 * 2 * 4, 4 * 2 * 10
-    assert plan["activations"] == IMAGE + NORMALIZED + 2 * MAP + pooled + logits
-
-
-def test_peak_is_where_the_last_relu_goes_back(plain):
-    """Between the gradients of its output and of its input, with all that is still kept."""
-    logits = 4 * 2 * 10
-    moment = IMAGE + NORMALIZED + 2 * MAP + logits + 2 * MAP
-    state = 4 * 2 * (108 + 144 + DENSE)
-    assert training_memory(plain, "plain", BATCH)["peak"] == state + moment + COPIES
-
-
-def test_product_of_basis_and_combination_is_held(plain):
-    assert training_memory(plain, "plain", BATCH)["workspace"] == COPIES
-    full = training_memory(plain, "full-x64", BATCH)["workspace"]
-    assert full == 4 * (108 + 144) + COPIES
-
-
-def test_two_layer_form_keeps_wide_feature_maps(plain):
-    one, two = (training_memory(plain, f"{form}-x16", BATCH) for form in ("full", "two-layer"))
-    assert two["activations"] - one["activations"] == 2 * 16 * MAP
-
-
-def test_half_precision_halves_feature_maps_and_rounds_kernels(plain):
+    assert plan["activations"] == NORMALIZED + 2 * MAP + pooled
     half = training_memory(plain, "plain", BATCH, activation_bytes=2)
-    full = training_memory(plain, "plain", BATCH)
-    assert half["activations"] - IMAGE == (full["activations"] - IMAGE) / 2
-    assert half["workspace"] == 2 * (108 + 144) + COPIES
+    assert half["activations"] == plan["activations"] / 2
 
 
-def test_eager_step_keeps_each_convolutions_input_once_more(plain):
-    plan, fused = (training_memory(plain, "plain", BATCH, eager=eager) for eager in (True, False))
-    assert plan["activations"] - fused["activations"] == NORMALIZED + MAP
-
-
-def test_eager_step_holds_what_every_layer_returned_until_the_last_one_did(plain):
-    maps = IMAGE + NORMALIZED + 4 * MAP + 4 * 2 * (4 + 10)
-    kept_besides = NORMALIZED + MAP
-    # Without Nesterov's copies and those of kernels, which are larger than such small maps.
-    plan = training_memory(plain, "plain", BATCH, eager=True, kernel_copies=0)
-    assert plan["peak"] == 2 * plan["parameters"] + maps + kept_besides
-
-
-def test_eager_step_keeps_what_pytorch_saves():
-    """Within 10 %: what autograd keeps of a network's forward pass, kernels apart."""
-    if keras.backend.backend() != "torch":
-        pytest.skip("asks PyTorch's autograd")
-    import torch
-
-    model = networks.make("plain", 8, 8, 32)
-    saved = {}
-
-    def keep(tensor):
-        saved[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(torch.rand(32, 32, 32, 3), training=True)
-    maps = [t.untyped_storage().nbytes() for t in saved.values() if 32 in t.shape[:1]]
-    plan = training_memory(model, "plain", 32, eager=True)["activations"]
-    np.testing.assert_allclose(sum(maps), plan, rtol=0.1)
-
-
-def test_update_with_copies_of_all_gradients_can_be_the_peak(plain):
-    plan = training_memory(plain, "learnable-x999", BATCH, copies=2)
-    assert plan["peak"] == 2 * plan["parameters"] + 3 * plan["gradients"]
+def test_full_form_holds_the_product_and_two_layers_a_wide_map(plain):
+    one, full, two = (
+        training_memory(plain, name, BATCH)["activations"]
+        for name in ("plain", "full-x16", "two-layer-x16")
+    )
+    assert full - one == 4 * (108 + 144)
+    assert two - one == 2 * 16 * MAP
 
 
 @pytest.mark.parametrize(
     "name", ["plain", "full-x4", "learnable-x4", "compact-x16", "two-layer-x4"]
 )
 @pytest.mark.parametrize("network", ["cifar", "resnet"])
-def test_variables_are_those_of_the_network(name, network):
-    """As built by the networks that the benchmark measures."""
+def test_state_is_that_of_the_networks_that_are_measured(name, network):
     depth, width = (8, 4) if network == "cifar" else (18, 4)
     plain, real = (
         networks.make(form, depth, width, 32, network, "d" if network == "resnet" else None)
@@ -164,5 +106,5 @@ def test_command_writes_what_fits(tmp_path):
     memory_plan.main(arguments)
     (path,) = tmp_path.iterdir()
     rows = json.loads(path.read_text())["rows"]
-    assert len(rows) == 2 * 6
+    assert len(rows) == 2 * len(FORMS)
     assert rows["plain, batch 2"]["fits"] and not rows["two-layer-x128, batch 4"]["fits"]
