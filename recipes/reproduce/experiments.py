@@ -1,10 +1,12 @@
 """The LC paper's tables and figures as named sweeps. No Keras."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 from ..sweep.grid import Cell, Grid
 from ..sweep.imagenet_grid import ImageNetCell, ImageNetGrid
 from .numbers import IMAGENET_NETWORKS, NETWORKS
+from .weights import as_large_as
 
 _EXPANSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BOTH = ("lc_frozen", "lc_learnable")
@@ -19,11 +21,17 @@ class Experiment:
         grids: Dict from its parts to the paper's runs for them. If the paper has only a picture,
             we read the points from its axes.
         attacked: Boolean, whether it shows accuracy under attack.
+        budget: Dict from axes of the grids to tuples of values that are run where no option gives
+            others.
+        complete: Function that completes the grids after they are scaled, if they depend on each
+            other.
     """
 
     title: str
     grids: dict[str, Grid | ImageNetGrid]
     attacked: bool = False
+    budget: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
+    complete: Callable[[dict], dict] = dict
 
 
 _EXPANSION_GRIDS = {
@@ -35,6 +43,15 @@ _KERNEL_GRIDS = {
     "LC": Grid(operators=_BOTH, expansions=_EXPANSIONS, kernel_sizes=_KERNEL_SIZES),
 }
 
+
+def _with_plain_networks(grids):
+    """Returns the grids with plain networks that are about as large as the LC networks."""
+    if not grids:
+        return grids
+    plain = dataclasses.replace(grids["plain"], widths=as_large_as(grids["LC"]))
+    return {**grids, "plain": plain}
+
+
 EXPERIMENTS = {
     "table1": Experiment(
         "Validation accuracy on several data sets, expansion 128",
@@ -45,6 +62,7 @@ EXPERIMENTS = {
                 expansions=(128,),
             )
         },
+        attacked=True,
     ),
     "table2": Experiment(
         "ResNet-18d on ImageNet, frozen and learnable",
@@ -95,6 +113,23 @@ EXPERIMENTS = {
     ),
     "figure12": Experiment(
         "Variance entropy of the last layer, by kernel size and expansion, CIFAR-10", _KERNEL_GRIDS
+    ),
+    # Of the first version's claim, that LC needs fewer weights.
+    "weights": Experiment(
+        "Accuracy over trained numbers and bytes of the file, beside narrower plain networks",
+        _with_plain_networks(
+            {
+                "LC": Grid(
+                    operators=("lc_frozen",),
+                    expansions=(1, 2, 4, 8),
+                    compact=(True,),
+                    shared_basis=(False, True),
+                ),
+                "plain": Grid(operators=("learned",)),
+            }
+        ),
+        budget={"epochs": (15,), "seeds": (0, 1)},
+        complete=_with_plain_networks,
     ),
 }
 

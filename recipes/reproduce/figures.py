@@ -15,13 +15,35 @@ from .render import (
     break_even,
     draw_beside_paper,
     draw_series,
+    draw_trade_off,
     markdown_table,
     means,
+    measured,
+    percent,
     pivot,
     plain,
+    whole,
 )
 
 _FROZEN, _LEARNABLE, _PLAIN = paper.LC_FROZEN, paper.LC_LEARNABLE, paper.LEARNED
+# What stands beside the accuracy of a run: its name, and how it is written.
+_ELSE = {
+    "train_accuracy": ("training accuracy (%)", percent),
+    "train_test_gap": ("training minus test (%)", percent),
+    "robust_accuracy": ("FGSM (%)", percent),
+    "pgd_accuracy": ("PGD (%)", percent),
+    "variance_entropy_normalized_first": ("entropy, first layer (random = 1)", plain),
+    "variance_entropy_normalized_last": ("entropy, last layer (random = 1)", plain),
+    "sparsity": ("sparsity (%)", percent),
+    "hours": ("training (h)", plain),
+}
+_SIZES = {
+    "trained_parameters": ("trained numbers", whole),
+    "file_bytes": ("bytes of the file", whole),
+    "test_accuracy": ("accuracy (%)", percent),
+    "train_accuracy": ("training accuracy (%)", percent),
+    "train_test_gap": ("training minus test (%)", percent),
+}
 
 
 def table(runs: Runs, row: str, names: dict, numbers: dict) -> str:
@@ -33,7 +55,17 @@ def table(runs: Runs, row: str, names: dict, numbers: dict) -> str:
 
 
 def table_1(runs: Runs) -> str:
-    return table(runs, "dataset", paper.DATASETS, paper.TABLE_1)
+    rows = [
+        {**row, "line": f"{paper.DATASETS.get(row['dataset'], row['dataset'])}, {row['kind']}"}
+        for row in runs.rows
+    ]
+    return "\n\n".join(
+        [
+            table(runs, "dataset", paper.DATASETS, paper.TABLE_1),
+            "What else was measured:",
+            measured(rows, "line", _ELSE),
+        ]
+    )
 
 
 def table_3(runs: Runs) -> str:
@@ -233,10 +265,37 @@ def _entropy_by_size(runs, place):
     return "\n\n".join([f"Variance entropy of the {place} layer, not normalized:", *tables])
 
 
+def weights(runs: Runs) -> str:
+    rows = []
+    for row in runs.rows:
+        kind, size = row["kind"], f"E = {row['expansion']}"
+        if row["operator"] == "learned":
+            kind, size = "plain", f"width {row['width']}"
+        elif row["shared_basis"]:
+            kind += ", shared basis"
+        rows.append({**row, "kind": kind, "line": f"{kind}, {size}"})
+    draw_trade_off(
+        rows,
+        {
+            "trained_parameters": "trained numbers",
+            "file_bytes": "bytes of the file, without the optimizer",
+        },
+        runs.picture(),
+    )
+    return "\n\n".join(
+        [
+            measured(rows, "line", _SIZES),
+            "The file is `model.keras` without the optimizer, as one gives it away. A file of LC "
+            "networks holds no random filters, but the seeds of them.",
+        ]
+    )
+
+
 RENDERERS = {
     "table1": table_1, "table2": table_2, "table3": table_3, "figure1": figure_1,
     "figure4": figure_4, "figure5": figure_5, "figure6": figure_6, "figure7": figure_7,
     "figure8": figure_8, "figure10": figure_10, "figure11": figure_11, "figure12": figure_12,
+    "weights": weights,
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from keras_lc.analysis import note_on_runs, summarize
 
@@ -73,10 +74,13 @@ def conditions(rows: list[dict], attacked: bool) -> list[str]:
         ("epsilon", "Attack: FGSM, radius {:g} of 255 grey levels"),
         ("attack_images", "Attacked test images: {}"),
     )
+    strong = attacked and any(row["pgd_accuracy"] is not None for row in rows)
+    pgd = (("pgd_steps", "Steps of PGD: {}"), ("pgd_restarts", "Restarts of PGD: {}")) * strong
     sentences = []
     for name, sentence in (
         ("data_source", "Data: {}"),
         *(attack if attacked else ()),
+        *pgd,
         ("backend", "Backend: {}"),
         ("keras", "Keras: {}"),
         ("device", "Device: {}"),
@@ -110,6 +114,8 @@ def departures(rows: list[dict], attacked: bool) -> list[str]:
     small = [row for row in rows if row["dataset"] != "imagenet"]
     notes = [
         *(f"data: {source} instead of original" for source in _others(small, "data_source")),
+        *_batches(small),
+        *_controls(small),
         *(
             f"ImageNet: {images:,} training images instead of {_IMAGENET_IMAGES:,}"
             for images in _others(imagenet, "training_images")
@@ -125,6 +131,26 @@ def departures(rows: list[dict], attacked: bool) -> list[str]:
             *(f"attack: {n:,} test images instead of all" for n in _others(rows, "attack_images")),
         ]
     return notes
+
+
+def _batches(rows):
+    """What the paper's text doesn't say, and its authors' tinytorchtrainer does."""
+    steps = dict.fromkeys(divmod(row["training_images"], row["batch_size"]) for row in rows)
+    return dict.fromkeys(
+        f"batches: {full:,} steps an epoch instead of {full + 1:,}, which is what the authors' own "
+        "trainer makes: a last batch that is not full is left out here"
+        for full, rest in steps
+        if rest
+    )
+
+
+def _controls(rows):
+    if any(row["operator"] == "gram_limit" for row in rows):
+        yield (
+            "control (plain, LC's learning rates): it is the limit of many random filters, and not "
+            "the equal of 128, where the eigenvalues of `K · Kᵀ` still spread from about 0.55 to "
+            "1.6 times their mean"
+        )
 
 
 _IMAGENET_IMAGES = 1_281_167
@@ -157,6 +183,11 @@ def plain(mean: float, deviation: float | None, runs: int | None = None) -> str:
     return text + (f" ({runs})" if runs is not None else "")
 
 
+def whole(mean: float, deviation: float | None, runs: int | None = None) -> str:
+    """Returns a mean of whole numbers, which seeds hardly change: `272,474`."""
+    return f"{mean:,.0f}"
+
+
 def means(rows: list[dict], value: str, row: str, column: str) -> dict[tuple, dict]:
     """Returns mean, deviation and number of runs for each row and column of a table."""
     if not any(found.get(value) is not None for found in rows):
@@ -186,6 +217,31 @@ def pivot(rows: list[dict], value: str, row: str, column: str, corner: str, form
             for line in lines
         ],
     )
+
+
+def measured(rows: list[dict], line: str, columns: dict[str, tuple]) -> str:
+    """Returns a Markdown table of means, a column for each thing that was measured.
+
+    Args:
+        rows: List of rows.
+        line: Key of which each value has a line.
+        columns: Dict from keys of what was measured to a heading and a function that writes mean,
+            deviation and number of runs. What no run has is left out.
+    """
+    rows = [{**row, "hours": (row["seconds"] or 0) / 3600, "of": None} for row in rows]
+    found = {name: means(rows, name, line, "of") for name in columns}
+    shown = [name for name in columns if found[name]]
+    table = []
+    for value in dict.fromkeys(row[line] for row in rows):
+        cells = [value]
+        for name in shown:
+            point = found[name].get((value, None))
+            write = columns[name][1]
+            cells.append(
+                "-" if point is None else write(point["mean"], point["deviation"], point["runs"])
+            )
+        table.append(cells)
+    return markdown_table(["", *(columns[name][0] for name in shown)], table)
 
 
 def beside_paper(found: dict[tuple, dict], paper: dict[tuple, tuple], corner: str = "") -> str:
@@ -246,6 +302,44 @@ def draw_series(found: dict[tuple, dict], path: pathlib.Path, title: str) -> Non
         axis = figure.subplots()
         _draw_points(axis, {column: _ours(by_column, column) for column in columns}, lines)
         _finish(figure, [axis], path, f"{title}: {note_on_runs(found.values())}")
+
+
+def draw_trade_off(rows: list[dict], sizes: dict[str, str], path: pathlib.Path) -> None:
+    """Draws accuracy over sizes of networks, a panel for each size and a line for each kind.
+
+    Args:
+        rows: List of rows, with the `kind`, and the `line` that tells networks of a kind apart.
+        sizes: Dict from keys of numbers to labels of the horizontal axes, which are logarithmic.
+            What no run has is left out.
+        path: Path of the PNG.
+    """
+    accuracy = means(rows, "test_accuracy", "line", "kind")
+    found = {name: means(rows, name, "line", "kind") for name in sizes}
+    shown = [name for name in sizes if found[name]]
+    with matplotlib.rc_context({"font.size": 8}):
+        figure = Figure(figsize=(3.2 * len(shown) + 0.4, 3), layout="constrained")
+        axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+        for axis, name in zip(axes, shown, strict=True):
+            lines = {}
+            for place, point in found[name].items():
+                kind = place[1]
+                mean, deviation = accuracy[place]["mean"], accuracy[place]["deviation"] or 0
+                lines.setdefault(kind, []).append((point["mean"], 100 * mean, 100 * deviation))
+            for (kind, points), (colour, marker) in zip(
+                lines.items(), itertools.cycle(_STYLES), strict=False
+            ):
+                x, y, error = zip(*sorted(points), strict=True)
+                axis.errorbar(
+                    x, y, yerr=error, fmt=f"{marker}-", color=colour, label=kind,
+                    markersize=4, linewidth=1, capsize=2.5,
+                )  # fmt: skip
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.set_xlabel(sizes[name])
+            axis.grid(alpha=0.3, linewidth=0.5, which="both")
+        _finish(figure, axes, path, note_on_runs(accuracy.values()))
 
 
 _STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"))

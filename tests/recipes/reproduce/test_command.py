@@ -11,11 +11,13 @@ from PIL import Image
 
 import keras_lc
 from recipes.common.files import read_json, write_checked
+from recipes.common.results import collect
 from recipes.evaluate.settings import Evaluation
 from recipes.reproduce import numbers as paper
 from recipes.reproduce.command import Arguments, render, scaled
 from recipes.reproduce.experiments import EXPERIMENTS, cells_of, differences, scale
-from recipes.reproduce.render import break_even
+from recipes.reproduce.render import break_even, departures
+from recipes.reproduce.weights import as_large_as, trained_numbers
 from recipes.sweep.grid import Cell, Grid
 from recipes.sweep.imagenet_grid import ImageNetGrid
 from tests.recipes.fake_runs import change, write_model, write_run
@@ -217,11 +219,65 @@ def test_table_1_has_ours_beside_the_papers(tmp_path):
         "- epochs: 10 instead of 75",
     ):
         assert difference in text
-    assert "Data: image folder, JPEG." in text and "Attack" not in text
+    assert "Data: image folder, JPEG." in text
     assert "expansion" not in text.partition("Not as in the paper")[2]
     assert (tmp_path / "table1.md").read_text() == text + "\n"
     with Image.open(tmp_path / "table1.png") as picture:
         assert min(picture.size) > 400
+
+
+def test_table_1_has_what_else_was_measured_of_each_kind(tmp_path):
+    grids = scaled("table1", arguments("table1", expansions=(), datasets=("cifar10",)))
+    evaluation = Evaluation(attack_images=100, pgd_steps=10)
+    for cell in cells_of(grids)["LC"]:
+        train = 0.75 + cell.seed / 50
+        gap = {"train_accuracy": train, "train_test_gap": train - 0.5}
+        write_run(
+            tmp_path, cell, 0.5, robust=0.25, evaluation=evaluation, pgd_accuracy=0.125, **gap
+        )
+    text = render("table1", grids, tmp_path)
+    header, _, first, *_ = text.partition("What else was measured:\n\n")[2].splitlines()
+    assert dict(zip(header.split(" | "), first.split(" | "), strict=True)) == {
+        "| ": "| CIFAR-10, learned",
+        "training accuracy (%)": "76.00 ± 1.41 (2)",
+        "training minus test (%)": "26.00 ± 1.41 (2)",
+        "FGSM (%)": "25.00 ± 0.00 (2)",
+        "PGD (%)": "12.50 ± 0.00 (2)",
+        "entropy, first layer (random = 1)": "0.750 ± 0.000 (2)",
+        "entropy, last layer (random = 1)": "0.950 ± 0.000 (2)",
+        "sparsity (%)": "1.00 ± 0.00 (2)",
+        "training (h) |": "0.025 ± 0.000 (2) |",
+    }
+    assert "Steps of PGD: 10. Restarts of PGD: 1." in text
+
+
+def test_what_was_not_measured_has_no_column(tmp_path):
+    grids = scaled("table1", arguments("table1", expansions=(), datasets=("cifar10",)))
+    write_runs(tmp_path, grids)
+    text = render("table1", grids, tmp_path)
+    assert "FGSM (%)" in text and "PGD" not in text and "training accuracy" not in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"), [({}, "390 steps an epoch instead of 391"), ({"subsets": (1280,)}, None)]
+)
+def test_steps_that_the_authors_trainer_makes_are_told(settings, told, tmp_path):
+    for cell in Grid(operators=("learned",), batch_sizes=(128,), seeds=(0,), **settings).cells():
+        write_run(tmp_path, cell, 0.5)
+    notes = departures(collect(tmp_path)[0], attacked=False)
+    assert [note for note in notes if note.startswith("batches: ")] == (
+        [] if told is None else [
+            f"batches: {told}, which is what the authors' own trainer makes: a last batch that is "
+            "not full is left out here"
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("operators", [("lc_frozen",), ("lc_frozen", "gram_limit")])
+def test_control_is_told_to_be_a_limit(operators, tmp_path):
+    grids = scaled("table1", arguments("table1", operators=operators, expansions=()))
+    write_runs(tmp_path, grids)
+    assert ("is the limit of many" in render("table1", grids, tmp_path)) == (len(operators) == 2)
 
 
 def test_runs_behind_a_table_are_written_as_json(tmp_path):
@@ -499,6 +555,64 @@ def test_figures_11_and_12_are_of_the_first_and_of_the_last_layer(name, entropy,
     assert f"| 1 | {entropy} ± 0.000 (2) | {entropy} ± 0.000 (2) |" in text
 
 
+# --- the experiment that is not in the paper ---
+
+
+def test_weights_runs_15_epochs_and_2_seeds_where_no_option_says_otherwise():
+    grids = scaled("weights", Arguments(names=("weights",)))
+    assert {(grid.epochs, grid.seeds) for grid in grids.values()} == {((15,), (0, 1))}
+    grids = scaled("weights", arguments("weights", epochs=3, seeds=1))
+    assert {(grid.epochs, grid.seeds) for grid in grids.values()} == {((3,), (0,))}
+
+
+def test_weights_has_plain_networks_as_large_as_those_that_are_asked_for():
+    grids = scaled("weights", Arguments(names=("weights",)))
+    assert grids["plain"].widths == (6, 8, 11, 15, 16)
+    small = arguments("weights", expansions=(1, 4), widths=(8,), depths=(8,))
+    grids = scaled("weights", small)
+    assert grids["plain"].widths == as_large_as(grids["LC"])
+    assert max(grids["plain"].widths) == 8 and grids["plain"].depths == (8,)
+    # Also where the LC networks themselves are not.
+    alone = scaled("weights", dataclasses.replace(small, operators=("learned",)))
+    assert alone == {"plain": grids["plain"]}
+
+
+def write_weights(folder, grids, **kwargs):
+    for part, cells in cells_of(grids).items():
+        for cell in cells:
+            numbers = trained_numbers(cell)
+            accuracy = numbers / 1e6 + cell.seed / 100 + 0.5 * (part == "LC" and cell.shared_basis)
+            size = {"trained_parameters": numbers, "file_bytes": 4 * numbers}
+            write_run(folder, cell, accuracy, **{**size, **kwargs})
+
+
+def test_weights_has_a_line_for_each_network_with_its_numbers_and_bytes(tmp_path):
+    grids = scaled("weights", Arguments(names=("weights",)))
+    write_weights(tmp_path, grids)
+    text = render("weights", grids, tmp_path)
+    assert text.startswith("# Weights: ")
+    assert "- epochs: 15 instead of 75" in text and "- seeds: 2 instead of 4" in text
+    lines = [line for line in text.splitlines() if re.match(r"\| (LC|plain)", line)]
+    assert len(lines) == 4 * 2 + 5
+    for line in (
+        "| LC frozen, E = 1 | 37,290 | 149,160 | 4.23 ± 0.71 (2) |",
+        "| LC frozen, shared basis, E = 1 | 37,290 | 149,160 | 54.23 ± 0.71 (2) |",
+        "| plain, width 16 | 272,474 | 1,089,896 | 27.75 ± 0.71 (2) |",
+    ):
+        assert line in lines
+
+
+@pytest.mark.parametrize(("file_bytes", "panels"), [(1000, 2), (None, 1)])
+def test_weights_are_drawn_over_what_was_measured(file_bytes, panels, tmp_path):
+    grids = scaled("weights", arguments("weights", seeds=1))
+    write_weights(tmp_path, grids, file_bytes=file_bytes)
+    text = render("weights", grids, tmp_path)
+    assert "](weights.png)" in text
+    assert ("| bytes of the file |" in text) == (panels == 2)
+    with Image.open(tmp_path / "weights.png") as picture:
+        assert 0.8 < picture.width / picture.height / panels < 1.3
+
+
 # --- what is shown of runs that are not all there ---
 
 
@@ -553,6 +667,8 @@ def test_data_and_attack_that_are_not_the_papers_are_named(tmp_path):
     text = render("figure4", grids, tmp_path)
     assert text.partition("Not as in the paper:\n\n")[2].partition("\n\n")[0].splitlines() == [
         "- data: image folder, JPEG instead of original",
+        "- batches: 195 steps an epoch instead of 196, which is what the authors' own trainer "
+        "makes: a last batch that is not full is left out here",
         "- attack: radius 8/255 instead of 1/255",
         "- attack: 50 test images instead of all",
     ]
