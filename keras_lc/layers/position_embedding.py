@@ -46,14 +46,17 @@ class PositionEmbedding(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
+    def save_own_variables(self, store: Store) -> None:
+        store["embedding"] = self.embedding
+
     def load_own_variables(self, store: Store) -> None:
-        check_names(self, store, {"0"})
-        values = np.array(store["0"])
-        channels = self.embedding.shape[-1]
-        if values.ndim != 3 or values.shape[-1] != channels:
+        check_names(self, store, {"embedding"})
+        values, own = np.array(store["embedding"]), tuple(self.embedding.shape)
+        if values.ndim != 3 or values.shape[-1] != own[-1]:
             raise ValueError(
-                f"Layer '{self.name}' ({type(self).__name__}) expects a map (height, width, "
-                f"{channels}), but the file holds an array of shape {values.shape}."
+                f"Layer '{self.name}' ({type(self).__name__}) has variables of other shapes than "
+                f"the file: 'embedding' {values.shape}, where the layer has {own}. Only height "
+                "and width may differ."
             )
         self.embedding.assign(self.resampled(values))
 

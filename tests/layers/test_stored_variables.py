@@ -7,8 +7,10 @@ import pytest
 import keras_lc
 from keras_lc import FrozenConv2D, LCConv2D, RandomCropFlip
 from keras_lc.layers import (
+    FanInUniform,
     FrozenDepthwiseConv2D,
     GramLimitConv2D,
+    PositionEmbedding,
     SharedBasis,
     StochasticDepth,
 )
@@ -25,6 +27,7 @@ LAYERS = {
     "frozen": lambda seed: FrozenConv2D(6, 3, seed=seed),
     "frozen depthwise": lambda seed: FrozenDepthwiseConv2D(3, seed=seed),
     "GramLimit": lambda seed: GramLimitConv2D(6, 3, seed=seed),
+    "PositionEmbedding": lambda seed: PositionEmbedding(FanInUniform(seed)),
     "RandomCropFlip": lambda seed: RandomCropFlip(seed=seed),
     "StochasticDepth": lambda seed: StochasticDepth(0.1, seed=seed),
     "shared numbers": lambda seed: SharedBasis(8, seed=seed).layer("float32"),
@@ -49,12 +52,16 @@ def stored(layer):
     }
 
 
+def seed_of(layer):
+    return getattr(getattr(layer, "shared", layer), "seed", None)
+
+
 def assert_refused_and_unchanged(layer, store, match):
-    seed = layer.shared.seed if hasattr(layer, "shared") else layer.seed
+    seed = seed_of(layer)
     values = [oracles.numpy(v).copy() for v in layer.variables]
     with pytest.raises(ValueError, match=match):
         layer.load_own_variables(store)
-    assert (layer.shared.seed if hasattr(layer, "shared") else layer.seed) == seed
+    assert seed_of(layer) == seed
     for variable, value in zip(layer.variables, values, strict=True):
         np.testing.assert_array_equal(oracles.numpy(variable), value)
 
