@@ -15,6 +15,7 @@ import tyro
 import keras_lc
 from benchmarks import gpu, measure, networks
 from keras_lc.layers.accelerated import keras_class
+from recipes.common.settings import Settings, parse
 
 pytestmark = pytest.mark.once
 
@@ -94,6 +95,8 @@ def test_every_part_of_the_gpu_suite_is_a_command_that_exists(tmp_path):
         assert backend in gpu.Arguments.backends
         if module == "pytest":
             assert all((gpu._ROOT / path).exists() for path in options if path[0] != "-")
+        elif module == "recipes.train":
+            parse(Settings, "", words=options)
         else:
             tyro.cli(importlib.import_module(module).Arguments, args=options)
     for backend in gpu.Arguments.backends:

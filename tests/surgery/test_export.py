@@ -283,7 +283,7 @@ class TestModel:
         names = [type(layer).__name__ for layer in worker.source.layers]
         assert names == [
             *["InputLayer", "Normalization", "Conv2D", "ReLU"],
-            *["Conv2D", "ReLU", "Conv2D", "GlobalAveragePooling2D", "Dense"],
+            *["Conv2D", "ReLU", "Conv2D", "GlobalAveragePooling2D", "Activation", "Dense"],
         ]
 
     def test_batch_norm_is_kept_on_request(self, model, monkeypatch, tmp_path):
