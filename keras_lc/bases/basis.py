@@ -1,4 +1,4 @@
-"""What a basis is: one function of a seed and a shape, and its configuration."""
+"""A basis: a function of a seed and a shape, with its configuration."""
 
 import dataclasses
 import math
@@ -15,14 +15,14 @@ from keras_lc.seeds import derive_seed
 class Basis:
     """Base class: filters as a function of a seed and a shape.
 
-    A subclass is a frozen dataclass whose fields are its configuration (numbers, strings, tuples
-    of them), registered with Keras' serialization, with one method: `draw`. With it come files
-    that hold the seed in place of the filters, compact layers, and all builders:
+    A subclass is a frozen dataclass with one method, `draw`. Its fields are its configuration:
+    numbers, strings, or tuples of them. Register it with Keras' serialization. Then files hold
+    the seed in place of the filters, layers can be compact, and all builders take it:
     `keras_lc.LCConv2D(16, 3, basis_initializer=Stripes())`, `keras_lc.ResNetLC(basis=Stripes())`,
     `keras_lc.spatial.LC(basis=…)`, `keras_lc.to_lc(model, 8, basis=…)`.
 
-    The included bases have the variance of PyTorch's default, which the LC paper draws from:
-    `1 / (3 · height · width · channels)`. The learning rates of the paper are made for it.
+    The included bases have the variance of PyTorch's default, as in the LC paper:
+    `1 / (3 · height · width · channels)`. The paper's learning rates fit this variance.
 
     Example:
 
@@ -42,23 +42,23 @@ class Basis:
     'stripes_scale_0_5'
     """
 
-    #: Whether `finish` gives the same bits on every machine. If not, layers take filters that
-    #: differ by rounding for those of their seed.
+    #: Whether `finish` gives the same bits on every machine. If not, a layer accepts filters that
+    #: differ from those of its seed by rounding.
     is_exact = True
 
     @property
     def name(self) -> str:
-        """The basis' name in those of networks: `"dct"`, `"sparse_taps_5"`.
+        """The basis' part of a network's name: `"dct"`, `"sparse_taps_5"`.
 
-        The class' name, with all fields that differ from their defaults.
+        It is the class' name and all fields that differ from their defaults.
         """
         return joined(*words_of(self))
 
     def draw(self, seed: int, shape: tuple[int, ...]) -> np.ndarray:
         """Returns the filters of a seed.
 
-        The same bits for the same arguments, always: files hold the seed and a fingerprint of
-        what this returns, and not the filters.
+        The same arguments must always give the same bits. Files hold only the seed and a
+        fingerprint of the returned array.
 
         Args:
             seed: Integer, at least 0 and below 2^63.
@@ -72,8 +72,8 @@ class Basis:
     def finish(self, drawn: np.ndarray) -> np.ndarray:
         """Returns the filters, given what `draw` returned: the same array by default.
 
-        For a last step whose rounding depends on the machine, as a factorization's does: the
-        fingerprint in a file is of what comes before it. Such a basis has `is_exact = False`.
+        Use it for a last step that rounds differently on other machines, such as a factorization.
+        The fingerprint in a file is of the array before this step. Set `is_exact = False` then.
         """
         return drawn
 
@@ -82,7 +82,7 @@ class Basis:
         return self.finish_groups(self.draw_groups(seed, shape, groups), groups)
 
     def draw_groups(self, seed: int, shape: tuple[int, ...], groups: int) -> np.ndarray:
-        """Returns what `draw` gives for each group of a layer, which mixes only its own filters."""
+        """Returns what `draw` gives for each group. A group mixes only its own filters."""
         if groups == 1:
             return self._checked_draw(seed, shape)
         part = (*shape[:-1], shape[-1] // groups)
@@ -126,12 +126,12 @@ def _described(drawn):
 class IndependentNumbers(Basis):
     """Base class: filters whose numbers are independent of each other and of their place.
 
-    So any part of such numbers is as good as any other, and a `keras_lc.layers.SharedBasis` can
-    hold them for several layers. A subclass gives them in `numbers`, in place of `draw`.
+    Any part of such numbers can serve as a basis, so a `keras_lc.layers.SharedBasis` can hold them
+    for several layers. A subclass defines `numbers` in place of `draw`.
     """
 
     def numbers(self, seed: int, count: int) -> np.ndarray:
-        """Returns numbers of variance 1/3, of which a smaller `count` gives the first.
+        """Returns numbers of variance 1/3. A smaller `count` gives the first of them.
 
         Args:
             seed: Integer, at least 0 and below 2^63.

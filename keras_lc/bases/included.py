@@ -1,4 +1,4 @@
-"""The bases that are included, all with the variance of the LC paper's."""
+"""The included bases. All have the variance of the LC paper's basis."""
 
 import dataclasses
 import math
@@ -45,8 +45,8 @@ class Normal(IndependentNumbers):
 
     Reference:
 
-    - [Delving Deep into Rectifiers](https://arxiv.org/abs/1502.01852), Section 2.2, whose
-      distribution it is, with a sixth of the variance
+    - [Delving Deep into Rectifiers](https://arxiv.org/abs/1502.01852), Section 2.2; here with a
+      sixth of its variance
     """
 
     def numbers(self, seed: int, count: int) -> np.ndarray:
@@ -58,13 +58,13 @@ class Normal(IndependentNumbers):
 class Orthogonal(Basis):
     """Filters as orthogonal as their number allows, in each group of a layer.
 
-    Up to `height · width · channels` filters are orthogonal to each other, and all of one length.
-    Of more, the flattened basis has orthogonal rows of one length: its Gram matrix is the
-    identity times a number, which other random bases only tend to. A frozen LC layer then learns
-    just as `keras_lc.layers.GramLimitConv2D` does.
+    Up to `height · width · channels` filters are orthogonal to each other and have equal lengths.
+    With more filters, the rows of the flattened basis are orthogonal and have equal lengths: its
+    Gram matrix is a multiple of the identity. Other random bases only tend to this. Then a frozen
+    LC layer learns exactly like `keras_lc.layers.GramLimitConv2D`.
 
-    The last digits of a factorization depend on the machine, so a file holds the fingerprint of
-    the normal numbers that are made orthogonal.
+    The last digits of a factorization depend on the machine. So a file holds the fingerprint of
+    the normal numbers before the factorization.
 
     Reference:
 
@@ -81,7 +81,7 @@ class Orthogonal(Basis):
         rows = drawn.reshape(-1, drawn.shape[-1]).astype("float64")
         is_wide = rows.shape[0] < rows.shape[1]
         columns, upper = np.linalg.qr(rows.T if is_wide else rows)
-        # Without the signs it would neither be unique nor of the uniform distribution.
+        # The signs make the result unique, and its distribution uniform.
         columns *= np.where(np.diagonal(upper) < 0, -1, 1)
         columns *= math.sqrt(max(rows.shape) / (3 * rows.shape[0]))
         filters = columns.T if is_wide else columns
@@ -91,10 +91,10 @@ class Orthogonal(Basis):
 @_registered
 @dataclasses.dataclass(frozen=True)
 class Sparse(Basis):
-    """Filters that are zero but at a few random places, of independent uniform numbers.
+    """Filters with independent uniform numbers at a few random places, and zeros elsewhere.
 
     Args:
-        taps: Integer, the numbers of a filter that are not zero, of all its channels together.
+        taps: Integer, how many numbers of a filter are not zero, in all its channels together.
 
     Reference:
 
@@ -120,15 +120,16 @@ class Sparse(Basis):
 class DCT(Basis):
     """2-D cosines: each filter is one of the discrete cosine transform's pictures.
 
-    It has a random number for each channel. The pictures take turns, in a random order, so that
-    each serves as many filters as any other. All of them together are an orthonormal basis of the
-    pictures of a kernel's size: with all, the Gram matrix tends to a multiple of the identity as
-    for independent numbers. With some of the `frequencies` it does not, and the filters span the
-    smooth pictures alone.
+    Each channel of a filter has a random factor. The pictures take turns, in a random order, so
+    each serves equally many filters. All of them together are an orthonormal basis of the pictures
+    of a kernel's size. With all of them, the Gram matrix tends to a multiple of the identity, as
+    for independent numbers. With only the lowest `frequencies` it does not, and the filters span
+    only smooth pictures.
 
     Args:
-        frequencies: Integer, how many of the lowest frequencies there are: pictures of `u` and
-            `v` half waves in height and width have `u + v < frequencies`. Defaults to `None`: all.
+        frequencies: Integer, the number of lowest frequencies to use. A picture has `u` and `v`
+            half waves in height and width; those with `u + v < frequencies` are used. Defaults to
+            `None`: all.
 
     Reference:
 
@@ -167,9 +168,10 @@ def _half_waves(size):
 class Gabor(Basis):
     """Waves under a bell curve, of random direction, frequency and phase.
 
-    The receptive fields of simple cells: each filter has one picture, scaled to one length, and a
-    random number for each channel. Its wave is from 2 pixels to twice the kernel long, its bell
-    curve as wide as gives one octave of bandwidth (a standard deviation of 0.56 waves).
+    They resemble the receptive fields of simple cells. Each filter has one picture of a fixed
+    length (norm), and a random factor for each channel. Its wave is 2 pixels to twice the kernel
+    long. The width of its bell curve gives a bandwidth of one octave (a standard deviation of 0.56
+    waves).
 
     Reference:
 
@@ -190,7 +192,7 @@ class Gabor(Basis):
         spread = 0.56 / frequency
         pictures = exp(-(x * x + y * y) / (2 * spread * spread))
         pictures = pictures * cos_pi(2 * frequency * along + phase)
-        # In one order, which NumPy's sums promise not to have.
+        # NumPy does not promise the order of its sums. This order is fixed.
         energy = sum(row * row for row in pictures.reshape(-1, filters))
         return _in_channels(pictures * np.sqrt(height * width / energy), seed, shape)
 

@@ -1,10 +1,10 @@
 """From a seed to numbers: the same bits under every backend, platform and NumPy version.
 
 `keras.random` draws another stream under each backend, and NumPy promises the stability of its
-bit generators' raw output only, not of the floats made from it (NEP 19). So all numbers are made
-here from Philox's raw bits (Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*, 2011)
-with integers, and the operations that IEEE 754 rounds in one way only: `+ - × ÷ √`. The functions
-of a C library may differ in their last bit, so those that are needed are series here.
+bit generators' raw output only, not of the floats made from it (NEP 19). So this module makes all
+numbers from Philox's raw bits (Salmon et al., *Parallel Random Numbers: As Easy as 1, 2, 3*, 2011)
+with integers and the operations that IEEE 754 rounds in exactly one way: `+ - × ÷ √`. Functions
+of C libraries can differ in their last bit, so `cos`, `exp` and `log` are series here.
 """
 
 import math
@@ -30,7 +30,7 @@ def symmetric_uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     """
     values = np.empty(math.prod(shape), "float32")
     generator = np.random.Philox(key=seed)
-    # A piece at a time, which stays in the cache: large filters take no more memory than they are.
+    # One piece at a time stays in the cache, and needs no memory beside the result.
     for start in range(0, len(values), _PIECE):
         piece = values[start : start + _PIECE]
         words = generator.random_raw((len(piece) + 1) // 2)
@@ -44,7 +44,7 @@ def symmetric_uniform(seed: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def scaled_by_fan_in(numbers: np.ndarray, fan_in: int) -> np.ndarray:
-    """Returns the float32 numbers, which it changes, times `1/√fan_in`."""
+    """Multiplies float32 numbers by `1/√fan_in`, in place, and returns them."""
     numbers *= np.float32(1.0 / math.sqrt(fan_in))
     return numbers
 

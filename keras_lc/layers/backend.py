@@ -1,4 +1,4 @@
-"""All that differs by backend in the layers: where Keras' own call is slow, or says nothing.
+"""All backend-specific code of the layers: where Keras has no function, or a slow one.
 
 Everything else in `keras_lc.layers` is written with `keras.ops`.
 """
@@ -36,7 +36,7 @@ def convolve(
         bias = ops.cast(bias, kernel.dtype)
     geometry = dict(strides=strides, padding=padding, dilation_rate=dilation_rate)
     if keras.backend.backend() == "torch":
-        # In half precision Keras rounds before it adds the bias, and so does this.
+        # Like Keras, this rounds in half precision before it adds the bias.
         at_once = bias if kernel.dtype.itemsize >= 4 else None
         outputs = in_native_order(
             _torch_convolve, inputs, kernel, at_once, data_format=data_format, **geometry
@@ -47,7 +47,7 @@ def convolve(
         channels = inputs.shape[channel_axis(data_format)]
         operation = ops.conv
         if kernel.shape[2] == 1 < channels and strides[0] == strides[1]:
-            # Equal, and many times faster than a convolution with groups under TensorFlow.
+            # Under TensorFlow, this is equal to a convolution with groups and many times faster.
             operation = ops.depthwise_conv
             kernel = ops.reshape(kernel, (*kernel.shape[:2], channels, -1))
         outputs = in_native_order(operation, inputs, kernel, data_format=data_format, **geometry)
@@ -56,7 +56,7 @@ def convolve(
         if keras.backend.backend() == "tensorflow" and data_format == "channels_last":
             import tensorflow as tf
 
-            # TensorFlow computes this one, and a ReLU behind it, within the convolution.
+            # TensorFlow computes this addition, and a following ReLU, within the convolution.
             return tf.nn.bias_add(outputs, bias)
     shape = [1, 1, 1, 1]
     shape[channel_axis(data_format)] = -1
@@ -68,8 +68,8 @@ def _torch_convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_
     import torch
 
     if kernel.shape[0] == kernel.shape[1] == 1 and max(strides) > 1:
-        # A 1×1 convolution sees only the pixels it is placed on. On processors without AVX-512,
-        # PyTorch 2.13 writes past the end of its memory in the gradient of a strided one.
+        # A strided 1×1 convolution uses only every second pixel. On processors without AVX-512,
+        # PyTorch 2.13 writes past the end of its memory in the gradient of such a convolution.
         inputs, strides = inputs[:, :, :: strides[0], :: strides[1]], (1, 1)
     around = [(0, 0), (0, 0)]
     if padding == "same":
@@ -191,7 +191,7 @@ def _tensorflow_batch_norm(inputs, gamma, beta, mean, variance, axis, epsilon, t
         return batch.y, mean, variance
     values = tf.cast(tf.size(inputs) // tf.shape(inputs)[3], tf.float32)
     biased = batch.batch_variance * ((values - 1) / tf.maximum(values, 1))
-    # A replica may get no image of the last batch. It has no statistics then, and keeps the old.
+    # A replica may get no image of the last batch. Then it keeps its old statistics.
     return (
         batch.y,
         tf.where(values > 0, batch.batch_mean, mean),

@@ -1,4 +1,4 @@
-"""What the convolutions share whose filters come from a seed: arguments and build."""
+"""Arguments and build of all convolutions with filters from a seed."""
 
 import numbers
 from typing import Any, NoReturn
@@ -59,7 +59,7 @@ class BasisConv2D(SeededFilters, Conv2D):
         self.basis_initializer = get_basis_initializer(basis_initializer)
 
     def build(self, input_shape: Shape) -> None:
-        # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
+        # `super().build` would allocate a trainable kernel. Its checks are repeated here.
         axis = channel_axis(self.data_format)
         channels = input_shape[axis]
         self.input_spec = keras.InputSpec(min_ndim=4, axes={axis: channels})
@@ -107,7 +107,7 @@ class BasisConv2D(SeededFilters, Conv2D):
             name="basis",
             shape=shape,
             initializer=ByFunction(self._make_basis),
-            # A flag set later would be undone by `model.trainable = True`.
+            # `model.trainable = True` would undo a flag that is set later.
             trainable=not self.frozen,
             autocast=False,
         )
@@ -117,7 +117,7 @@ class BasisConv2D(SeededFilters, Conv2D):
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether each channel is convolved by itself, so that a `DepthwiseConv2D` is equal."""
+        """Whether the layer equals a `DepthwiseConv2D`: each channel has its own filters."""
         one_stride = self.strides[0] == self.strides[1]  # as TensorFlow's needs it
         return 1 < self.groups and self._group_channels == 1 and one_stride
 

@@ -1,11 +1,11 @@
-"""The triangular factor of a random basis, which trains as the basis does at a fraction of it.
+"""The triangular factor of a random basis. It trains like the basis, at a fraction of the cost.
 
 A basis `K` of `r` filters with `n = height · width · channels` numbers each has, for `r > n`, a
 factorization `K = L · Q`: `L` lower triangular, n × n, and `Q` with orthonormal rows. A layer with
 basis `L` and combination `V = Q · C` has the kernel of the layer with `K` and `C`, and keeps it
 under every optimizer that is linear in the gradient, since `∂V = Q · ∂C` and `Q · Qᵀ = I`.
 
-What frozen LC training is, seen from the kernel `W = L · V`: a gradient step of `V` by `Lᵀ · ∂W`
+Frozen LC training, seen from the kernel `W = L · V`: a gradient step of `V` by `Lᵀ · ∂W`
 moves it by `L · Lᵀ · ∂W = K · Kᵀ · ∂W`. It is gradient descent on the plain kernel,
 preconditioned by the Gram matrix of the basis. With PyTorch's initialisation and growing
 expansion that matrix tends to `filters · expansion / (3 · channels · k²)` times the identity: a
@@ -18,14 +18,14 @@ import numpy as np
 
 from keras_lc.seeds import fingerprint
 
-# With this many filters for each of their numbers, the condition number of independent ones is
-# below 6 (Marchenko and Pastur, 1967). Then the Cholesky factor of the Gram matrix, whose error
-# grows with the square of it, is as exact as a QR factorization, and several times faster. Pivots
-# of that size tell that other bases are no worse.
+# With this many filters per number of a filter, independent filters have a condition number below
+# 6 (Marchenko and Pastur, 1967). Then the Cholesky factor of the Gram matrix is as exact as a QR
+# factorization and several times faster; its error grows with the square of the condition number.
+# Large pivots show that this also holds for other bases.
 _WELL_CONDITIONED = 2
 _LARGE_PIVOT = 0.2
-# Of a row's length, what is left without the rows before. Numbers rounded to float32 leave 1e-8
-# where there should be nothing, which is their own, and float64 leaves 1e-16, which is noise.
+# The share of a row's length that must be orthogonal to the rows before it. Rounding to float32
+# leaves 1e-8, which belongs to the row. Rounding to float64 leaves 1e-16, which is noise.
 _NO_PIVOT = 1e-12
 _PIECE = 4096
 
@@ -63,7 +63,7 @@ def _cholesky_factor(filters):
 
 
 def _smallest_pivot(factor):
-    """The smallest share of a row's length that is its own, and not that of the rows before."""
+    """The smallest share of a row's length that is orthogonal to the rows before it."""
     lengths = np.linalg.norm(factor, axis=2)
     diagonal = np.diagonal(factor, axis1=1, axis2=2)
     return np.divide(diagonal, lengths, out=np.zeros_like(lengths), where=lengths > 0).min()
@@ -100,13 +100,13 @@ def solve_combination(
     """
     pieces = _pieces(filters.shape[2])
     kernel = sum(_float64(filters, p) @ combination[:, p].astype("float64") for p in pieces)
-    # What stands at a row of no pivot has no effect, and is 0.
+    # A row without a pivot has no effect. Its result is 0.
     has_none = np.diagonal(factor, axis1=1, axis2=2) == 0
     return np.linalg.solve(factor + has_none[:, :, None] * np.eye(factor.shape[1]), kernel)
 
 
 def _pieces(count):
-    """Slices of the filters, of which not all are converted to float64 at once."""
+    """Slices of the filters, so that only some are converted to float64 at a time."""
     return [slice(start, start + _PIECE) for start in range(0, count, _PIECE)]
 
 
@@ -122,14 +122,14 @@ def by_group(values: np.ndarray, groups: int) -> np.ndarray:
 
 def from_groups(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Undoes `by_group`."""
-    # Contiguous, also where it is a view: PyTorch keeps the strides, and safetensors refuses them.
+    # A view would not be contiguous. PyTorch keeps its strides, and safetensors refuses them.
     return np.ascontiguousarray(values.transpose(1, 0, 2).reshape(shape))
 
 
 def factor_of(numbers: np.ndarray, groups: int) -> np.ndarray:
     """Returns the triangular factor of random filters `(height, width, channels, filters)`.
 
-    The last one is kept, since a layer that is built asks twice: for its basis, and for its
+    It keeps the last factor: a layer needs it twice when it is built, for its basis and for its
     combination.
     """
     key = (fingerprint(numbers), numbers.shape, groups)

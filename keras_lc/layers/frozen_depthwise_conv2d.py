@@ -72,12 +72,12 @@ class FrozenDepthwiseConv2D(SeededFilters, DepthwiseConv2D):
         self.basis_initializer = get_basis_initializer(basis_initializer)
 
     def build(self, input_shape: Shape) -> None:
-        # Not `super().build`: that would allocate a trainable kernel. Its checks stand here.
+        # `super().build` would allocate a trainable kernel. Its checks are repeated here.
         axis = channel_axis(self.data_format)
         channels = input_shape[axis]
         self.input_spec = keras.InputSpec(min_ndim=4, axes={axis: channels})
         self.compute_output_shape(input_shape)
-        # Those of a convolution with a group for each channel.
+        # The same filters as in a convolution with one group per channel.
         self._basis_groups = channels
         self._filters_shape = (*self.kernel_size, 1, channels * self.depth_multiplier)
         self._basis_shape = (*self.kernel_size, channels, self.depth_multiplier)
@@ -85,7 +85,7 @@ class FrozenDepthwiseConv2D(SeededFilters, DepthwiseConv2D):
             name="basis",
             shape=self._basis_shape,
             initializer=ByFunction(self._make_basis),
-            # A flag set later would be undone by `model.trainable = True`.
+            # `model.trainable = True` would undo a flag that is set later.
             trainable=False,
         )
         self.bias = None

@@ -64,7 +64,7 @@ class GramLimitConv2D(Conv2D):
         self.seed = resolve_seed(seed)
         super().__init__(filters, kernel_size, **{"kernel_initializer": None, **kwargs})
         if self.kernel_initializer is None:
-            # What the limit of the combination is drawn from, and so gives the variance above.
+            # The combination has this distribution in the limit. It gives the variance above.
             self.kernel_initializer = FanInUniform(self.seed, fan_in=self._basis_filters)
 
     @property
@@ -87,7 +87,7 @@ class GramLimitConv2D(Conv2D):
         return super().kernel
 
     def save_own_variables(self, store: Store) -> None:
-        # Keras would store `kernel`, and load it into the variable.
+        # Keras would store `kernel` and load it into the variable.
         if self.built:
             for name, variable in self._trained_variables.items():
                 store[name] = variable

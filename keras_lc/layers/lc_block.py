@@ -169,7 +169,7 @@ class LCBlock(keras.layers.Layer):
             groups=self.basis_conv.groups,
             expansion=self.expansion,
             frozen=self.frozen,
-            # That of a file, where weights written with another seed were loaded.
+            # If weights with another seed were loaded, this is the seed of their file.
             seed=self.basis_conv.seed if self.frozen else self.seed,
             basis_initializer=keras.initializers.serialize(self.basis_initializer),
             rank=self.rank,

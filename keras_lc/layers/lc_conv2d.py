@@ -43,8 +43,8 @@ class LCConv2D(BasisConv2D):
             expansion. It computes exactly the same at the cost of a plain convolution. With an
             optimizer that is linear in the gradient (SGD with momentum, Nesterov momentum, weight
             decay, any schedule), it also learns exactly the same.
-            `compact` has no effect if the basis has no more filters than
-            that; a learned basis has no such form.
+            `compact` has no effect if the basis has no more filters than that. A learned basis has
+            no compact form.
         basis_initializer: `keras_lc.bases.Basis` that draws the basis from `seed`, with the same
             bits under every backend. Defaults to `None`: `keras_lc.bases.Uniform()`, PyTorch's
             default, `U[-a, a]` with `a = 1/√(channels/groups · kernel area)`. A basis from a Keras
@@ -71,8 +71,8 @@ class LCConv2D(BasisConv2D):
         kernel: Tensor of shape `(height, width, channels/groups, filters)`: what the input is
             convolved with, in the variables' dtype.
         basis_filters: Integer, `filters · expansion` or the `rank` given.
-        is_factored: Boolean, whether the basis is a triangular factor: so in a compact layer
-            that has more random filters than that.
+        is_factored: Boolean, whether the basis is a triangular factor. This is so in a compact
+            layer with more random filters than the factor has.
 
     Not supported: `keras.layers.SpectralNormalization` (it needs a kernel variable; use a
     `combination_constraint`), LoRA and quantization in place (call `keras_lc.fold` first).
@@ -85,11 +85,11 @@ class LCConv2D(BasisConv2D):
     Output shape: As in `keras.layers.Conv2D`.
 
     Raises:
-        ValueError: If `expansion` or `rank` is less than 1 or both are given, for `compact` or
-            `shared_basis` with `frozen=False` or a Keras `basis_initializer`, for a `shared_basis`
-            that is too small or beside a basis of the layer's own, for
-            `kernel_*` and `lora_*` arguments, which have no clear meaning for a product, and
-            where Conv2D raises it.
+        ValueError: If `expansion` or `rank` is less than 1, or both are given. If `compact` or
+            `shared_basis` is used with `frozen=False` or with a Keras initializer of the basis. If
+            the `shared_basis` is too small, or if the layer also has a `basis_initializer`. If
+            there are `kernel_*` or `lora_*` arguments: a product has no such kernel. And where
+            Conv2D raises it.
 
     Example:
 
@@ -198,14 +198,14 @@ class LCConv2D(BasisConv2D):
         return math.prod(self._filters_shape[:-1])
 
     def random_filters(self) -> np.ndarray:
-        """Returns the random filters, also where the layer holds their triangular factor.
+        """Returns the random filters, even if the layer holds their triangular factor.
 
         Returns:
             A NumPy array of shape `(height, width, channels/groups, filters · expansion)`.
 
         Raises:
-            ValueError: If the layer holds a triangular factor that is not of its seed's filters,
-                as after `set_weights` with those of a layer of another seed.
+            ValueError: If the triangular factor does not belong to the filters of its seed. This
+                happens after `set_weights` with the weights of a layer with another seed.
         """
         if self.is_factored:
             if not self.has_seeded_basis():
@@ -230,8 +230,8 @@ class LCConv2D(BasisConv2D):
         return super().__call__(inputs, *args, **kwargs)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        # With one, a loaded layer would be built before it is called, and so before it finds in
-        # its graph the basis that it shares.
+        # With a build config, Keras would build a loaded layer before its first call. The layer
+        # finds the shared basis in the graph only when it is called.
         return super().get_build_config() if self.shared_basis is None else None
 
     @property
@@ -354,7 +354,7 @@ class LCConv2D(BasisConv2D):
         if not self.built:
             raise AttributeError("You must build the layer before accessing `kernel`.")
         if self._takes_slice:
-            # Scales the product, which is `expansion` times smaller than the basis.
+            # The product is `expansion` times smaller than the basis, so scaling it is cheaper.
             numbers = self._shared_numbers.first(self._filters_shape)
             return self._combine(numbers) * self._shared_scale
         return self._combine(self._basis)

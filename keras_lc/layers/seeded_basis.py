@@ -18,15 +18,15 @@ _STORED_FINGERPRINT = "basis_fingerprint"
 class SeededBasis:
     """Mixin of layers that own a basis variable which `seed` determines.
 
-    The basis is saved as its seed and a fingerprint, and drawn anew when a file is loaded; only
-    a basis that is not what the seed gives (learned, or set by hand) is written out.
+    A file holds the seed and a fingerprint of the basis. Loading draws the basis again. A file
+    holds the basis itself only if the seed does not give it (it is learned, or set by hand).
 
-    A layer has a `seed`, and says in `_basis_variable` and `_draw` what the seed determines.
+    A layer has a `seed`. Its `_basis_variable` and `_draw` define what the seed determines.
     """
 
     @property
     def _basis_seed(self):
-        """The seed of the basis: that of the layer, unless the layer says otherwise."""
+        """The seed of the basis. By default, it is the seed of the layer."""
         return self.seed
 
     @_basis_seed.setter
@@ -35,19 +35,19 @@ class SeededBasis:
 
     @property
     def _basis_variable(self):
-        """The variable to save as its seed; `None` where another layer owns it."""
+        """The variable that a file holds as a seed. `None` if another layer owns it."""
         raise NotImplementedError
 
     def _draw(self, seed):
-        """Returns the random numbers of a seed: a float32 array, of which the fingerprint is."""
+        """Returns the random numbers of a seed, a float32 array. Their fingerprint is stored."""
         raise NotImplementedError
 
     def _basis_of(self, numbers):
-        """Returns the basis that the random numbers of a seed give, as an array."""
+        """Returns the basis, an array, from the random numbers of a seed."""
         return numbers
 
     def _is_from_seed(self):
-        """Returns whether the seed was to determine the basis when the layer was built."""
+        """Returns whether the layer was built with a basis from its seed."""
         return True
 
     def _other_variables(self):
@@ -55,11 +55,11 @@ class SeededBasis:
         return {}
 
     def has_seeded_basis(self) -> bool:
-        """Returns whether the basis is what `seed` gives, and so need not be stored."""
+        """Returns whether `seed` gives the basis, so that files need not hold it."""
         return self._fingerprint_if_seeded() is not None
 
     def _seeded_basis(self, dtype):
-        """Returns the basis that the seed gives, as a tensor, with which to build the variable."""
+        """Returns the basis from the seed, a tensor. The variable starts from it."""
         numbers = self._draw(self._basis_seed)
         basis = self._basis_of(numbers)
         if dtype == "float32":
@@ -74,7 +74,7 @@ class SeededBasis:
     _fingerprints = ()
 
     def _fingerprint_if_seeded(self):
-        """Returns the fingerprint of the random numbers, or `None` if they are not the basis."""
+        """Returns the fingerprint of the random numbers; `None` if they do not give the basis."""
         if not self._is_from_seed():
             return None
         held = ops.convert_to_numpy(self._basis_variable.value)
@@ -121,7 +121,7 @@ class SeededBasis:
                 variables["basis"] = self._basis_variable
             else:
                 from_seed = (_STORED_SEED, _STORED_FINGERPRINT)
-        # What may raise comes before what changes the layer.
+        # All checks come before the first change of the layer.
         check_names(self, store, {*variables, *from_seed})
         drawn = self._basis_in_file(store) if from_seed else None
         check_shapes(self, store, variables)
@@ -132,7 +132,7 @@ class SeededBasis:
             variable.assign(store[name])
 
     def _basis_in_file(self, store):
-        """Returns the seed in a file and its basis, or `None` if the layer has this basis."""
+        """Returns seed and basis of a file, or `None` if the layer already has this basis."""
         seed = int(np.array(store[_STORED_SEED]))
         written = np.array(store[_STORED_FINGERPRINT]).astype("uint64")
         if seed == self._basis_seed and self._fingerprint_if_seeded() == written:
@@ -158,15 +158,15 @@ def get_basis_initializer(identifier: Initializer | Basis) -> Any:
 class SeededFilters(SeededBasis):
     """Mixin of convolutions whose basis is a `keras_lc.bases.Basis`, or of a Keras initializer.
 
-    A layer has a `basis_initializer` and a `seed`, and says in `_filters_shape` and
-    `_basis_groups` what to draw.
+    A layer has a `basis_initializer` and a `seed`. Its `_filters_shape` and `_basis_groups` define
+    what to draw.
     """
 
-    #: What to pass in place of a Keras layer's kernel arguments; said when one is refused.
+    #: Which arguments replace the kernel arguments of a Keras layer. It is part of an error.
     _instead_of_kernel_arguments = ""
 
     def _refuse_kernel_arguments(self, arguments, prefixes):
-        """Raises `ValueError` for arguments that speak of a kernel variable."""
+        """Raises `ValueError` for arguments about a kernel variable."""
         refused = sorted(name for name in arguments if name.startswith(prefixes))
         if refused:
             raise ValueError(

@@ -18,7 +18,7 @@ from keras_lc.types import Store, Tensor
 
 
 def check_shareable(basis: Basis) -> IndependentNumbers:
-    """Returns `basis` if any part of its numbers is as good as any other."""
+    """Returns `basis` if any part of its numbers can serve as a basis."""
     if not isinstance(basis, IndependentNumbers):
         raise ValueError(
             "Layers can share only numbers that are independent of each other, those of a "
@@ -90,7 +90,7 @@ class SharedBasis:
         return self._owners[dtype]
 
     def in_graph_of(self, tensor: keras.KerasTensor) -> "SharedBasis":
-        """Returns the equal basis that this tensor's graph has already, or itself.
+        """Returns the equal basis that the graph of this tensor already has, or itself.
 
         A copied layer comes with a basis of its own. That all copies descend from the same
         inputs tells that they belong together.
@@ -118,7 +118,7 @@ _BASES_OF_INPUT = weakref.WeakKeyDictionary()
 
 
 class SharedNumbers(SeededBasis, keras.layers.Layer):
-    """The owner of a `SharedBasis`' variable: saved once, with the first layer that shares it."""
+    """Owns the variable of a `SharedBasis`. Files hold it once, with its first layer."""
 
     def __init__(self, shared: SharedBasis, dtype: str):
         super().__init__(name="shared_basis", dtype=dtype)

@@ -1,6 +1,6 @@
-"""What a file must hold for a layer, checked before the first variable is assigned.
+"""Checks of a layer's part of a file, before the first variable is assigned.
 
-Keras' `skip_mismatch` leaves out a layer that raises: it must not be changed by then.
+With `skip_mismatch`, Keras skips a layer that raises. Such a layer must be unchanged.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from keras_lc.types import Store
 
 
 def check_names(layer: keras.layers.Layer, store: Store, expected: Iterable[str]) -> None:
-    """Raises `ValueError` if a file does not hold just the arrays of these names for a layer."""
+    """Raises `ValueError` if a file does not hold exactly the arrays of these names."""
     found = set(store.keys())
     if found != set(expected):
         raise ValueError(
@@ -22,7 +22,7 @@ def check_names(layer: keras.layers.Layer, store: Store, expected: Iterable[str]
 
 
 def check_shapes(layer: keras.layers.Layer, store: Store, variables: Mapping[str, Any]) -> None:
-    """Raises `ValueError` if an array of a file does not fit the variable of its name."""
+    """Raises `ValueError` if the shape of an array differs from its variable's."""
     others = [
         f"'{name}' {tuple(store[name].shape)}, where the layer has {tuple(variable.shape)}"
         for name, variable in variables.items()
