@@ -107,6 +107,15 @@ def test_a_job_that_takes_no_notice_is_ended_after_a_while(tmp_path, monkeypatch
     lock(tmp_path / ".a.lock").close()
 
 
+@pytest.fixture
+def heard_ctrl_c():
+    """A shell that starts these tests in the background lets them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_ctrl_c")
 def test_a_second_ctrl_c_ends_workers_at_once_and_frees_their_locks(tmp_path, monkeypatch):
     monkeypatch.setattr(the_jobs, "_GRACE", 600.0)
     pool = LocalPool(1)
