@@ -1,6 +1,7 @@
 """Residual blocks, written once for all residual networks."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -242,3 +243,14 @@ def drop_rates(last: float, blocks: int) -> list[float]:
             f"Received: stochastic_depth={last!r}"
         )
     return [last * block / max(blocks - 1, 1) for block in range(blocks)]
+
+
+def drop_rates_of_stages(last: float, blocks: Sequence[int]) -> list[list[float]]:
+    """Returns the `drop_rates` of all blocks, in a list for each stage.
+
+    Args:
+        last: Float, the rate of the last block.
+        blocks: Sequence of integers, the number of blocks in each stage.
+    """
+    rates = iter(drop_rates(last, sum(blocks)))
+    return [[next(rates) for _ in range(number)] for number in blocks]

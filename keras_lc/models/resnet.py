@@ -11,7 +11,7 @@ from keras_lc import spatial as spatial_operators
 from keras_lc.layers.accelerated import MaxPooling2D
 from keras_lc.layers.axes import standardize_data_format
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
-from keras_lc.models.residual import Builder, drop_rates
+from keras_lc.models.residual import Builder, drop_rates_of_stages
 from keras_lc.seeds import resolve_seed
 from keras_lc.spatial import SpatialOperator
 from keras_lc.training.recipe import CIFAR, IMAGENET_A2
@@ -138,8 +138,7 @@ def ResNet(
     kind = _check_geometry(depth, variant, low_resolution, width)
     bottlenecks = depth in _BOTTLENECKS
     blocks = (_BOTTLENECKS if bottlenecks else _BASIC)[depth]
-    rates = iter(drop_rates(stochastic_depth, sum(blocks)))
-    rates = [[next(rates) for _ in range(number)] for number in blocks]
+    rates = drop_rates_of_stages(stochastic_depth, blocks)
     seed = resolve_seed(seed)
     data_format = standardize_data_format(data_format)
 

@@ -12,7 +12,7 @@ from keras_lc.layers.axes import standardize_data_format
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.position_embedding import PositionEmbedding
 from keras_lc.models.classifier import Classifier, classifier_head, image_input
-from keras_lc.models.residual import Builder, drop_rates
+from keras_lc.models.residual import Builder, drop_rates_of_stages
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.spatial import SpatialOperator
 from keras_lc.training.recipe import IMAGENET_A2
@@ -180,8 +180,7 @@ def build(
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be at least 0 and below 1. Received: dropout={dropout!r}")
-    rates = iter(drop_rates(stochastic_depth, sum(stage.blocks for stage in plan.stages)))
-    rates = [[next(rates) for _ in range(stage.blocks)] for stage in plan.stages]
+    rates = drop_rates_of_stages(stochastic_depth, [stage.blocks for stage in plan.stages])
     seed = resolve_seed(seed)
     data_format = standardize_data_format(data_format)
     inputs, x = image_input(
