@@ -1,7 +1,7 @@
 """Runs the tests under each backend: `python -m tests [BACKEND …] [pytest arguments …]`.
 
 Several backends run side by side: each often waits for a process that a test started. One alone has
-the terminal to itself, for `--pdb`.
+the terminal to itself, for `--pdb`. Tests marked `once` run under one of the chosen backends.
 """
 
 import concurrent.futures
@@ -11,14 +11,18 @@ import subprocess
 import sys
 
 BACKENDS = ("tensorflow", "jax", "torch")
+# The first of these that is chosen runs the tests marked `once`: PyTorch has nothing to compile.
+FASTEST = ("torch", "tensorflow", "jax")
 
 
 def main():
     chosen = [word for word in sys.argv[1:] if word in BACKENDS] or BACKENDS
     arguments = [word for word in sys.argv[1:] if word not in BACKENDS]
     run = run_alone if len(chosen) == 1 else run_beside_others
+    fastest = min(chosen, key=FASTEST.index)
+    each = [[*arguments, *["--without-once"] * (backend != fastest)] for backend in chosen]
     with concurrent.futures.ThreadPoolExecutor(len(chosen)) as pool:
-        codes = list(pool.map(lambda backend: run(backend, arguments), chosen))
+        codes = list(pool.map(run, chosen, each))
     failed = [backend for backend, code in zip(chosen, codes, strict=True) if code]
     print(
         f"\nFailed under: {', '.join(failed)}" if failed else f"\nAll passed: {', '.join(chosen)}"

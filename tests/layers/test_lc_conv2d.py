@@ -297,6 +297,7 @@ class TestInitialisation:
             np.testing.assert_array_equal(a, b)
             assert (a != c).all()
 
+    @pytest.mark.once
     def test_drawn_seeds_follow_keras_and_are_in_the_config(self):
         keras.utils.set_random_seed(3)
         first, second = LCConv2D(2, 3), LCConv2D(2, 3)
@@ -321,6 +322,7 @@ def refused(**arguments):
     return lambda: LCConv2D(**{"filters": 4, "kernel_size": 3, **arguments})
 
 
+@pytest.mark.once
 class TestRefused:
     @pytest.mark.parametrize(
         ("make_layer", "error", "message"),
@@ -400,6 +402,7 @@ class TestFiles:
         model.save(path) if name.endswith(".keras") else model.save_weights(path)
         assert stored_names(path) == {"combination", "bias", "seed", "basis_fingerprint"}
 
+    @pytest.mark.once
     @pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
     def test_of_model_checkpoint_hold_the_seed_too(self, name, tmp_path):
         model, _ = one_layer_model(expansion=4)
@@ -477,6 +480,7 @@ class TestFiles:
             oracles.numpy(loaded.layers[0].basis), oracles.numpy(layer.basis)
         )
 
+    @pytest.mark.once
     def test_of_other_filters_are_refused_with_the_layers_name(self, tmp_path):
         model, _ = one_layer_model(expansion=2)
         model.save_weights(tmp_path / "model.weights.h5")
@@ -484,6 +488,7 @@ class TestFiles:
         with pytest.raises(ValueError, match=r"basis of layer 'lc' cannot be regenerated"):
             other.load_weights(tmp_path / "model.weights.h5")
 
+    @pytest.mark.once
     def test_of_other_filters_can_be_skipped(self, tmp_path):
         model, _ = one_layer_model(expansion=2)
         model.save_weights(tmp_path / "model.weights.h5")
@@ -513,6 +518,7 @@ class TestFiles:
         other.load_weights(tmp_path / "model.weights.h5")
         np.testing.assert_array_equal(oracles.numpy(other(x)), expected)
 
+    @pytest.mark.once
     def test_with_a_wrong_fingerprint_are_refused(self):
         _, layer = one_layer_model()
         store = {}
@@ -521,11 +527,13 @@ class TestFiles:
         with pytest.raises(ValueError, match=r"file was written with [0-9a-f]{16}"):
             layer.load_own_variables(store)
 
+    @pytest.mark.once
     def test_of_a_plain_convolution_are_refused(self):
         _, layer = one_layer_model()
         with pytest.raises(ValueError, match=r"expects .*'combination'.*holds \['0', '1'\]"):
             layer.load_own_variables({"0": np.zeros(1), "1": np.zeros(1)})
 
+    @pytest.mark.once
     def test_refused_files_leave_the_layer_as_it_was(self):
         _, layer = one_layer_model()
         before = [oracles.numpy(v).copy() for v in layer.weights]
@@ -562,6 +570,7 @@ class TestFiles:
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
         oracles.assert_close(np.load(tmp_path / "y.npy"), model(x))
 
+    @pytest.mark.once
     def test_config_is_json(self):
         layer = LCConv2D(4, 3, seed=2**62, combination_regularizer="l1", activation="relu")
         config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))

@@ -14,6 +14,8 @@ from keras_lc.training import (
     SmoothedCrossentropy,
 )
 
+pytestmark = pytest.mark.once
+
 
 def rates(recipe, steps):
     schedule = recipe.optimizer(steps)._learning_rate
