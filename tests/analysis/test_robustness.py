@@ -243,7 +243,7 @@ def test_the_model_stays_as_it_was(few, numbers):
 
 
 @pytest.mark.once
-def test_images_of_another_range(few, numbers, small):
+def test_epsilon_is_a_share_of_the_range_of_pixels(few, numbers, small):
     model = small_network(first=keras.layers.Rescaling(127.5 / 64, offset=127.5 / 64 - 2))
     scaled = (few / 127.5 - 1).astype("float32")
     attacked = adversarial_examples(model, scaled, numbers, pixel_range=(-1, 1), epsilon=0.01)
@@ -341,7 +341,7 @@ def test_other_activations_are_refused(few, numbers):
         adversarial_examples(small_network("sigmoid"), few, numbers)
 
 
-def test_channels_first(small, few, numbers):
+def test_channels_first_images_are_attacked_as_their_transposes(small, few, numbers):
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow has no such convolution on CPUs.")
     first = small_network(data_format="channels_first")
@@ -351,7 +351,7 @@ def test_channels_first(small, few, numbers):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
-def test_other_precisions(policy, small, few, numbers):
+def test_models_of_other_precisions_are_attacked_alike(policy, small, few, numbers):
     if (keras.backend.backend(), policy) == ("jax", "float64"):
         pytest.skip("JAX computes in float64 only if it is told before it starts.")
     keras.config.set_dtype_policy(policy)
@@ -382,7 +382,7 @@ def test_other_precisions(policy, small, few, numbers):
         (dict(pixel_range=(0, 1)), r"pixel_range=\(0, 1\)\. Received: values from \d+ to 2"),
     ],
 )
-def test_arguments_out_of_range(options, message, small, few, numbers):
+def test_arguments_out_of_range_are_refused(options, message, small, few, numbers):
     with pytest.raises(ValueError, match=message):
         adversarial_examples(small, few, numbers, **options)
 
@@ -397,7 +397,7 @@ def test_arguments_out_of_range(options, message, small, few, numbers):
         (np.arange(40) % 10 + 1, r"from 0 to 9 .*Received: labels from 1 to 10"),
     ],
 )
-def test_labels_that_do_not_match(wrong, message, small, few):
+def test_labels_that_do_not_match_are_refused(wrong, message, small, few):
     with pytest.raises(ValueError, match=message):
         adversarial_examples(small, few, wrong)
 
@@ -409,7 +409,7 @@ def test_images_scaled_to_1_are_warned_of(small, few, numbers):
 
 
 @pytest.mark.once
-def test_no_images_and_images_of_another_shape(small, few, numbers):
+def test_no_images_and_images_of_another_shape_are_refused(small, few, numbers):
     with pytest.raises(ValueError, match=r"Received: shape \(0, 8, 8, 3\)"):
         adversarial_examples(small, few[:0], numbers[:0])
     wrong = r"shape \(None, 8, 8, 3\)\. Received: shape \(40, 8, 8, 1\)"

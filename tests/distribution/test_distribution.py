@@ -35,7 +35,7 @@ def alone(seen):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_two_devices_train(mode, seen):
+def test_each_mode_has_its_processes_and_replicas(mode, seen):
     processes = 2 if mode in TOGETHER else 1
     assert [p["process"] for p in seen[mode]] == list(range(processes))
     for process in seen[mode]:

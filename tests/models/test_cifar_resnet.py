@@ -227,7 +227,10 @@ def test_outputs_are_logits_unless_an_activation_is_asked_for():
     np.testing.assert_allclose(predict(model, images()), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("way", ["keras", "weights", "clone", "pickle", "config"])
+ONCE = [pytest.param(way, marks=pytest.mark.once) for way in ("weights", "pickle", "config")]
+
+
+@pytest.mark.parametrize("way", ["keras", "clone", *ONCE])
 def test_a_copy_gives_equal_outputs(way, tmp_path):
     import pickle
 
@@ -260,7 +263,9 @@ def test_a_copy_gives_equal_outputs(way, tmp_path):
     np.testing.assert_array_equal(predict(copy, x), predict(model, x))
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.once), "mixed_float16"]
+)
 def test_mixed_precision_computes_in_half_and_gives_float32_logits(policy):
     full = keras_lc.ResNetLC(depth=8, expansion=2, seed=1)
     keras.config.set_dtype_policy(policy)

@@ -87,6 +87,7 @@ def test_softmax_outputs_are_not_taken_for_logits(arrays):
     assert not model.loss.from_logits
 
 
+@pytest.mark.once
 def test_integer_and_one_hot_labels_train_alike(arrays):
     images, labels = arrays
     losses = []
@@ -160,6 +161,7 @@ def test_infinite_tf_data_is_refused_with_what_to_pass(arrays):
         small_model().fit(data_set("tf.data", *arrays).repeat(), epochs=2, verbose=0)
 
 
+@pytest.mark.once
 def test_unknown_length_trains_with_steps_per_epoch(arrays):
     model = small_model()
     model.fit(endless(*arrays), epochs=2, steps_per_epoch=3, verbose=0)
@@ -280,7 +282,7 @@ class Kill(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("steps", [None, 3])
+@pytest.mark.parametrize("steps", [None, pytest.param(3, marks=pytest.mark.once)])
 def test_a_run_that_keras_restores_sees_the_batches_of_its_epochs(steps, arrays, asked, tmp_path):
     options = dict(batch_size=16, epochs=3, steps_per_epoch=steps, verbose=0)
     whole, killed, resumed = small_model(), small_model(), small_model()
@@ -322,6 +324,7 @@ def test_backups_within_an_epoch_are_refused(save_freq, arrays, tmp_path):
         small_model().fit(*arrays, callbacks=backup, verbose=0)
 
 
+@pytest.mark.once
 def test_batches_follow_the_epochs_of_a_compiled_model(arrays, tmp_path):
     def fit(batches, **options):
         model = small_model()
@@ -451,6 +454,7 @@ def test_what_is_no_array_or_data_set_is_refused_by_name(wrap, arrays):
         small_model().fit(*given, verbose=0)
 
 
+@pytest.mark.once
 def test_compiled_model_trains_as_any_keras_model(arrays):
     model = small_model()
     optimizer = keras.optimizers.Adam()
@@ -748,7 +752,7 @@ def test_full_size_networks_have_imagenets_recipe_and_small_ones_cifars():
     assert keras_lc.CIFARResNet(depth=8, width=4).recipe is CIFAR
 
 
-@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("one_hot", [False, pytest.param(True, marks=pytest.mark.once)])
 def test_imagenets_recipe_sets_optimizer_loss_and_schedule(one_hot, arrays):
     rates = []
 

@@ -108,6 +108,8 @@ def test_curves_are_a_picture(finished):
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
 
 
+# Under the other backends the run that is resumed below shows it.
+@pytest.mark.once
 def test_equal_arguments_give_equal_runs(finished, folder, tmp_path):
     run(arguments(folder, tmp_path / "again"))
     first, second = (
