@@ -135,7 +135,7 @@ def test_a_basis_goes_through_every_command_and_becomes_plain(folder, monkeypatc
     assert "stripes:Stripes,width=2" in write_report(output).read_text()
     model = keras.saving.load_model(output / "model.keras")
     assert model.name == "resnet_lc_stripes_width_2_8_8x16"
-    layer = model.get_layer("stage0_block0_conv1")
+    layer = model.get_layer("stage1_block0_conv1")
     assert layer.is_factored and layer.has_seeded_basis()
     filters = layer.random_filters()
     np.testing.assert_array_equal(filters[0], filters[1])
