@@ -25,10 +25,12 @@ FORM = "MODULE:CLASS of your own"
 #: A sentence for `--help`.
 HELP = "Or a class of your own, with its options: my_module:MyClass,rate=2."
 
+# The settings that take them.
+_SETTINGS = ("spatial", "basis")
 # The folder in which a command was called, for its processes on other machines.
 _FOLDER = "KERAS_LC_CALLED_IN"
 _NONE = types.MappingProxyType({})
-_WORD = re.compile(r"(?P<name>\w+|\w+(\.\w+)*:\w+)(?P<options>(,[^\W\d]\w*=.*)?)", re.DOTALL)
+_WORD = re.compile(r"(?P<name>\w+|\w+(\.\w+)*:[^\W\d]\w*)(?P<options>(,[^\W\d]\w*=.*)?)", re.DOTALL)
 
 
 def is_own(text: object) -> bool:
@@ -58,9 +60,9 @@ def import_modules(settings: Mapping[str, object]) -> None:
     Raises:
         ValueError: If a module cannot be imported.
     """
-    for name, text in settings.items():
-        if is_own(text):
-            _import(f"--{name.replace('_', '-')}", name_of(text).partition(":")[0])
+    for name in _SETTINGS:
+        if is_own(text := settings.get(name)):
+            _import(f"--{name}", name_of(text).partition(":")[0])
 
 
 def make(option: str, text: str, base: type, included: Mapping[str, type] = _NONE) -> Any:
@@ -85,8 +87,8 @@ def make(option: str, text: str, base: type, included: Mapping[str, type] = _NON
         if not _is_class(cls, base):
             known = [name for name, value in vars(found).items() if _is_class(value, base)]
             raise ValueError(
-                f"{option}: {class_name} of module {module} must be a subclass of "
-                f"{base.__module__}.{base.__name__}. The module has: {', '.join(known) or 'none'}."
+                f"{option}: {class_name} of module {module} must be a subclass of {base.__name__}. "
+                f"The module has: {', '.join(known) or 'none'}."
             )
     values = {
         field: _converted(option, cls, field, value) for field, value in _options(text).items()
@@ -137,7 +139,10 @@ def _converted(option, cls, field, text):
             f"{option}: {cls.__name__} has no option {field}. Its options: "
             f"{', '.join(fields) or 'none'}."
         )
-    kind = typing.get_type_hints(cls)[field]
+    try:
+        kind = typing.get_type_hints(cls)[field]
+    except Exception as error:
+        raise ValueError(f"{option}: {cls.__name__} has no types: {_one_line(error)}") from error
     try:
         return _value(kind, text)
     except ValueError:

@@ -79,7 +79,7 @@ def test_options_have_the_types_of_the_fields(options, expected):
         ("Op,limit=x", r"limit of Op must be int \| None. Received: x"),
         ("Op,other={}", "other of Op must be .*dict.*Received"),
         ("Op,rat=2", "Op has no option rat. Its options: rate, scale, on, word, mode, limit, "),
-        ("Nothing", "Nothing of module .* must be a subclass of keras_lc.spatial.SpatialOperator"),
+        ("Nothing", "Nothing of module .* must be a subclass of SpatialOperator"),
         ("Filters", "The module has: Op.$"),
     ],
 )
@@ -116,6 +116,10 @@ def test_a_file_in_the_folder_hides_no_installed_module(tmp_path, monkeypatch):
     assert hasattr(sys.modules["colorsys"], "rgb_to_hsv")
 
 
+def test_only_settings_that_take_classes_are_read_as_such():
+    own.import_modules({"spatial": "lc", "output": "runs:first", "dataset": "a:b"})
+
+
 def test_a_basis_has_options_too():
     assert basis("sparse,taps=2") == keras_lc.bases.Sparse(taps=2)
     assert basis(f"{MODULE}:Filters,taps=5") == Filters(taps=5)
@@ -123,7 +127,7 @@ def test_a_basis_has_options_too():
     assert operator(settings) == keras_lc.spatial.LC(2, basis=keras_lc.bases.Sparse(taps=2))
     with pytest.raises(ValueError, match=r"--basis: Sparse has no option tap. Its options: taps."):
         basis("sparse,tap=2")
-    with pytest.raises(ValueError, match=r"must be a subclass of keras_lc\.bases"):
+    with pytest.raises(ValueError, match="must be a subclass of Basis"):
         basis(f"{MODULE}:Op")
 
 
