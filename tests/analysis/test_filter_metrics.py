@@ -282,7 +282,7 @@ def test_a_kernel_has_4_axes_and_is_not_empty(metric, shape):
 
 @pytest.mark.parametrize("metric", ON_KERNELS)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_kernel_is_finite(metric, value):
+def test_a_kernel_that_is_not_finite_is_refused(metric, value):
     kernel = random_kernel(3, 3, 2, 4)
     kernel[0, 1, 1, 2] = value
     with pytest.raises(ValueError, match="`kernel` must be finite"):

@@ -86,6 +86,7 @@ def test_what_was_stored_loads_into_a_layer_of_another_seed(name):
             np.testing.assert_array_equal(oracles.numpy(actual), oracles.numpy(expected))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", LAYERS)
 def test_an_array_of_another_shape_changes_nothing(name):
     store = stored(built(name, 1))
@@ -94,6 +95,7 @@ def test_an_array_of_another_shape_changes_nothing(name):
         assert_refused_and_unchanged(built(name, 2), other, rf"other shapes .*'{array}'")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_missing_or_further_array_changes_nothing(name):
     store = stored(built(name, 1))
@@ -104,6 +106,7 @@ def test_a_missing_or_further_array_changes_nothing(name):
     assert_refused_and_unchanged(built(name, 2), store | {"gamma": np.ones(6)}, "'gamma'")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["LC", "LC, compact", "frozen", "frozen depthwise"])
 def test_another_fingerprint_changes_nothing(name):
     store = stored(built(name, 1)) | {"basis_fingerprint": np.array(1, "uint64")}
