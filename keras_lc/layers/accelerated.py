@@ -5,7 +5,12 @@ import types
 import keras
 from keras import ops
 
-from keras_lc.layers.backend import convolve, fused_batch_norm, in_native_order
+from keras_lc.layers.backend import (
+    convolve,
+    convolve_transposed,
+    fused_batch_norm,
+    in_native_order,
+)
 from keras_lc.types import Tensor
 
 
@@ -43,8 +48,71 @@ class Conv2D(keras.layers.Conv2D):
     """
 
     def call(self, inputs: Tensor) -> Tensor:
-        # A combined kernel is computed in the variables' dtype, and rounded once.
-        return _convolve(self, inputs, ops.cast(self.kernel, self.compute_dtype))
+        return _convolve(self, inputs, self.kernel)
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class Conv1D(keras.layers.Conv1D):
+    """`keras.layers.Conv1D`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.Conv1D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.Conv1D(8, 3)
+    >>> layer(np.zeros((1, 32, 3))).shape
+    (1, 30, 8)
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return _convolve(self, inputs, self.kernel)
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class Conv3D(keras.layers.Conv3D):
+    """`keras.layers.Conv3D`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.Conv3D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.Conv3D(8, 3)
+    >>> layer(np.zeros((1, 16, 16, 16, 3))).shape
+    (1, 14, 14, 14, 8)
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return _convolve(self, inputs, self.kernel)
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class Conv2DTranspose(keras.layers.Conv2DTranspose):
+    """`keras.layers.Conv2DTranspose`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.Conv2DTranspose`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.Conv2DTranspose(8, 2, strides=2)
+    >>> layer(np.zeros((1, 16, 16, 3))).shape
+    (1, 32, 32, 8)
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        outputs = convolve_transposed(
+            inputs,
+            ops.cast(self.kernel, self.compute_dtype),
+            self.bias,
+            self.strides,
+            self.padding,
+            self.output_padding,
+            self.dilation_rate,
+            self.data_format,
+        )
+        return _activated(self, outputs)
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -70,13 +138,18 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 def _convolve(layer, inputs, kernel):
     outputs = convolve(
         inputs,
-        kernel,
+        # A combined kernel is computed in the variables' dtype, and rounded once.
+        ops.cast(kernel, layer.compute_dtype),
         layer.bias,
         layer.strides,
         layer.padding,
         layer.dilation_rate,
         layer.data_format,
     )
+    return _activated(layer, outputs)
+
+
+def _activated(layer, outputs):
     return outputs if layer.activation is None else layer.activation(outputs)
 
 
@@ -173,7 +246,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 _KERAS_CLASSES = {
+    Conv1D: keras.layers.Conv1D,
     Conv2D: keras.layers.Conv2D,
+    Conv3D: keras.layers.Conv3D,
+    Conv2DTranspose: keras.layers.Conv2DTranspose,
     DepthwiseConv2D: keras.layers.DepthwiseConv2D,
     MaxPooling2D: keras.layers.MaxPooling2D,
     AveragePooling2D: keras.layers.AveragePooling2D,

@@ -9,7 +9,7 @@ from keras_lc import bases
 from keras_lc.bases import Basis
 from keras_lc.layers import FrozenConv2D, LCBlock, LCConv2D
 from keras_lc.layers.accelerated import keras_class
-from keras_lc.layers.basis_conv2d import check_expansion, check_rank
+from keras_lc.layers.basis_conv import check_expansion, check_rank
 from keras_lc.layers.compact_basis import by_group, from_groups
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
