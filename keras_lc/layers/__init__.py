@@ -19,6 +19,7 @@ from keras_lc.layers.lc_conv2d import LCConv2D as LCConv2D
 from keras_lc.layers.lc_conv2d_transpose import LCConv2DTranspose as LCConv2DTranspose
 from keras_lc.layers.lc_conv3d import LCConv3D as LCConv3D
 from keras_lc.layers.lc_depthwise_conv2d import LCDepthwiseConv2D as LCDepthwiseConv2D
+from keras_lc.layers.own_kernel import OwnKernel as OwnKernel
 from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip as RandomCropFlip
 from keras_lc.layers.per_image.stochastic_depth import StochasticDepth as StochasticDepth
 from keras_lc.layers.position_embedding import PositionEmbedding as PositionEmbedding

@@ -146,9 +146,22 @@ class BasisConv(SeededFilters):
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether the layer equals a `DepthwiseConv2D`: each channel has its own filters."""
+        """Whether a Conv2D equals a `DepthwiseConv2D`: each channel has its own filters."""
         one_stride = len(set(self.strides)) == 1  # as TensorFlow's needs it
-        return self.rank == 2 and 1 < self._basis_groups == self._channels and one_stride
+        return 1 < self._basis_groups == self._channels and one_stride
+
+    def plain_layer(self) -> keras.layers.Layer:
+        plain = super().plain_layer()
+        if type(plain) is not keras.layers.Conv2D or not self.is_depthwise:
+            return plain
+        config = {
+            key: value
+            for key, value in plain.get_config().items()
+            if key not in ("filters", "groups") and not key.startswith("kernel_")
+        }
+        config["kernel_size"] = self.kernel_size
+        config["depth_multiplier"] = self.filters // self.groups
+        return keras.layers.DepthwiseConv2D.from_config(config)
 
     def enable_lora(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(

@@ -2,13 +2,14 @@
 
 import keras
 
-from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D, LCBlock, LCConv2D
+from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D
 from keras_lc.layers.accelerated import keras_class
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
     build_like,
     is_spatial,
+    starts_spatial,
     warn_of_no_effect,
     without_kernel_arguments,
 )
@@ -132,17 +133,14 @@ def _is_replaced(layer):
 
 
 def _is_frozen(layer):
-    return type(layer) in (FrozenConv2D, FrozenDepthwiseConv2D) or (
-        type(layer) in (LCConv2D, LCBlock) and layer.frozen
-    )
+    return getattr(layer, "frozen", False)
 
 
 def _refuse_others(model, paths):
     others = [
         f"{path} ({type(layer).__name__})"
         for layer, path in paths.items()
-        if (is_spatial(layer) or isinstance(layer, LCBlock))
-        and not (_is_replaced(layer) or _is_frozen(layer))
+        if starts_spatial(layer) and not (_is_replaced(layer) or _is_frozen(layer))
     ]
     if others:
         raise ValueError(

@@ -162,7 +162,7 @@ def full_parameters(model: keras.Model) -> int:
     """
     count = sum(math.prod(v.shape) for v in model.trainable_variables)
     for layer in model.layers:
-        if isinstance(layer, keras_lc.LCConv2D) and layer.frozen:
+        if getattr(layer, "is_factored", False):
             count += layer.basis_filters // layer.groups * layer.filters
             count -= math.prod(layer.combination.shape)
     return count

@@ -243,7 +243,7 @@ def picture(title: str, draw: Callable[[pathlib.Path], object], size: str = "med
 
 
 def _draw_filters(model, path):
-    if any(isinstance(layer, keras_lc.LCConv2D) for layer in model.layers):
+    if any(hasattr(layer, "random_filters") for layer in model.layers):
         return plot_filters(model, path)
     name, kernel = next(iter(spatial_kernels(model).items()))
     return plot_kernels({name: kernel}, path, title=model.name)
