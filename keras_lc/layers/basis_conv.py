@@ -102,6 +102,10 @@ class BasisConv(SeededFilters):
         """Returns the shape of a basis variable with so many filters."""
         return (*self.kernel_size, self._channels // self._basis_groups, filters)
 
+    def _from_layout(self, kernel):
+        """Returns what `_in_layout` made a kernel of."""
+        return kernel
+
     # --- What is the same for all ---
 
     @property
@@ -210,6 +214,9 @@ class BasisDepthwiseConv(BasisConv):
     def _shape_of_basis(self, filters):
         return (*self.kernel_size, self._channels, filters // self._channels)
 
+    def _from_layout(self, kernel):
+        return ops.reshape(kernel, (*self.kernel_size, 1, -1))
+
 
 class BasisConvTranspose(BasisConv):
     """Mixin of `Conv2DTranspose`, whose kernel has the filters before the channels."""
@@ -218,3 +225,6 @@ class BasisConvTranspose(BasisConv):
 
     def _in_layout(self, filters):
         return ops.swapaxes(filters, -1, -2)
+
+    def _from_layout(self, kernel):
+        return ops.swapaxes(kernel, -1, -2)

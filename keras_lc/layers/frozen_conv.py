@@ -2,7 +2,16 @@
 
 import keras
 
-from keras_lc.layers.accelerated import Conv1D, Conv2D, Conv2DTranspose, Conv3D, DepthwiseConv2D
+from keras_lc.layers.accelerated import (
+    Conv1D,
+    Conv1DTranspose,
+    Conv2D,
+    Conv2DTranspose,
+    Conv3D,
+    Conv3DTranspose,
+    DepthwiseConv1D,
+    DepthwiseConv2D,
+)
 from keras_lc.layers.basis_conv import BasisConv, BasisConvTranspose, BasisDepthwiseConv
 
 
@@ -59,7 +68,8 @@ class FrozenConv2D(FrozenConv, Conv2D):
 class FrozenConv1D(FrozenConv, Conv1D):
     """1D convolution with random filters that are never trained.
 
-    It is to `keras.layers.Conv1D` what `keras_lc.FrozenConv2D` is to `keras.layers.Conv2D`.
+    It is to `keras.layers.Conv1D` what `keras_lc.FrozenConv2D` is to
+    `keras.layers.Conv2D`.
 
     Args:
         filters: Integer, the number of output channels.
@@ -69,9 +79,9 @@ class FrozenConv1D(FrozenConv, Conv1D):
 
     Example:
 
-    >>> layer = keras_lc.layers.FrozenConv1D(8, 3, padding="causal", seed=0)
+    >>> layer = keras_lc.layers.FrozenConv1D(8, 3, seed=0)
     >>> layer(np.zeros((1, 32, 3))).shape
-    (1, 32, 8)
+    (1, 30, 8)
     """
 
 
@@ -79,7 +89,8 @@ class FrozenConv1D(FrozenConv, Conv1D):
 class FrozenConv3D(FrozenConv, Conv3D):
     """3D convolution with random filters that are never trained.
 
-    It is to `keras.layers.Conv3D` what `keras_lc.FrozenConv2D` is to `keras.layers.Conv2D`.
+    It is to `keras.layers.Conv3D` what `keras_lc.FrozenConv2D` is to
+    `keras.layers.Conv2D`.
 
     Args:
         filters: Integer, the number of output channels.
@@ -92,6 +103,31 @@ class FrozenConv3D(FrozenConv, Conv3D):
     >>> layer = keras_lc.layers.FrozenConv3D(8, 3, seed=0)
     >>> layer(np.zeros((1, 16, 16, 16, 3))).shape
     (1, 14, 14, 14, 8)
+    """
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class FrozenConv1DTranspose(FrozenConv, BasisConvTranspose, Conv1DTranspose):
+    """Transposed 1D convolution with random filters that are never trained.
+
+    It is to `keras.layers.Conv1DTranspose` what `keras_lc.FrozenConv2D` is to
+    `keras.layers.Conv2D`.
+
+    Args:
+        filters: Integer, the number of output channels.
+        kernel_size: Integer, in steps.
+        **kwargs: As in `keras.layers.Conv1DTranspose`, without those for its kernel.
+        basis_initializer, seed: As in `keras_lc.FrozenConv2D`.
+
+    Attributes:
+        basis: Variable of shape `(*kernel_size, channels, filters)`. The `kernel` is the same with
+            the last two axes exchanged, as in Keras' layer.
+
+    Example:
+
+    >>> layer = keras_lc.layers.FrozenConv1DTranspose(8, 2, strides=2, seed=0)
+    >>> layer(np.zeros((1, 32, 3))).shape
+    (1, 64, 8)
     """
 
 
@@ -109,14 +145,39 @@ class FrozenConv2DTranspose(FrozenConv, BasisConvTranspose, Conv2DTranspose):
         basis_initializer, seed: As in `keras_lc.FrozenConv2D`.
 
     Attributes:
-        basis: Variable of shape `(height, width, channels, filters)`. The `kernel` is the same
-            with the last two axes exchanged, as in `keras.layers.Conv2DTranspose`.
+        basis: Variable of shape `(*kernel_size, channels, filters)`. The `kernel` is the same with
+            the last two axes exchanged, as in Keras' layer.
 
     Example:
 
     >>> layer = keras_lc.layers.FrozenConv2DTranspose(8, 2, strides=2, seed=0)
-    >>> layer(np.zeros((1, 16, 16, 3))).shape
-    (1, 32, 32, 8)
+    >>> layer(np.zeros((1, 32, 32, 3))).shape
+    (1, 64, 64, 8)
+    """
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class FrozenConv3DTranspose(FrozenConv, BasisConvTranspose, Conv3DTranspose):
+    """Transposed 3D convolution with random filters that are never trained.
+
+    It is to `keras.layers.Conv3DTranspose` what `keras_lc.FrozenConv2D` is to
+    `keras.layers.Conv2D`.
+
+    Args:
+        filters: Integer, the number of output channels.
+        kernel_size: Integer or tuple of 3 integers, in voxels.
+        **kwargs: As in `keras.layers.Conv3DTranspose`, without those for its kernel.
+        basis_initializer, seed: As in `keras_lc.FrozenConv2D`.
+
+    Attributes:
+        basis: Variable of shape `(*kernel_size, channels, filters)`. The `kernel` is the same with
+            the last two axes exchanged, as in Keras' layer.
+
+    Example:
+
+    >>> layer = keras_lc.layers.FrozenConv3DTranspose(8, 2, strides=2, seed=0)
+    >>> layer(np.zeros((1, 16, 16, 16, 3))).shape
+    (1, 32, 32, 32, 8)
     """
 
 
@@ -159,4 +220,24 @@ class FrozenDepthwiseConv2D(FrozenConv, BasisDepthwiseConv, DepthwiseConv2D):
     Reference:
 
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
+    """
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class FrozenDepthwiseConv1D(FrozenConv, BasisDepthwiseConv, DepthwiseConv1D):
+    """1D depthwise convolution with random filters that are never trained.
+
+    It is to `keras.layers.DepthwiseConv1D` what `keras_lc.layers.FrozenDepthwiseConv2D` is to
+    `keras.layers.DepthwiseConv2D`.
+
+    Args:
+        kernel_size: Integer, in steps.
+        **kwargs: As in `keras.layers.DepthwiseConv1D`, without those for its kernel.
+        basis_initializer, seed: As in `keras_lc.FrozenConv2D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.FrozenDepthwiseConv1D(3, seed=0)
+    >>> layer(np.zeros((1, 32, 8))).shape
+    (1, 30, 8)
     """

@@ -13,6 +13,7 @@ from keras_lc.layers.compact_basis import (
     by_group,
     factor_of,
     from_groups,
+    least_squares_combination,
     solve_combination,
 )
 from keras_lc.layers.initializers import ByFunction, FanInUniform
@@ -284,6 +285,23 @@ class LCConv(BasisConv):
             by_group(combination, groups),
         )
         return from_groups(solve_combination(*parts), (-1, self._output_filters))
+
+    def combination_for(self, kernel: Array) -> np.ndarray:
+        """Returns the combination whose kernel is nearest to the given one.
+
+        Args:
+            kernel: Array of the shape of this layer's kernel.
+
+        Returns:
+            A float64 array of the shape of this layer's combination.
+        """
+        kernel = ops.convert_to_numpy(self._from_layout(kernel))
+        flat = (self._numbers_of_a_filter, -1)
+        basis, kernel = (
+            by_group(values.reshape(flat), self._basis_groups)
+            for values in (ops.convert_to_numpy(self.basis), kernel)
+        )
+        return from_groups(least_squares_combination(basis, kernel), (-1, self._output_filters))
 
     @property
     def kernel(self) -> Tensor:
