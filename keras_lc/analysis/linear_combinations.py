@@ -218,4 +218,6 @@ def _spatial_filters(layer):
 
 
 def _outputs(layer):
-    return layer.units if isinstance(layer, keras.layers.Dense) else layer.filters
+    if isinstance(layer, keras.layers.Dense):
+        return layer.units
+    return layer.filters if hasattr(layer, "filters") else kernel_of(layer).shape[-1]
