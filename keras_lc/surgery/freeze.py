@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_lc import bases
+from keras_lc.bases import Basis
 from keras_lc.layers.accelerated import keras_class
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
@@ -17,12 +19,13 @@ from keras_lc.surgery.spatial_convolutions import (
 )
 
 
-def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
+def freeze_spatial(
+    model: keras.Model, seed: int | None = None, basis: str | Basis = "uniform"
+) -> keras.Model:
     """Copies a model and replaces its spatial convolutions with random, frozen ones.
 
     This is the experiment of Section 3 of the LC paper, for any Keras model. Each convolution
-    with a kernel larger than 1×1 gets new filters from PyTorch's default distribution. Training
-    never changes these filters.
+    with a kernel larger than 1×1 gets new random filters. Training never changes these filters.
 
     - `Conv2D` becomes `keras_lc.FrozenConv2D`,
     - `DepthwiseConv2D` becomes `keras_lc.layers.FrozenDepthwiseConv2D`,
@@ -44,6 +47,8 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
             the layer's path of names, not on the other layers. Give names to the layers of your
             own models: an automatic name such as `conv2d_7` depends on what was built before.
             `None` draws a seed.
+        basis: Name of a basis, or a `keras_lc.bases.Basis`: what the random filters are; see
+            `keras_lc.spatial.LC`. Layers that are already frozen keep theirs.
 
     Returns:
         The copy, not compiled.
@@ -67,7 +72,7 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
 
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
     """
-    seed = resolve_seed(seed)
+    seed, basis = resolve_seed(seed), bases.get(basis)
     paths = paths_within(model)
     _refuse_others(model, paths)
     if not any(_is_replaced(layer) or _is_frozen(layer) for layer in paths):
@@ -76,20 +81,21 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
     def frozen(layer):
         if not _is_replaced(layer):
             return None
+        options = {"seed": derive_seed(seed, paths[layer]), "basis_initializer": basis}
         form = _frozen_separable if type(layer) in SEPARABLE else _frozen_form
-        return form(layer, derive_seed(seed, paths[layer]))
+        return form(layer, options)
 
     return replace(model, frozen)
 
 
-def _frozen_form(layer, seed):
+def _frozen_form(layer, options):
     config = without_kernel_arguments(layer.get_config())
-    twin = FORMS[keras_class(layer)].frozen.from_config(config | {"seed": seed})
+    twin = FORMS[keras_class(layer)].frozen.from_config(config | options)
     build_like(twin, layer)
     return [twin]
 
 
-def _frozen_separable(layer, seed):
+def _frozen_separable(layer, options):
     config = layer.get_config()
     shared = {key: config[key] for key in ("trainable", "dtype", "data_format")}
     geometry = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
@@ -97,7 +103,8 @@ def _frozen_separable(layer, seed):
     depthwise = FORMS[plain_depthwise].frozen.from_config(
         {key: config[key] for key in geometry}
         | shared
-        | {"name": f"{layer.name}_depthwise", "use_bias": False, "seed": seed}
+        | {"name": f"{layer.name}_depthwise", "use_bias": False}
+        | options
     )
     own = ("name", "filters", "activation", "use_bias", "activity_regularizer")
     pointwise = plain_pointwise.from_config(

@@ -25,6 +25,8 @@ from keras_lc.analysis import (
     spatial_kernels,
 )
 
+from ..common import own
+from ..common.checks import in_one_line
 from ..common.command_line import PACKAGE, program
 from ..common.console import duration
 from ..common.files import DamagedFile, check_whole, read_json, read_state
@@ -67,6 +69,8 @@ def run_page(folder: pathlib.Path) -> str:
     row = row_of(folder, broken := [])
     if row is None:
         raise SystemExit(broken[-1])
+    with in_one_line():
+        own.import_modules(config["arguments"])
     model = keras.saving.load_model(folder / "model.keras")
     history = read_state(folder / "model.keras")["history"]
     try:

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_lc
-from keras_lc.analysis import filter_report, lc_rate
+from keras_lc.analysis import count_multiplications, filter_report, lc_rate
 from keras_lc.layers import OwnKernel
 from tests import oracles
 
@@ -159,6 +159,7 @@ def test_the_reports_are_those_of_the_folded_model(name):
     layer, shape = CONVOLUTIONS[name]
     model = model_of(layer(name="conv"), shape)
     folded = keras_lc.fold(model)
+    assert count_multiplications(model) == count_multiplications(folded)
     for report in (filter_report, lambda model: lc_rate(model).layers):
         (own,), (plain,) = report(model), report(folded)
         assert own.pop("type") == type(model.get_layer("conv")).__name__
