@@ -19,13 +19,15 @@ from keras_lc.surgery.replace import (
     replace,
     to_numpy,
 )
+from keras_lc.surgery.spatial_convolutions import FORMS, TRANSPOSED
 
 
 def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> keras.Model:
     """Copies a model and replaces each LC layer with the equal Conv2D for inference.
 
-    - An LC layer becomes `keras.layers.Conv2D` with the same name and the combined kernel, or
-      `keras.layers.DepthwiseConv2D` if it has one group per channel.
+    - An LC layer becomes the convolution of Keras with the same name and the combined kernel:
+      `LCConv2D` becomes `keras.layers.Conv2D`, or `keras.layers.DepthwiseConv2D` if it has one
+      group per channel. `LCConv1D` becomes `keras.layers.Conv1D`, and so on.
     - So does each layer that equals a convolution of Keras, also a layer of your own; see
       `keras_lc.layers.OwnKernel`.
     - `PositionEmbedding` becomes a `keras.layers.EinsumDense` that multiplies by 1 and has the
@@ -40,8 +42,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
         batch_norm: Boolean, whether to also fuse each `keras.layers.BatchNormalization` into the
             convolution before it: `kernel · s` and `(bias - mean) · s + beta`, with
             `s = gamma / √(variance + epsilon)`, computed in float64. A normalization is fused
-            only if this is exact: it follows a Conv2D or DepthwiseConv2D without activation, no
-            other layer uses that convolution's output, and neither layer is shared. The result is
+            only if this is exact: it follows a convolution without activation, no other layer
+            uses that convolution's output, and neither layer is shared. The result is
             for inference only; training would no longer normalize. If a fused normalization was
             an output of the model, the output gets the convolution's name.
         strict: Boolean, whether to refuse an `LCBlock` that is not one convolution. If `False`,
@@ -274,9 +276,9 @@ def _find_fusions(model):
 
 def _is_fusable(conv, batch_norm):
     return (
-        type(conv) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+        type(conv) in FORMS
         and conv.activation in (None, keras.activations.linear)
-        and batch_norm.axis % 4 == channel_axis(conv.data_format) % 4
+        and batch_norm.axis % (conv.rank + 2) == channel_axis(conv.data_format) % (conv.rank + 2)
         # Otherwise the output would have another dtype than before.
         and conv.compute_dtype == batch_norm.compute_dtype
         and not getattr(conv, "lora_enabled", False)
@@ -286,11 +288,16 @@ def _is_fusable(conv, batch_norm):
 def _fuse(conv, batch_norm):
     scale, shift = _scale_and_shift(batch_norm)
     kernel = _float64(conv.kernel)
-    # Output channels are the last axis. In a depthwise kernel, they are the last two axes.
-    kernel_scale = scale.reshape(kernel.shape[2:]) if _is_depthwise(conv) else scale
     bias = shift if conv.bias is None else _float64(conv.bias) * scale + shift
     plain = type(conv).from_config(conv.get_config() | {"use_bias": True})
-    return _built(plain, kernel * kernel_scale, bias)
+    return _built(plain, kernel * _along_filters(conv, scale), bias)
+
+
+def _along_filters(conv, scale):
+    """Returns numbers of the output channels in the place of a kernel's output channels."""
+    if _is_depthwise(conv):
+        return scale.reshape(-1, conv.depth_multiplier)
+    return scale[:, None] if isinstance(conv, TRANSPOSED) else scale
 
 
 def _is_depthwise(conv):
