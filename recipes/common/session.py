@@ -222,7 +222,12 @@ class Session:
             The results, with the numbers of the model's parameters.
         """
         trained, frozen = _count_parameters(model)
-        results = {**results, "trained_parameters": trained, "frozen_parameters": frozen}
+        results = {
+            **results,
+            "trained_parameters": trained,
+            "frozen_parameters": frozen,
+            "multiply_adds": keras_lc.analysis.multiply_adds(model),
+        }
         if not self.devices.is_first:
             return results
         write_checked(self.output / "config.json", {**self._config, "results": results})
