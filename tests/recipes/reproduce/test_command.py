@@ -480,11 +480,8 @@ def test_figure_4_says_from_where_on_one_is_better(tmp_path):
 
 def test_figure_4_tells_what_is_beyond_an_expansion_of_128(tmp_path):
     grids = scaled("figure4", arguments("figure4", expansions=(8, 128, 256)))
-    level = {
-        "lc_frozen": {8: 0.5, 128: 0.9, 256: 0.88},
-        "lc_learnable": dict.fromkeys((8, 128, 256), 0.85),
-    }
-    write_runs(tmp_path, grids, lambda cell: level.get(cell.operator, {}).get(cell.expansion, 0.8))
+    frozen, level = {8: 0.5, 128: 0.9, 256: 0.88}, {"learned": 0.8, "lc_learnable": 0.85}
+    write_runs(tmp_path, grids, lambda cell: level.get(cell.operator) or frozen[cell.expansion])
     text = render("figure4", grids, tmp_path)
     assert (
         "| LC frozen beyond E = 128 | slightly below E = 128, above LC learnable | "
@@ -534,14 +531,12 @@ PICTURES = {
 }  # fmt: skip
 
 
-def write_imagenet_run(
-    folder, cell, data="0123e4567890", precision="float32", **settings_of_preset
-):
+def write_imagenet_run(folder, cell, data="0123e4567890", precision="float32", **changed):
     frozen = "learnable" not in cell.preset
     spatial = cell.spatial or {"r18d": "learned", "r18d-frozen": "frozen"}.get(cell.preset, "lc")
     expansion = int((re.search(r"x(\d+)$", cell.preset) or [0, 1])[1])
     settings = dataclasses.asdict(cell) | {"spatial": spatial, "frozen": frozen}
-    settings |= {"expansion": expansion, "network": "resnet"} | settings_of_preset
+    settings |= {"expansion": expansion, "network": "resnet"} | changed
     results = {"test_accuracy": 0.5 + expansion / 1000, "test_top5": 0.75}
     write_checked(
         folder / cell.name / "config.json",
