@@ -19,7 +19,7 @@ class PlannedSteps(keras.callbacks.Callback):
     # Keras does not need to wait for it after each step, and may call it in another order.
     async_safe = True
 
-    def __init__(self, steps, first_epoch, epochs):
+    def __init__(self, steps: int, first_epoch: int, epochs: int):
         super().__init__()
         self._steps = steps
         self._first_epoch = first_epoch
@@ -27,20 +27,20 @@ class PlannedSteps(keras.callbacks.Callback):
         self._taken = None
         self._batches = []
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         if self._taken is None:
             self._taken = (epoch - self._first_epoch) * self._steps
             self._check_begin(epoch)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         # The optimizer's count is not used: under TensorFlow it includes a step without data.
         self._batches.append(batch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._taken += max(self._batches, default=-1) + 1
         self._batches.clear()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         planned = (self._epochs - self._first_epoch) * self._steps
         if not self.model.stop_training and self._taken not in (None, planned):
             warnings.warn(
