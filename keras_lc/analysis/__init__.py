@@ -1,4 +1,3 @@
-from keras_lc.analysis.cost import multiply_adds as multiply_adds
 from keras_lc.analysis.filter_evolution import FilterEvolution as FilterEvolution
 from keras_lc.analysis.filter_metrics import combination_sparsity as combination_sparsity
 from keras_lc.analysis.filter_metrics import effective_rank as effective_rank

@@ -17,7 +17,7 @@ MEASURED = (
     "variance_entropy", "variance_entropy_first", "variance_entropy_last",
     "variance_entropy_normalized", "variance_entropy_normalized_first",
     "variance_entropy_normalized_last", "sparsity", "trained_parameters", "frozen_parameters",
-    "full_parameters", "file_bytes", "multiply_adds", "inference_milliseconds",
+    "full_parameters", "file_bytes", "multiplications", "inference_milliseconds",
     "images_per_second", "seconds",
 )  # fmt: skip
 CONDITIONS = (

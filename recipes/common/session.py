@@ -226,7 +226,7 @@ class Session:
             **results,
             "trained_parameters": trained,
             "frozen_parameters": frozen,
-            "multiply_adds": keras_lc.analysis.multiply_adds(model),
+            "multiplications": _count_multiplications(model),
         }
         if not self.devices.is_first:
             return results
@@ -302,6 +302,13 @@ def _count_parameters(model):
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     basis = {id(v): v for layer in _layers_with_basis(model) for v in layer.non_trainable_weights}
     return trained, sum(int(np.prod(v.shape)) for v in basis.values())
+
+
+def _count_multiplications(model):
+    try:
+        return keras_lc.analysis.count_multiplications(model)
+    except ValueError:  # a layer of the user's own, of which it is not known
+        return None
 
 
 def _layers_with_basis(model):

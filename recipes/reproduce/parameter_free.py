@@ -17,14 +17,14 @@ from .render import (
 # The columns of the first table: the key of a run, and how it is written.
 _RESNET = {
     "parameters (M)": ("trained_parameters", lambda *point: f"{point[0] / 1e6:.1f}"),
-    "FLOPs (G)": ("multiply_adds", lambda *point: f"{point[0] / 1e9:.1f}"),
+    "FLOPs (G)": ("multiplications", lambda *point: f"{point[0] / 1e9:.1f}"),
     "ms": ("inference_milliseconds", lambda *point: f"{point[0]:.1f}"),
     "top-1 (%)": ("test_accuracy", percent),
     "top-5 (%)": ("top5_accuracy", percent),
 }
 _COST = {
     "trained_parameters": ("parameters", whole),
-    "multiply_adds": ("multiply-adds", whole),
+    "multiplications": ("multiplications", whole),
     "inference_milliseconds": ("ms for one image", plain),
 }
 _LAYERS = {
@@ -32,7 +32,7 @@ _LAYERS = {
     "train_test_gap": ("training minus test (%)", percent),
     "robust_accuracy": ("FGSM (%)", percent),
     "trained_parameters": ("parameters", whole),
-    "multiply_adds": ("multiply-adds", whole),
+    "multiplications": ("multiplications", whole),
     "images_per_second": ("training, images/s", whole),
 }
 
@@ -92,7 +92,7 @@ def depthwise(runs: Runs) -> str:
         rows,
         {
             "trained_parameters": "parameters",
-            "multiply_adds": "multiply-adds",
+            "multiplications": "multiplications",
             "images_per_second": "images in a second, in training",
         },
         runs.picture(),

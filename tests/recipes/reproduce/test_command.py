@@ -790,7 +790,7 @@ def write_free_runs(folder, grids, accuracy=lambda cell: 0.5):
             write_imagenet_run(folder, cell, spatial=made.spatial, recipe=made.recipe)
             cost = {
                 "test_accuracy": accuracy(cell), "trained_parameters": 14_200_000,
-                "multiply_adds": 2_210_000_000, "inference_milliseconds": 21.25,
+                "multiplications": 2_210_000_000, "inference_milliseconds": 21.25,
             }  # fmt: skip
             path = folder / cell.name / "config.json"
             change(path, results=read_json(path)["results"] | cost)
