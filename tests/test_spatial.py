@@ -6,6 +6,7 @@ import pytest
 
 import keras_lc
 from keras_lc import bases, spatial
+from keras_lc.analysis.report import spatial_layers
 from keras_lc.layers.accelerated import keras_class
 from keras_lc.layers.shared_basis import SharedBasis
 from tests import oracles
@@ -247,3 +248,35 @@ def test_lc_passes_its_options_on():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@dataclasses.dataclass(frozen=True)
+class Wide(spatial.SpatialOperator):
+    """An operator of one's own: it only says which layer it is."""
+
+    gain: float = 1.0
+
+    def layer(self, filters, seed, use_bias=False, **geometry):
+        return Own(filters, use_bias=use_bias, **geometry)
+
+
+class Own(keras_lc.layers.OwnKernel, keras_lc.layers.Conv2D):
+    pass
+
+
+BUILDERS = {
+    "resnet_8_8_wide_gain_2_0": lambda **k: keras_lc.CIFARResNet(8, 8, **k),
+    "resnet_18_wide_gain_2_0": lambda **k: keras_lc.ResNet(18, width=8, **k),
+    "mobilenet_v2_wide_gain_2_0": lambda **k: keras_lc.MobileNetV2(width_multiplier=0.25, **k),
+    "mobilenet_v3_large_wide_gain_2_0": keras_lc.MobileNetV3Large,
+    "vit_tiny_wide_gain_2_0": lambda **k: keras_lc.ViT("tiny", **k),
+    "pit_tiny_wide_gain_2_0": lambda **k: keras_lc.PiT("tiny", **k),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", BUILDERS)
+def test_an_operator_of_ones_own_is_in_every_network_and_in_its_name(name):
+    model = BUILDERS[name](spatial=Wide(gain=2.0), input_shape=(32, 32, 3), classes=10)
+    assert {type(layer) for layer in spatial_layers(model).values()} == {Own}
+    assert model.name == name

@@ -6,13 +6,15 @@ import math
 
 import keras
 
+from keras_lc.analysis.report import kernel_of
 from keras_lc.keras_internals import calls_of, graph_of
-from keras_lc.layers import LCBlock, LCConv2D
 from keras_lc.surgery.replace import layers_within, paths_within
 from keras_lc.surgery.spatial_convolutions import (
+    as_convolution,
     combines_itself,
     is_spatial,
     note_of_other_dimensions,
+    starts_spatial,
 )
 
 
@@ -163,7 +165,7 @@ class _Trace:
     def pass_through(self, operation, arriving):
         if not isinstance(operation, keras.layers.Layer):
             return arriving
-        if is_spatial(operation) or isinstance(operation, LCBlock):
+        if starts_spatial(operation):
             for layer in arriving:
                 self.alone_to[layer][self.paths[operation]] = None
             self.found[operation] = None
@@ -187,12 +189,12 @@ class _Trace:
     def row(self, layer):
         followers, alone_to = self.followers[layer], self.alone_to[layer]
         combined = "none" if not followers else "some" if alone_to else "all"
-        convolution = layer.basis_conv if isinstance(layer, LCBlock) else layer
+        kernel_size = (as_convolution(layer) or layer).kernel_size
         return {
             "layer": self.paths[layer],
             "type": type(layer).__name__,
-            "kernel_size": "{}x{}".format(*convolution.kernel_size),
-            "filters": _spatial_filters(convolution),
+            "kernel_size": "x".join(map(str, kernel_size)),
+            "filters": _spatial_filters(layer),
             "followers": [self.paths[follower] for follower in followers],
             "combinations": sum(map(_outputs, followers)),
             "alone_to": list(alone_to),
@@ -203,27 +205,20 @@ class _Trace:
 def _mixes_channels(layer):
     if not any(len(variable.shape) > 1 for variable in layer.trainable_variables):
         return False
-    if isinstance(layer, keras.layers.Conv2D):
+    convolution = as_convolution(layer)
+    if isinstance(convolution, keras.layers.Conv2D):
         # With one group per channel, channels are only scaled.
-        return layer.groups == 1 or layer.kernel.shape[2] > 1
-    return isinstance(layer, keras.layers.Dense)
+        return convolution.groups == 1 or layer.kernel.shape[2] > 1
+    return isinstance(layer, keras.layers.Dense) or combines_itself(layer)
 
 
-def _spatial_filters(convolution):
-    if isinstance(convolution, LCConv2D):
-        return convolution.basis_filters
-    if isinstance(convolution, keras.layers.DepthwiseConv2D):
-        channels, multiplier = convolution.kernel.shape[2:]
-        return channels * multiplier
-    if isinstance(convolution, keras.layers.SeparableConv2D):
-        channels, multiplier = convolution.depthwise_kernel.shape[2:]
-        return channels * multiplier
-    return convolution.filters
+def _spatial_filters(layer):
+    if hasattr(layer, "basis_filters"):
+        return layer.basis_filters
+    convolution = as_convolution(layer)
+    is_depthwise = hasattr(convolution, "depth_multiplier")
+    return kernel_of(layer).shape[-1] if is_depthwise else convolution.filters
 
 
 def _outputs(layer):
-    if isinstance(layer, keras.layers.Dense):
-        return layer.units
-    if isinstance(layer, LCBlock):
-        return layer.combination_conv.filters
-    return layer.filters
+    return layer.units if isinstance(layer, keras.layers.Dense) else layer.filters

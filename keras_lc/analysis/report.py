@@ -11,19 +11,18 @@ from keras_lc.analysis.filter_metrics import (
     sparsity,
     variance_entropy,
 )
-from keras_lc.layers import LCBlock, LCConv2D
 from keras_lc.surgery.replace import layers_within
-from keras_lc.surgery.spatial_convolutions import is_spatial
+from keras_lc.surgery.spatial_convolutions import as_convolution, is_spatial
 
 
 def filter_report(model: keras.Model) -> list[dict]:
     """Returns the filter metrics of each spatial convolution of a model.
 
-    The spatial convolutions have filters larger than one pixel: `Conv2D`, `LCConv2D`,
-    `FrozenConv2D`, `DepthwiseConv2D`, `SeparableConv2D` (its depthwise part), `Conv2DTranspose`
-    and `ConvLSTM2D` (the kernel for its input). Those in nested models and in other layers count
-    too. For an LC layer, the metrics are of the combined kernel, so they do not change if the
-    model is folded. For an `LCBlock`, they are of the basis.
+    The spatial convolutions have filters larger than one pixel: `Conv2D`, `DepthwiseConv2D`,
+    `SeparableConv2D` (its depthwise part), `Conv2DTranspose`, `ConvLSTM2D` (the kernel for its
+    input), and layers that equal one of these; see `keras_lc.layers.OwnKernel`. Those in nested
+    models and in other layers count too. For an LC layer, the metrics are of the combined kernel,
+    so they do not change if the model is folded. For an `LCBlock`, they are of the basis.
 
     Args:
         model: A Keras model that is built.
@@ -52,22 +51,31 @@ def filter_report(model: keras.Model) -> list[dict]:
     >>> report[0]["layer"], report[0]["kernel_size"], report[0]["filters"]
     ('stem_conv', '3x3', 16)
     """
-    combinations = {
-        id(block.basis_conv): block.combination_conv.kernel
-        for _, block in layers_within(model)
-        if isinstance(block, LCBlock)
-    }
+    combinations = _combinations(model)
     rows = []
     for path, layer in spatial_layers(model).items():
         combination = combinations.get(id(layer))
-        if isinstance(layer, LCConv2D) and layer.basis.shape[-1] == layer.basis_filters:
-            combination = layer.combination
         try:
             metrics = _metrics(kernel_of(layer), combination)
         except ValueError as error:
             raise ValueError(f"Layer '{path}': {error}") from error
         rows.append({"layer": path, "type": type(layer).__name__, **metrics})
     return rows
+
+
+def _combinations(model):
+    """Returns the combinations of random filters, by the id of the layer with these filters."""
+    found = {}
+    for _, layer in layers_within(model):
+        # A factored layer combines other filters than its random ones.
+        if getattr(layer, "combination", None) is not None and not _is_factored(layer):
+            holders = [layer, *(inner for _, inner in layers_within(layer))]
+            found.update((id(holder), layer.combination) for holder in holders)
+    return found
+
+
+def _is_factored(layer):
+    return getattr(layer, "is_factored", False)
 
 
 def spatial_kernels(model: keras.Model) -> dict[str, np.ndarray]:
@@ -94,16 +102,18 @@ def spatial_kernels(model: keras.Model) -> dict[str, np.ndarray]:
 
 def kernel_of(layer: keras.layers.Layer) -> np.ndarray:
     """Returns the kernel of a convolution in Conv2D's layout, as an array."""
-    if isinstance(layer, keras.layers.Conv2DTranspose):
-        # Stored as (height, width, filters, channels).
-        return keras.ops.convert_to_numpy(layer.kernel).swapaxes(2, 3)
-    if isinstance(layer, keras.layers.SeparableConv2D):
+    convolution = as_convolution(layer)
+    if isinstance(convolution, keras.layers.SeparableConv2D):
         return _depthwise(layer.depthwise_kernel)
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        return _depthwise(layer.kernel)
-    if isinstance(layer, keras.layers.ConvLSTM2D):
+    if isinstance(convolution, keras.layers.ConvLSTM2D):
         return keras.ops.convert_to_numpy(layer.cell.kernel)
-    return keras.ops.convert_to_numpy(layer.kernel)
+    if isinstance(convolution, keras.layers.DepthwiseConv2D):
+        return _depthwise(layer.kernel)
+    kernel = keras.ops.convert_to_numpy(layer.kernel)
+    if isinstance(convolution, keras.layers.Conv2DTranspose):
+        # Stored as (height, width, filters, channels).
+        return kernel.swapaxes(2, 3)
+    return kernel
 
 
 def _depthwise(kernel):
@@ -117,7 +127,8 @@ def spatial_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
         raise ValueError(f"`model` must be a Keras model. Received: model={model!r}")
     found = {}
     for path, layer in layers_within(model):
-        if not is_spatial(layer):
+        is_part = path.startswith(tuple(f"{outer}/" for outer in found))
+        if is_part or not is_spatial(layer):
             continue
         if not layer.built:
             raise ValueError(

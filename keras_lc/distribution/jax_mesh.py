@@ -42,7 +42,7 @@ def _basis_parallel():
     devices = keras.distribution.list_devices()
     mesh = keras.distribution.DeviceMesh((1, len(devices)), ("batch", "model"), devices)
     layouts = keras.distribution.LayoutMap(mesh)
-    # The variable names of our layers: LCConv2D, FrozenConv2D, and the two layers of LCBlock.
+    # Names of variables: of a convolution, and of the two convolutions in a block.
     layouts[r"(.*/)?basis(/kernel)?"] = (None, None, None, "model")
     layouts[r"(.*/)?combination"] = ("model", None)
     layouts[r"(.*/)?combination/kernel"] = (None, None, "model", None)

@@ -9,6 +9,7 @@ from keras_lc.layers.gram_limit_conv2d import GramLimitConv2D as GramLimitConv2D
 from keras_lc.layers.initializers import FanInUniform as FanInUniform
 from keras_lc.layers.lc_block import LCBlock as LCBlock
 from keras_lc.layers.lc_conv2d import LCConv2D as LCConv2D
+from keras_lc.layers.own_kernel import OwnKernel as OwnKernel
 from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip as RandomCropFlip
 from keras_lc.layers.per_image.stochastic_depth import StochasticDepth as StochasticDepth
 from keras_lc.layers.position_embedding import PositionEmbedding as PositionEmbedding

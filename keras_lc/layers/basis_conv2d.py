@@ -121,6 +121,19 @@ class BasisConv2D(SeededFilters, Conv2D):
         one_stride = self.strides[0] == self.strides[1]  # as TensorFlow's needs it
         return 1 < self.groups and self._group_channels == 1 and one_stride
 
+    def plain_layer(self) -> keras.layers.Layer:
+        plain = super().plain_layer()
+        if not self.is_depthwise:
+            return plain
+        config = {
+            key: value
+            for key, value in plain.get_config().items()
+            if key not in ("filters", "groups") and not key.startswith("kernel_")
+        }
+        config["kernel_size"] = self.kernel_size
+        config["depth_multiplier"] = self.filters // self.groups
+        return keras.layers.DepthwiseConv2D.from_config(config)
+
     def enable_lora(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(
             f"LoRA needs a kernel variable, and {type(self).__name__} (layer '{self.name}') has "

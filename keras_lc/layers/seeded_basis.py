@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_lc.bases import Basis, Uniform
+from keras_lc.layers.own_kernel import OwnKernel
 from keras_lc.layers.stored_variables import check_names, check_shapes
 from keras_lc.seeds import fingerprint
 from keras_lc.types import Initializer, Store, Tensor
@@ -155,7 +156,7 @@ def get_basis_initializer(identifier: Initializer | Basis) -> Any:
     return None if initializer == Uniform() else initializer
 
 
-class SeededFilters(SeededBasis):
+class SeededFilters(SeededBasis, OwnKernel):
     """Mixin of convolutions whose basis is a `keras_lc.bases.Basis`, or of a Keras initializer.
 
     A layer has a `basis_initializer` and a `seed`. Its `_filters_shape` and `_basis_groups` define

@@ -2,24 +2,28 @@
 
 import keras
 
-from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D, LCBlock, LCConv2D
+from keras_lc import bases
+from keras_lc.bases import Basis
+from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D
 from keras_lc.layers.accelerated import keras_class
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
     build_like,
     is_spatial,
+    starts_spatial,
     warn_of_no_effect,
     without_kernel_arguments,
 )
 
 
-def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
+def freeze_spatial(
+    model: keras.Model, seed: int | None = None, basis: str | Basis = "uniform"
+) -> keras.Model:
     """Copies a model and replaces its spatial convolutions with random, frozen ones.
 
     This is the experiment of Section 3 of the LC paper, for any Keras model. Each 2D convolution
-    with a kernel larger than 1×1 gets new filters from PyTorch's default distribution. Training
-    never changes these filters.
+    with a kernel larger than 1×1 gets new random filters. Training never changes these filters.
 
     - `Conv2D` becomes `keras_lc.FrozenConv2D`,
     - `DepthwiseConv2D` becomes `keras_lc.layers.FrozenDepthwiseConv2D`,
@@ -40,6 +44,8 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
             the layer's path of names, not on the other layers. Give names to the layers of your
             own models: an automatic name such as `conv2d_7` depends on what was built before.
             `None` draws a seed.
+        basis: Name of a basis, or a `keras_lc.bases.Basis`: what the random filters are; see
+            `keras_lc.spatial.LC`. Layers that are already frozen keep theirs.
 
     Returns:
         The copy, not compiled.
@@ -63,7 +69,7 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
 
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
     """
-    seed = resolve_seed(seed)
+    seed, basis = resolve_seed(seed), bases.get(basis)
     paths = paths_within(model)
     _refuse_others(model, paths)
     if not any(_is_replaced(layer) or _is_frozen(layer) for layer in paths):
@@ -72,33 +78,35 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
     def frozen(layer):
         if not _is_replaced(layer):
             return None
-        return _FROZEN[keras_class(layer)](layer, derive_seed(seed, paths[layer]))
+        options = {"seed": derive_seed(seed, paths[layer]), "basis_initializer": basis}
+        return _FROZEN[keras_class(layer)](layer, options)
 
     return replace(model, frozen)
 
 
-def _frozen_conv2d(layer, seed):
+def _frozen_conv2d(layer, options):
     config = without_kernel_arguments(layer.get_config())
-    twin = FrozenConv2D.from_config(config | {"seed": seed})
+    twin = FrozenConv2D.from_config(config | options)
     build_like(twin, layer)
     return [twin]
 
 
-def _frozen_depthwise(layer, seed):
+def _frozen_depthwise(layer, options):
     config = without_kernel_arguments(layer.get_config(), prefix="depthwise")
-    twin = FrozenDepthwiseConv2D.from_config(config | {"seed": seed})
+    twin = FrozenDepthwiseConv2D.from_config(config | options)
     build_like(twin, layer)
     return [twin]
 
 
-def _frozen_separable(layer, seed):
+def _frozen_separable(layer, options):
     config = layer.get_config()
     shared = {key: config[key] for key in ("trainable", "dtype", "data_format")}
     geometry = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
     depthwise = FrozenDepthwiseConv2D.from_config(
         {key: config[key] for key in geometry}
         | shared
-        | {"name": f"{layer.name}_depthwise", "use_bias": False, "seed": seed}
+        | {"name": f"{layer.name}_depthwise", "use_bias": False}
+        | options
     )
     own = ("name", "filters", "activation", "use_bias", "activity_regularizer")
     pointwise = keras.layers.Conv2D.from_config(
@@ -132,17 +140,14 @@ def _is_replaced(layer):
 
 
 def _is_frozen(layer):
-    return type(layer) in (FrozenConv2D, FrozenDepthwiseConv2D) or (
-        type(layer) in (LCConv2D, LCBlock) and layer.frozen
-    )
+    return getattr(layer, "frozen", False)
 
 
 def _refuse_others(model, paths):
     others = [
         f"{path} ({type(layer).__name__})"
         for layer, path in paths.items()
-        if (is_spatial(layer) or isinstance(layer, LCBlock))
-        and not (_is_replaced(layer) or _is_frozen(layer))
+        if starts_spatial(layer) and not (_is_replaced(layer) or _is_frozen(layer))
     ]
     if others:
         raise ValueError(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import keras
 
-from keras_lc.layers import LCBlock, LCConv2D
+from keras_lc.layers.own_kernel import plain_layer_of
 from keras_lc.surgery.replace import paths_within, to_numpy
 
 _CONVOLUTIONS = (
@@ -27,12 +27,28 @@ _OF_OTHER_DIMENSIONS = (
 )
 
 
+def as_convolution(layer: keras.layers.Layer) -> keras.layers.Layer | None:
+    """Returns the convolution of Keras that a layer is or equals; `None` if there is none."""
+    if isinstance(layer, _CONVOLUTIONS):
+        return layer
+    plain = plain_layer_of(layer)
+    return plain if isinstance(plain, _CONVOLUTIONS) else None
+
+
 def is_spatial(layer: keras.layers.Layer) -> bool:
     """Returns whether a layer is a 2D convolution with a kernel of more than one pixel.
 
     1D and 3D convolutions are not spatial here, because the papers are about images.
     """
-    return isinstance(layer, _CONVOLUTIONS) and max(layer.kernel_size) > 1
+    convolution = as_convolution(layer)
+    return convolution is not None and max(convolution.kernel_size) > 1
+
+
+def starts_spatial(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer is spatial, or several layers of which the first is spatial."""
+    if is_spatial(layer):
+        return True
+    return getattr(layer, "combination", None) is not None and max(layer.kernel_size) > 1
 
 
 def warn_of_no_effect(function: str, model: keras.Model, what: str) -> None:
@@ -64,7 +80,8 @@ def note_of_other_dimensions(layers: Iterable[tuple[keras.layers.Layer, str]]) -
 
 def combines_itself(layer: keras.layers.Layer) -> bool:
     """Returns whether a layer itself makes linear combinations of its spatial filters."""
-    return isinstance(layer, (LCConv2D, LCBlock, keras.layers.SeparableConv2D))
+    is_separable = isinstance(layer, keras.layers.SeparableConv2D)
+    return is_separable or getattr(layer, "combination", None) is not None
 
 
 def without_kernel_arguments(config: dict, prefix: str = "kernel") -> dict:

@@ -8,18 +8,19 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ..common import settings
+from ..common import own, settings
+from ..common.own import Own
 from ..common.settings import (
     ABOVE_0,
     DATA,
     FILES,
     NETWORK,
-    OPERATORS,
     Must,
     at_least,
     like,
     listed,
     operator_name,
+    operator_of,
     setting,
     spatials,
 )
@@ -83,9 +84,9 @@ class Arguments:
         "Whether the first layers keep the size of the images.",
         group=NETWORK, not_on=_TRANSFORMERS,
     )  # fmt: skip
-    spatial: Literal[tuple(spatials("imagenet"))] = like(
+    spatial: Literal[tuple(spatials("imagenet"))] | Own = like(
         "spatial",
-        help=listed(spatials("imagenet")),
+        help=f"{listed(spatials('imagenet'))} {own.HELP}",
         axis="spatials",
         # `None`: the preset's value.
         paper=(None,),
@@ -100,6 +101,7 @@ class Arguments:
         needs={"frozen": True},
         axis=None,
     )
+    basis: str = like("basis", axis=None)
     stochastic_depth: float = setting(
         0.0,
         "Probability that training skips the last residual branch.",
@@ -239,7 +241,7 @@ def _check_network(arguments):
             f"--variant {arguments.variant} needs --depth 26, 50 or 101. "
             f"Received: {arguments.depth}"
         )
-    pools = OPERATORS[operator_name(arguments.spatial, arguments.frozen)].not_on
+    pools = operator_of(operator_name(arguments.spatial, arguments.frozen)).not_on
     if pools and arguments.network == "resnet" and not bottlenecks:
         raise ValueError(
             f"--spatial {arguments.spatial} needs --depth 26, 50 or 101. "

@@ -60,7 +60,8 @@ class Twice(keras.layers.Layer):
 
 
 class SubclassOfLC(LCConv2D):
-    pass
+    def call(self, x):
+        return 2 * super().call(x)
 
 
 def images(batch):

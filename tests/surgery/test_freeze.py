@@ -101,6 +101,20 @@ def test_the_seed_and_the_path_determine_the_filters():
     assert (a != b).any() and (a != other[0]).any()
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("kind", SPATIAL)
+def test_the_filters_are_those_of_the_basis(kind):
+    layer_type, arguments = SPATIAL[kind]
+    frozen = keras_lc.freeze_spatial(sequential(layer_type(**arguments)), seed=1, basis="sparse")
+    (layer,) = spatial_layers(frozen)
+    shape, groups = layer.basis.shape, 1
+    if kind != "Conv2D":
+        shape, groups = (*shape[:2], 1, shape[2] * shape[3]), shape[2]
+    expected = keras_lc.bases.Sparse()(layer.seed, shape, groups)
+    np.testing.assert_array_equal(oracles.numpy(layer.basis), expected.reshape(layer.basis.shape))
+    assert layer.basis_initializer == keras_lc.bases.Sparse()
+
+
 def test_a_separable_convolution_keeps_what_its_output_is_regularized_by():
     layer = keras.layers.SeparableConv2D(5, 3, activity_regularizer="l2", name="conv")
     model = sequential(layer)

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.once
 OTHER = {
     "dataset": "digits", "network": "resnet18", "depth": 8, "width": 4, "operator": "lc_learnable",
     "expansion": 64, "compact": True, "between": "relu", "shared_basis": True, "kernel_size": 5,
+    "basis": "dct",
     "epochs": 3, "subset": 100, "batch_size": 64, "augmentation": "none",
     "precision": "mixed_bfloat16", "seed": 7, "width_multiplier": 0.5,
 }  # fmt: skip
