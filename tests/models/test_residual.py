@@ -20,6 +20,8 @@ OPERATORS = {
     "lc shared": spatial.LC(expansion=2, shared=True),
     "lc bn": spatial.LC(expansion=2, between="bn"),
     "max": spatial.MaxPool(),
+    "average": spatial.AveragePool(),
+    "depthwise": spatial.Depthwise(),
     "hybrid": spatial.Hybrid(),
 }
 every_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)

@@ -124,6 +124,10 @@ def multiply_adds(model):
     return total
 
 
+def test_resnet_26_is_timms():
+    assert count(keras_lc.ResNet(26).trainable_variables) == 15_995_176
+
+
 @pytest.mark.parametrize(
     ("operator", "millions", "gigaflops"),
     # Han et al., 2022: parameters and FLOPs, to the digits given.
