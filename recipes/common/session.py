@@ -222,7 +222,12 @@ class Session:
             The results, with the numbers of the model's parameters.
         """
         trained, frozen = _count_parameters(model)
-        results = {**results, "trained_parameters": trained, "frozen_parameters": frozen}
+        results = {
+            **results,
+            "trained_parameters": trained,
+            "frozen_parameters": frozen,
+            "multiplications": _count_multiplications(model),
+        }
         if not self.devices.is_first:
             return results
         write_checked(self.output / "config.json", {**self._config, "results": results})
@@ -297,6 +302,13 @@ def _count_parameters(model):
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     basis = {id(v): v for layer in _layers_with_basis(model) for v in layer.non_trainable_weights}
     return trained, sum(int(np.prod(v.shape)) for v in basis.values())
+
+
+def _count_multiplications(model):
+    try:
+        return keras_lc.analysis.count_multiplications(model)
+    except ValueError:  # a layer of the user's own, of which it is not known
+        return None
 
 
 def _layers_with_basis(model):
