@@ -8,9 +8,11 @@ Features with Parameter-Free Layers*. Each table or figure is a sweep (see `reci
 writes `NAME.md`, `NAME.json` with its runs, and pictures to --output. All share their runs there:
 figures 4 and 5 show the same sweep. Without options, it is the paper's experiment, which takes up
 to hundreds of GPU hours. Options scale it to the machine; the result lists how its settings differ
-from the paper's. Figures 2 and 3 are drawings, and the paper's text mentions no figure 9. `weights`
-compares small LC networks with narrower plain networks. It takes 15 epochs and 2 seeds, if you set
-no others.
+from the paper's. Figures 2 and 3 are drawings, and the paper's text mentions no figure 9.
+
+Two comparisons are not in the papers. Both take 2 seeds if you set no other number:
+`weights`: small LC networks with narrower plain networks, in 15 epochs.
+`bases`: several kinds of frozen filters, in 10 epochs on 10,000 images.
 
 Where a paper varies a setting, your values replace its values. Where it has one value, that value
 stays if it is among yours; otherwise the first of yours replaces it, and the others have no effect.
@@ -39,7 +41,7 @@ from .experiments import EXPERIMENTS, cells_of, differences, scale, title_of
 
 Name = Literal[
     "table1", "table2", "table3", "figure1", "figure4", "figure5", "figure6", "figure7", "figure8",
-    "figure10", "figure11", "figure12", "weights",
+    "figure10", "figure11", "figure12", "weights", "bases",
     "pf_table_resnet", "pf_table_transformers", "pf_depthwise",
 ]  # fmt: skip
 
