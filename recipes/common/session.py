@@ -222,7 +222,12 @@ class Session:
             The results, with the numbers of the model's parameters.
         """
         trained, frozen = count_parameters(model)
-        results = {**results, "trained_parameters": trained, "frozen_parameters": frozen}
+        results = {
+            **results,
+            "trained_parameters": trained,
+            "frozen_parameters": frozen,
+            "multiplications": _count_multiplications(model),
+        }
         if not self.devices.is_first:
             return results
         write_checked(self.output / "config.json", {**self._config, "results": results})
@@ -304,3 +309,10 @@ def count_parameters(model: keras.Model) -> tuple[int, int]:
 def _with_kernel(model):
     layers = (getattr(layer, "basis_conv", layer) for layer in model.layers)
     return (layer for layer in layers if hasattr(layer, "kernel"))
+
+
+def _count_multiplications(model):
+    try:
+        return keras_lc.analysis.count_multiplications(model)
+    except ValueError:  # a layer of the user's own, of which it is not known
+        return None
