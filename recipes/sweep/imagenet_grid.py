@@ -14,7 +14,8 @@ _AXES = axes_of(Arguments)
 class ImageNetCell(cell_fields(_AXES)):
     """The settings of one run of `recipes.imagenet`. `None` means the value of the preset.
 
-    The warm-up always takes the same share of the epochs as in the recipe.
+    Settings that the network does not have are `None`, so two cells of the same run are equal. The
+    warm-up always takes the same share of the epochs as in the recipe.
     """
 
     axes: ClassVar[dict[str, Axis]] = _AXES
@@ -25,6 +26,10 @@ class ImageNetCell(cell_fields(_AXES)):
     downloads: ClassVar[bool] = False
 
     def __post_init__(self):
+        network = defaults(self.preset).network
+        for axis in _AXES.values():
+            if not axis.known.is_of(network):
+                object.__setattr__(self, axis.setting, None)
         given = {name: value for name, value in self._settings().items() if value is not None}
         check(dataclasses.replace(defaults(given.pop("preset"), self.recipe), **given))
 

@@ -177,6 +177,10 @@ def test_imagenet_settings_are_in_names_and_arguments():
     ]
     # 3 of 90, 5 of 300.
     assert [float(epochs) for epochs in warmup] == pytest.approx([0.3, 0.15])
+    # A residual network has no patches, a transformer no multiplier.
+    own = {"width_multiplier": 0.5, "size": "tiny", "patch_size": 4, "epochs": 9}
+    assert ImageNetCell("r50", **own).name == "imagenet-r50-m0.5-e9-s0"
+    assert ImageNetCell("vit-s", **own).name == "imagenet-vit-s-tiny-patch4-e9-s0"
     small = ImageNetCell("r18d", batch_size=8, image_size=32, steps=2)
     assert small.name == "imagenet-r18d-b8-px32-steps2-e300-s0"
     words = small.train_arguments()
