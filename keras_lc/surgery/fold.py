@@ -101,7 +101,7 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
             return _unroll_block(layer)
         if keras_class(layer) is not exact_type:
             return [_plain(layer)]
-        if exact_type.__module__.partition(".")[0] == "keras":
+        if _package(exact_type) == "keras":
             config = layer.get_config()
             plain_config = _without_own_initializers(config)
             if len(plain_config) < len(config):
@@ -351,6 +351,11 @@ def _mentions_keras_lc(config):
     return isinstance(config, list | tuple) and any(map(_mentions_keras_lc, config))
 
 
+def _package(cls):
+    """Returns the package that a file names for a class."""
+    return cls.__module__.partition(".")[0]
+
+
 def _check_needs_only_keras(model):
     left = {
         layer.name: layer.name
@@ -359,7 +364,9 @@ def _check_needs_only_keras(model):
         if graph_of(layer) is None and _mentions_keras_lc(layer.get_config())
     }
     for path, layer in layers_within(model):
-        own = [cls for cls in type(layer).__mro__ if cls.__module__.partition(".")[0] == "keras_lc"]
+        if _package(type(layer)) == "keras":
+            continue
+        own = [cls for cls in type(layer).__mro__ if _package(cls) == "keras_lc"]
         if own and own[0] is not type(layer):
             what = f"a subclass of {own[0].__name__}, which may compute something else"
             left[path] = f"{path} ({type(layer).__name__}: {what})"

@@ -65,6 +65,7 @@ def _run(arguments, session):
     model, first_epoch = session.start(
         lambda: build(arguments, len(class_names)),
         lambda model: _compile(model, arguments, steps),
+        class_names=class_names,
         data=sources.describe(train, test, class_names),
         precision=precision,
     )

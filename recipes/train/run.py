@@ -58,6 +58,7 @@ def _run(arguments, session):
         lambda model: keras_lc.training.CIFAR.compile(
             model, arguments.epochs * steps, weighted_metrics=["accuracy"]
         ),
+        class_names=dataset.class_names,
         data=data,
     )
     session.say(

@@ -74,6 +74,10 @@ def test_reported_accuracy_is_that_of_the_saved_model(finished, folder):
     assert results["test_accuracy"] == results["test_correct"] / 24
 
 
+def test_the_saved_model_knows_the_names_of_its_classes(finished):
+    assert keras.saving.load_model(finished[0] / "model.keras").class_names == ("0", "1", "2")
+
+
 def test_reported_parameters_add_up(finished):
     output, results = finished
     model = keras.saving.load_model(output / "model.keras")
