@@ -133,6 +133,7 @@ def _benchmarks(arguments, backend):
         "train_step": ["benchmarks.train_step", "--batch-sizes", *sizes, *rounds],
         "memory": ["benchmarks.memory", *largest, "--names", *networks],
         "files": ["benchmarks.files"],
+        "parameter_free": ["benchmarks.parameter_free", *rounds, "--batch-sizes", "1", *sizes],
     }.items():
         yield f"{name}-{backend}", [*command, *_output(arguments)]
     name = f"memory-layer-{backend}"
