@@ -22,6 +22,7 @@ from keras_lc.models import load_torch_weights as load_torch_weights
 from keras_lc.surgery import export as export
 from keras_lc.surgery import fold as fold
 from keras_lc.surgery import freeze_spatial as freeze_spatial
+from keras_lc.surgery import open_exported as open_exported
 from keras_lc.surgery import to_compact as to_compact
 from keras_lc.surgery import to_lc as to_lc
 

@@ -1,6 +1,7 @@
 """`export`: files of each format, from each backend, with the model's outputs."""
 
 import importlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -155,7 +156,8 @@ class FakeWorker:
 
     def __call__(self, verb, format, *arguments):
         if verb == "write":
-            source, written = arguments
+            source, written, options = arguments
+            self.options = json.loads(options)
             self.source = keras.saving.load_model(source)
             if format == "tf_saved_model":
                 written.mkdir()
@@ -169,7 +171,8 @@ class FakeWorker:
             for name, answer in answers.items():
                 answer = keras.ops.convert_to_numpy(answer)
                 answers[name] = [answer + error for error in self.errors]
-            np.savez(outputs, **answers)
+            about = {name: self.options[name] for name in ("output", "class_names")}
+            np.savez(outputs, about=json.dumps(about), **answers)
 
 
 class TestVerify:
@@ -215,7 +218,7 @@ class TestVerify:
     def test_the_end_of_the_childs_stderr_is_in_the_error(self, model, monkeypatch, tmp_path):
         worker = tmp_path / "worker.py"
         worker.write_text("raise SystemExit('no such operation: Fold')")
-        monkeypatch.setattr(export_module, "_WORKER", worker)
+        monkeypatch.setitem(export_module._WORKERS, "write", worker)
         with pytest.raises(RuntimeError, match="no such operation: Fold"):
             export(model, tmp_path / "model.onnx", format="onnx")
         assert list(tmp_path.iterdir()) == [worker]
