@@ -199,7 +199,7 @@ def export(
                     temporary.write_text(_lines(names), encoding="utf-8")
     if verbose:
         kind = f"{format}, {quantization}" if quantization else format
-        print(f"Wrote {path} ({kind}): {size:,} bytes{report}.")
+        print(f"{path}: {kind}, {size:,} bytes{report}")
     return path
 
 

@@ -356,6 +356,22 @@ class Settings:
     export_format: Literal["tf_saved_model", "onnx", "litert", "torch"] = setting(
         "tf_saved_model", "File format of --export.", group=FILES, free=True, listed=False
     )
+    export_quantization: Literal["none", "float16", "dynamic", "int8"] = setting(
+        "none",
+        "Smaller numbers in the file of --export: float16: 2 bytes for a weight; dynamic: 1 byte; "
+        "int8: also computes in integers. Training images check the file.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
+    export_probabilities: _FLAG = setting(
+        False,
+        "Whether the file of --export computes probabilities. Otherwise logits.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
+    export_resize: _FLAG = setting(
+        False,
+        "Whether the file of --export takes pictures of any size. Not with int8.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
 
 
 def columns() -> tuple[str, ...]:

@@ -139,6 +139,9 @@ class Arguments:
         "export", help="Also write the best model, folded for inference, to the output folder."
     )
     export_format: Literal["tf_saved_model", "onnx", "litert", "torch"] = like("export_format")
+    export_probabilities: Annotated[bool, tyro.conf.FlagCreatePairsOff] = like(
+        "export_probabilities"
+    )
 
 
 def parse(description: str, words: Sequence[str] | None = None) -> Arguments:

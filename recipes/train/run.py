@@ -26,7 +26,18 @@ def run(arguments) -> dict:
     """
     name = f"{arguments.dataset}-{arguments.spatial}"
     with Session(arguments, f"{PACKAGE}.train", name) as session:
-        return session.make_up() if session.finished else _run(arguments, session)
+        if session.finished:
+            return session.make_up(lambda: _load(arguments).x_train)
+        return _run(arguments, session)
+
+
+def _load(arguments):
+    return keras_lc.data.load(
+        arguments.dataset,
+        data_dir=arguments.data_dir,
+        download=arguments.download,
+        data_format="channels_last",
+    )
 
 
 def _run(arguments, session):
@@ -35,12 +46,7 @@ def _run(arguments, session):
     keras.utils.set_random_seed(arguments.seed % 2**32)
 
     with in_one_line():
-        dataset = keras_lc.data.load(
-            arguments.dataset,
-            data_dir=arguments.data_dir,
-            download=arguments.download,
-            data_format="channels_last",
-        )
+        dataset = _load(arguments)
         data = describe(dataset, arguments.data_dir)
         if arguments.subset is not None:
             dataset = take_subset(dataset, arguments.subset)
@@ -93,7 +99,8 @@ def _run(arguments, session):
         "seconds": speed.total,
     }
     accuracy = f"{correct / images:.2%} ({correct:,} of {images:,})"
-    return session.finish(model, results, {"test accuracy": accuracy})
+    rows = {"test accuracy": accuracy}
+    return session.finish(model, results, rows, images=lambda: dataset.x_train)
 
 
 def _batches(model, dataset, batch_size, first_epoch):
