@@ -37,7 +37,9 @@ def run(arguments) -> dict | None:
 def _run(arguments, session):
     devices = session.devices
     with in_one_line():
-        train, test, class_names = sources.find(arguments.data_dir, arguments.seed)
+        train, test, class_names = sources.find(
+            arguments.data_dir, arguments.seed, arguments.test_share
+        )
     steps = _steps(arguments, len(train))
     corrupt = Corrupt(arguments.max_corrupt)
     batches = Batches(

@@ -16,6 +16,8 @@ _RESNETS = {
     "resnet101": {"depth": 101},
     "wide_resnet50_2": {"depth": 50, "variant": "wide"},
 }
+# From this side on, the first layers reduce the image's size, as in the versions for ImageNet.
+_FULL_SIZE = 64
 
 
 def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
@@ -37,7 +39,7 @@ def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
             if arguments.network in setting.only_on
         }
         return keras_lc.CIFARResNet(**own, **common)
-    common["low_resolution"] = True
+    common["low_resolution"] = arguments.image_size is None or arguments.image_size < _FULL_SIZE
     if arguments.network == "mobilenet_v2":
         return keras_lc.MobileNetV2(width_multiplier=arguments.width_multiplier, **common)
     width = round(64 * arguments.width_multiplier)
@@ -46,5 +48,7 @@ def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
 
 def _augmentation(arguments, dataset):
     if arguments.augmentation == "auto":
+        if arguments.image_size is not None:
+            return "resized_crop_flip"
         return "crop_flip" if dataset.name.startswith("cifar") else None
     return None if arguments.augmentation == "none" else arguments.augmentation

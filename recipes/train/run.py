@@ -8,7 +8,7 @@ from keras_lc.seeds import derive_seed
 from ..common.callbacks import TrainingTime
 from ..common.checks import in_one_line
 from ..common.command_line import PACKAGE
-from ..common.images import describe, take_subset
+from ..common.images import check_classes, describe, take_subset
 from ..common.session import Session
 from .networks import build
 
@@ -37,6 +37,9 @@ def _load(arguments):
         data_dir=arguments.data_dir,
         download=arguments.download,
         data_format="channels_last",
+        image_size=arguments.image_size,
+        test_share=arguments.test_share,
+        seed=arguments.seed,
     )
 
 
@@ -47,6 +50,7 @@ def _run(arguments, session):
 
     with in_one_line():
         dataset = _load(arguments)
+        check_classes(dataset)
         data = describe(dataset, arguments.data_dir)
         if arguments.subset is not None:
             dataset = take_subset(dataset, arguments.subset)
