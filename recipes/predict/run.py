@@ -9,7 +9,7 @@ import keras_lc
 from keras_lc.data import shown
 
 from ..common.checks import in_one_line
-from ..common.files import DamagedFile, check_whole
+from ..common.files import check_whole
 from ..common.finished import read_run
 
 
@@ -39,17 +39,15 @@ def open_model(path: pathlib.Path):
 
     Raises:
         ValueError: If there is none.
+        DamagedFile: If the run was changed.
     """
     if (path / "config.json").exists():
-        try:
-            config = read_run(path)
-            if config is None:
-                raise ValueError(f"The run in {path} is not finished.")
-            # What the results of the run describe.
-            name = "best.keras" if "best_epoch" in config["results"] else "model.keras"
-            check_whole(path / name)
-        except DamagedFile as error:
-            raise ValueError(str(error)) from None
+        config = read_run(path)
+        if config is None:
+            raise ValueError(f"The run in {path} is not finished.")
+        # What the results of the run describe.
+        name = "best.keras" if "best_epoch" in config["results"] else "model.keras"
+        check_whole(path / name)
         return keras.saving.load_model(path / name, compile=False)
     if path.suffix == ".keras":
         return keras.saving.load_model(path, compile=False)
