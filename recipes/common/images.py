@@ -43,18 +43,17 @@ def take_subset(dataset: keras_lc.data.Dataset, count: int) -> keras_lc.data.Dat
     )
 
 
-<<<<<<< HEAD
 def spread(images: np.ndarray, count: int) -> np.ndarray:
     """Returns `count` images at equal distances, or all. A folder's images are sorted by class."""
     return images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)]
-=======
+
+
 def check_classes(dataset: keras_lc.data.Dataset) -> None:
     """Raises `ValueError` if there is nothing to tell apart."""
     if dataset.num_classes < 2:
         raise ValueError(
             f"{dataset.name} must have at least two classes. Received: {dataset.num_classes}"
         )
->>>>>>> photos
 
 
 def describe(dataset: keras_lc.data.Dataset, data_dir: pathlib.Path | None) -> dict:
