@@ -39,8 +39,8 @@ _ABSOLUTE_TOLERANCE = 1e-6
 
 
 # With `resize`, a pixel in the middle between two values may be rounded to the other one. This is
-# ten times the measured difference, and far below that of another rule.
-_RESIZED_TOLERANCE = 5e-3
+# five times the largest measured difference, and far below that of another rule.
+_RESIZED_TOLERANCE = 1e-2
 _QUANTIZATIONS = ("float16", "dynamic", "int8")
 # Those that `tf2onnx` writes and that have all operations of our networks.
 _OPSETS = range(13, 19)
@@ -107,7 +107,7 @@ def export(
             format's own runtime. Its outputs are compared with the model's (not folded, in
             float32, on the CPU), on uniform noise in [0, 255] in batches of 1 and 5, twice each.
             The outputs may differ by at most 1e-4 times the largest output (plus 1e-6); with
-            `resize` by 5e-3 times. For a quantized file, see `min_agreement`.
+            `resize` by 1e-2 times. For a quantized file, see `min_agreement`.
         batch_norm: Boolean, whether to fuse batch normalization; see `fold`.
         probabilities: Boolean, whether the file computes probabilities. A model that ends with
             logits gets a softmax.
