@@ -15,9 +15,11 @@ import keras
 import numpy as np
 
 from keras_lc.class_names import class_names_of, functional
+from keras_lc.data.resize import square
 from keras_lc.files import rename, whole_file
 from keras_lc.images import is_array
 from keras_lc.keras_internals import graph_of, producer
+from keras_lc.layers.own_kernel import plain_layer_of
 from keras_lc.listed import how_to_install
 from keras_lc.paths import user_path
 from keras_lc.surgery.fold import fold
@@ -37,9 +39,9 @@ _RELATIVE_TOLERANCE = 1e-4
 _ABSOLUTE_TOLERANCE = 1e-6
 
 
-# With `resize`, a pixel that falls between two values may be rounded to the other one. The
-# difference is about ten times the measured one, and below that of another rule.
-_RESIZED_TOLERANCE = 2e-3
+# With `resize`, a pixel in the middle between two values may be rounded to the other one. This is
+# five times the largest measured difference, and far below that of another rule.
+_RESIZED_TOLERANCE = 1e-2
 _QUANTIZATIONS = ("float16", "dynamic", "int8")
 # Those that `tf2onnx` writes and that have all operations of our networks.
 _OPSETS = range(13, 19)
@@ -95,8 +97,9 @@ def export(
 
     Args:
         model: A Functional or Sequential model with one input, the images, and one output. It
-            does not change. All its layers must be Keras' or this library's. The child process
-            does not know other layers, and not the Python function of a `Lambda`.
+            does not change. All its layers must be Keras' or this library's, or equal a layer of
+            Keras (`keras_lc.layers.OwnKernel`). The child process does not know other layers, and
+            not the Python function of a `Lambda`.
         path: Path of the file, or of the folder for `"tf_saved_model"`. An existing file is
             replaced when the new one is complete. An existing folder is replaced only if it is a
             SavedModel. Missing parent folders are created.
@@ -106,14 +109,14 @@ def export(
             format's own runtime. Its outputs are compared with the model's (not folded, in
             float32, on the CPU), on uniform noise in [0, 255] in batches of 1 and 5, twice each.
             The outputs may differ by at most 1e-4 times the largest output (plus 1e-6); with
-            `resize` by 2e-3 times. For a quantized file, see `min_agreement`.
+            `resize` by 1e-2 times. For a quantized file, see `min_agreement`.
         batch_norm: Boolean, whether to fuse batch normalization; see `fold`.
         probabilities: Boolean, whether the file computes probabilities. A model that ends with
             logits gets a softmax.
         resize: Boolean, whether the file takes pictures of any size, as uint8. It resizes them as
-            `keras_lc.data.load(image_size=…)` does: shorter side to the size of the model, centre
-            crop. All pictures of a batch must have the same size. All formats can do it, but not
-            with `quantization="int8"`: LiteRT does not resize in integers.
+            `keras_lc.data.load(image_size=…)` does: the square in the centre, antialiased. All
+            pictures of a batch must have the same size. All formats can do it, but not with
+            `quantization="int8"`: LiteRT does not resize in integers.
         quantization: Only for `"litert"`. `"float16"` stores weights in 2 bytes, `"dynamic"` in 1
             byte. `"int8"` also computes in integers; then the file takes uint8 images and gives
             uint8 outputs with a scale.
@@ -335,14 +338,17 @@ def _check_layers(model):
         raise ValueError(
             f"These layers of model '{model.name}' cannot be exported: {', '.join(unknown)}. A "
             "child process writes the file, and it knows only the layers of Keras and of this "
-            "library. Write the other layers with `keras.ops` in the model's graph."
+            "library. Write the other layers with `keras.ops` in the model's graph. If a layer is "
+            "a convolution, see `keras_lc.layers.OwnKernel`."
         )
 
 
 def _is_known_to_child(layer):
     if isinstance(layer, keras.layers.Lambda):
         return _package(layer.function) == "keras"
-    return isinstance(layer, keras.Model) or _package(type(layer)) in ("keras", "keras_lc")
+    if isinstance(layer, keras.Model) or _package(type(layer)) in ("keras", "keras_lc"):
+        return True
+    return plain_layer_of(layer) is not None
 
 
 def _package(python_object):
@@ -392,12 +398,13 @@ def output_name(model):
 
 
 def _with_softmax(model, output):
-    if output == "outputs" or len(model.output.shape) != 2:
+    (logits,) = model.outputs
+    if output == "outputs" or len(logits.shape) != 2:
         raise ValueError(
             "probabilities=True needs a model with logits of shape (None, classes). Received: "
-            f"model '{model.name}' with {output} of shape {model.output.shape}"
+            f"model '{model.name}' with {output} of shape {logits.shape}"
         )
-    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(model.output)
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     return functional(model.inputs[0], probabilities, model.name, class_names_of(model))
 
 
@@ -471,7 +478,7 @@ def _verify(model, answers, format, resize):
     if resize:
         batches = _pictures(model.inputs[0].shape)
         tolerance = _RESIZED_TOLERANCE
-        inputs = [_resized(batch, model.inputs[0].shape[1]) for batch in batches]
+        inputs = [square(batch, model.inputs[0].shape[1]) for batch in batches]
     else:
         inputs = batches = _noise(model.inputs[0])
         tolerance = _RELATIVE_TOLERANCE
@@ -494,19 +501,6 @@ def _pictures(shape):
     sides = [(size, size), (3 * size + 1, 2 * size + 3), (size, 2 * size), (size // 2 + 1, size)]
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (2, *side, channels), "uint8") for side in sides]
-
-
-def _resized(images, size):
-    pillow = importlib.import_module("PIL.Image")
-    shorter = min(images.shape[1:3])
-    height, width = ((2 * n * size + shorter) // (2 * shorter) for n in images.shape[1:3])
-    top, left = (height - size) // 2, (width - size) // 2
-    resized = []
-    for image in images:
-        image = pillow.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-        image = np.asarray(image.resize((width, height), pillow.Resampling.BILINEAR))
-        resized.append(image[top : top + size, left : left + size].reshape(size, size, -1))
-    return np.stack(resized)
 
 
 def _outputs(model, images):

@@ -29,7 +29,7 @@ def write(file_format, source, target, options):
 
     model = at_inference(keras.saving.load_model(source, compile=False))
     if options["resize"]:
-        model = resizing()(model)
+        model = with_resize(model)
     (images,) = model.inputs
     # The batch size is open, whatever the model says.
     spec = keras.InputSpec(shape=(None, *images.shape[1:]), dtype=images.dtype, name="images")
@@ -49,13 +49,22 @@ def at_inference(model):
     return keras.Model(images, model(images, training=False), name=model.name)
 
 
-def resizing():
-    """Returns a function that puts `Resize` before a model."""
+def with_resize(model):
+    """Returns a model for pictures of any size."""
+    import keras
+
+    _, size, _, channels = model.inputs[0].shape
+    pictures = keras.Input((None, None, channels), dtype="uint8", name="images")
+    return keras.Model(pictures, model(make_resize()(size)(pictures), training=False))
+
+
+def make_resize():
+    """Returns the layer class `Resize`. Its base class needs Keras, which loads only in `write`."""
     import keras
     from keras import ops
 
     class Resize(keras.layers.Layer):
-        """Resizes pictures as `keras_lc.data` does: shorter side to `size`, centre crop.
+        """Brings pictures to one size as `keras_lc.data` does: the square in the centre, resized.
 
         It computes what Pillow computes. Each of both passes is a product with a matrix of
         weights. The weights are integers until they are divided by their sum, and each pass is
@@ -70,38 +79,32 @@ def resizing():
             # Sides are tensors: PyTorch would make constants of integers.
             down = ops.ones_like(pictures[0, :, 0, 0], dtype="int32")
             right = ops.ones_like(pictures[0, 0, :, 0], dtype="int32")
-            shorter = ops.minimum(ops.sum(down), ops.sum(right))
+            side = ops.minimum(ops.sum(down), ops.sum(right))
             # First along the width, as Pillow does.
             x = ops.transpose(ops.cast(pictures, "float32"), (0, 1, 3, 2))
-            x = rounded(ops.matmul(x, ops.transpose(self.weights_of(right, shorter))))
+            x = rounded(ops.matmul(x, ops.transpose(self.weights_of(right, side))))
             height, channels = ops.shape(x)[1], x.shape[2]
             x = ops.reshape(x, (-1, height, channels * self.size))
-            x = rounded(ops.matmul(self.weights_of(down, shorter), x))
+            x = rounded(ops.matmul(self.weights_of(down, side), x))
             x = ops.reshape(x, (-1, self.size, channels, self.size))
             return ops.transpose(x, (0, 1, 3, 2))
 
-        def weights_of(self, ones, shorter):
-            """Returns the weights of the pixels along a side, for each pixel of the result."""
-            before = ops.sum(ones)
-            after = (2 * before * self.size + shorter) // (2 * shorter)
-            first = (after - self.size) // 2
-            # The middles of the pixels, in units of 1 / (2 * before * after) of the side.
-            pixels = (2 * ops.cumsum(ones) - 1) * after
-            results = (2 * (ops.arange(self.size, dtype="int32") + first) + 1) * before
-            distance = ops.abs(pixels[None] - results[:, None])
-            weights = ops.maximum(2 * ops.maximum(before, after) - distance, 0)
-            weights = ops.cast(weights, "float32")
+        def weights_of(self, ones, side):
+            """Returns the weights of the pixels along an axis, for each pixel of the result."""
+            pixels = ops.cumsum(ones) - 1 - (ops.sum(ones) - side) // 2
+            # The middles of the pixels, in units of 1 / (2 * side * size) of the square.
+            middles = (2 * pixels + 1) * self.size
+            results = (2 * ops.arange(self.size, dtype="int32") + 1) * side
+            distance = ops.abs(middles[None] - results[:, None])
+            weights = ops.maximum(2 * ops.maximum(side, self.size) - distance, 0)
+            inside = ops.logical_and(pixels >= 0, pixels < side)
+            weights = ops.cast(ops.where(inside[None], weights, 0), "float32")
             return weights / ops.sum(weights, axis=1, keepdims=True)
 
     def rounded(x):
         return ops.floor(x + 0.5)
 
-    def before(model):
-        _, height, _, channels = model.inputs[0].shape
-        pictures = keras.Input((None, None, channels), dtype="uint8", name="images")
-        return keras.Model(pictures, model(Resize(height)(pictures), training=False))
-
-    return before
+    return Resize
 
 
 def write_saved_model(model, spec, target, options):

@@ -166,10 +166,12 @@ def _open_litert(path):
     interpreter = Interpreter(str(path))
     (images,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
 
+    interpreter.allocate_tensors()
+
     def run(x):
         if interpreter.get_input_details()[0]["shape"].tolist() != list(x.shape):
             interpreter.resize_tensor_input(images["index"], x.shape)
-        interpreter.allocate_tensors()
+            interpreter.allocate_tensors()
         interpreter.set_tensor(images["index"], x)
         interpreter.invoke()
         answer = interpreter.get_tensor(output["index"])
