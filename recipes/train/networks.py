@@ -16,6 +16,8 @@ _RESNETS = {
     "resnet101": {"depth": 101},
     "wide_resnet50_2": {"depth": 50, "variant": "wide"},
 }
+# Has no version for ImageNet.
+_ONLY_SMALL = ("resnet14",)
 # From this side on, the first layers reduce the image's size, as in the versions for ImageNet.
 _FULL_SIZE = 64
 
@@ -39,7 +41,8 @@ def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
             if arguments.network in setting.only_on
         }
         return keras_lc.CIFARResNet(**own, **common)
-    common["low_resolution"] = arguments.image_size is None or arguments.image_size < _FULL_SIZE
+    full_size = arguments.image_size is not None and arguments.image_size >= _FULL_SIZE
+    common["low_resolution"] = not full_size or arguments.network in _ONLY_SMALL
     if arguments.network == "mobilenet_v2":
         return keras_lc.MobileNetV2(width_multiplier=arguments.width_multiplier, **common)
     width = round(64 * arguments.width_multiplier)

@@ -59,9 +59,12 @@ def test_augmentation_is_the_papers_unless_chosen(dataset, settings, layers, dig
     assert [type(layer) for layer in model.layers if "crop_flip" in layer.name] == layers
 
 
-@pytest.mark.parametrize(("size", "side"), [(None, 4), (63, 4), (64, 1)])
-def test_photos_get_the_full_versions(size, side, digits):
-    arguments = Arguments(network="resnet14", width_multiplier=0.1, image_size=size)
+@pytest.mark.parametrize(
+    ("network", "size", "side"),
+    [("resnet18", None, 2), ("resnet18", 63, 2), ("resnet18", 64, 1), ("resnet14", 64, 4)],
+)
+def test_photos_get_the_full_version_if_there_is_one(network, size, side, digits):
+    arguments = Arguments(network=network, width_multiplier=0.1, image_size=size)
     model = build(arguments, digits)
     assert model.get_layer("pool").input.shape[1] == side
 
