@@ -8,6 +8,8 @@ from keras_lc import layers as layers
 from keras_lc import seeds as seeds
 from keras_lc import spatial as spatial
 from keras_lc import training as training
+from keras_lc.classification import Answer as Answer
+from keras_lc.classification import classify as classify
 from keras_lc.layers import FrozenConv2D as FrozenConv2D
 from keras_lc.layers import LCConv1D as LCConv1D
 from keras_lc.layers import LCConv1DTranspose as LCConv1DTranspose

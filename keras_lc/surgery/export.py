@@ -164,7 +164,7 @@ def export(
         _check_labels(names, path, format)
         if calibration is not None:
             calibration = _checked_calibration(calibration, in_float32.inputs[0].shape)
-        output = _output_name(in_float32)
+        output = output_name(in_float32)
         if probabilities and output != "probabilities":
             in_float32, output = _with_softmax(in_float32, output), "probabilities"
         folded = fold(in_float32, batch_norm=batch_norm, strict=False)
@@ -386,8 +386,8 @@ def _check_model(model, format, resize):
         )
 
 
-def _output_name(model):
-    """Returns the name of a model's output, by its last activation."""
+def output_name(model):
+    """Returns what a model computes, by its last activation: logits, probabilities or outputs."""
     last = producer(graph_of(model).output)
     while graph_of(last) is not None:
         last = producer(graph_of(last).output)
