@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_lc
-from keras_lc import FrozenConv2D, LCConv2D, RandomCropFlip
+from keras_lc import FrozenConv2D, LCConv2D, RandomCropFlip, RandomResizedCropFlip
 from keras_lc.layers import (
     FanInUniform,
     FrozenDepthwiseConv2D,
@@ -14,9 +14,17 @@ from keras_lc.layers import (
     SharedBasis,
     StochasticDepth,
 )
+from keras_lc.surgery.spatial_convolutions import FORMS
 from tests import oracles
 
 SHAPE = (2, 9, 8, 4)
+
+
+def of_keras(plain, cls):
+    """Returns what makes a layer that can take the place of a convolution of Keras."""
+    filters = {} if "Depthwise" in plain.__name__ else {"filters": 4}
+    return lambda seed: cls(kernel_size=3, seed=seed, **filters)
+
 
 LAYERS = {
     "LC": lambda seed: LCConv2D(6, 3, expansion=2, seed=seed),
@@ -26,9 +34,16 @@ LAYERS = {
     "LC, shared basis": lambda seed: LCConv2D(6, 3, shared_basis=SharedBasis(216), seed=seed),
     "frozen": lambda seed: FrozenConv2D(6, 3, seed=seed),
     "frozen depthwise": lambda seed: FrozenDepthwiseConv2D(3, seed=seed),
+    **{
+        cls.__name__: of_keras(plain, cls)
+        for plain, forms in FORMS.items()
+        for cls in forms
+        if cls not in (LCConv2D, FrozenConv2D, FrozenDepthwiseConv2D)
+    },
     "GramLimit": lambda seed: GramLimitConv2D(6, 3, seed=seed),
     "PositionEmbedding": lambda seed: PositionEmbedding(FanInUniform(seed)),
     "RandomCropFlip": lambda seed: RandomCropFlip(seed=seed),
+    "RandomResizedCropFlip": lambda seed: RandomResizedCropFlip(seed=seed),
     "StochasticDepth": lambda seed: StochasticDepth(0.1, seed=seed),
     "shared numbers": lambda seed: SharedBasis(8, seed=seed).layer("float32"),
 }
@@ -37,7 +52,8 @@ LAYERS = {
 def built(name, seed):
     layer = LAYERS[name](seed)
     if not layer.built:
-        layer.build(SHAPE)
+        sides = getattr(layer, "rank", 2)
+        layer.build(SHAPE if sides == 2 else (2, *[5] * sides, 4))
     return layer
 
 
