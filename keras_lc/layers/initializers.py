@@ -58,6 +58,25 @@ class FanInUniform(keras.initializers.Initializer):
         return {"seed": self.seed, "fan_in": self.fan_in}
 
 
+@keras.saving.register_keras_serializable(package="keras_lc")
+class GroupIdentity(keras.initializers.Initializer):
+    """The combination of an LC layer whose kernel is its basis: an identity for each group.
+
+    Args:
+        groups: Integer, the groups of the layer.
+    """
+
+    def __init__(self, groups: int = 1):
+        self.groups = groups
+
+    def __call__(self, shape: Shape, dtype: str | None = None) -> Tensor:
+        values = np.tile(np.eye(shape[0]), (1, self.groups))
+        return keras.ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"groups": self.groups}
+
+
 class ByFunction(keras.initializers.Initializer):
     """An initializer that calls a function, for a variable of any size.
 

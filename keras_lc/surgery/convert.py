@@ -11,6 +11,7 @@ from keras_lc.layers import FrozenConv2D, LCBlock, LCConv2D
 from keras_lc.layers.accelerated import keras_class
 from keras_lc.layers.basis_conv2d import check_expansion, check_rank
 from keras_lc.layers.compact_basis import by_group, from_groups
+from keras_lc.layers.initializers import GroupIdentity
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
@@ -46,6 +47,13 @@ def to_lc(
     after them already combines their outputs, as an LC layer would do. To freeze them, call
     `freeze_spatial(to_lc(model, expansion))`, which does not change the LC layers.
 
+    With `basis="kernels"` there are no random filters: the basis of a layer is its own kernel, and
+    the combination starts as the identity. So the copy computes what the model does. Only the
+    combinations of the filters are trained, `filters²` numbers for each layer without groups
+    instead of `height * width * channels * filters`. Use it for pretrained networks. To keep the
+    filters of depthwise convolutions too, call
+    `freeze_spatial(to_lc(model, basis="kernels"), keep_kernels=True)`.
+
     Args:
         model: A Functional or Sequential model that is built. It does not change.
         expansion: Integer, the number of random filters per output channel.
@@ -57,7 +65,7 @@ def to_lc(
             then the least-squares solution for these kernels, so that the copy computes
             what the model does. `False` starts from random combinations, PyTorch's default.
         basis: Name of a basis, or a `keras_lc.bases.Basis`: what the random filters are; see
-            `keras_lc.spatial.LC`.
+            `keras_lc.spatial.LC`. Or `"kernels"`: the model's own kernels. A file then holds them.
         rank: Integer, the number of random filters of each layer, in place of `expansion`.
 
     Returns:
@@ -67,8 +75,10 @@ def to_lc(
         ValueError: If `keep_kernels=True` and a layer has too few random filters for its kernel:
             `filters * expansion < height * width * channels`. The message names the smallest
             expansion that is enough. If the copy's kernel differs by more than 1e-3 of its
-            largest number. If a spatial Conv2D has a `kernel_constraint` or is a subclass (it
-            may compute something else). If a layer or a subclassed model hides a spatial Conv2D.
+            largest number. If `basis="kernels"` is used with `compact=True`, or with another number
+            of filters than the kernels have. If a spatial Conv2D has a `kernel_constraint` or is a
+            subclass (it may compute something else). If a layer or a subclassed model hides a
+            spatial Conv2D.
 
     Example:
 
@@ -84,19 +94,23 @@ def to_lc(
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4
     """
     expansion, seed = check_expansion(expansion), resolve_seed(seed)
-    rank, basis = check_rank(rank, expansion), bases.get(basis)
+    rank = check_rank(rank, expansion)
+    own_kernels = isinstance(basis, str) and basis == _OWN_KERNELS
+    if own_kernels:
+        _refuse_other_filters(expansion, rank, compact)
+    else:
+        basis = bases.get(basis)
     paths = paths_within(model)
     _refuse_what_does_not_convert(model, paths)
     if not any(_is_converted(layer) or isinstance(layer, LCConv2D | LCBlock) for layer in paths):
         warn_of_no_effect("to_lc", model, "Conv2D of more than one pixel")
-    if keep_kernels:
+    if keep_kernels and not own_kernels:
         _check_ranks(paths, expansion, rank)
     options = dict(
         expansion=expansion,
         rank=rank,
         frozen=frozen,
         compact=compact,
-        basis_initializer=basis,
     )
 
     def lc(layer):
@@ -111,9 +125,12 @@ def to_lc(
                 "combination_regularizer": config["kernel_regularizer"],
                 "seed": derive_seed(seed, path),
             }
+            | (_kernel_as_basis(layer) if own_kernels else {"basis_initializer": basis})
         )
         build_like(twin, layer)
-        if keep_kernels and layer.built:
+        if own_kernels and layer.built:
+            twin.basis.assign(to_numpy(layer.kernel))
+        elif keep_kernels and layer.built:
             _take_over_kernel(twin, layer, path)
         return [twin]
 
@@ -156,6 +173,28 @@ def _refuse_what_does_not_convert(model, paths):
 
 
 # --- The model's own kernels ---
+
+_OWN_KERNELS = "kernels"
+
+
+def _refuse_other_filters(expansion, rank, compact):
+    given = {"expansion": expansion, "rank": rank, "compact": compact}
+    if (expansion, rank, compact) != (1, None, False):
+        received = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise ValueError(
+            "With `basis='kernels'` the basis is the kernel, so it has as many filters as the "
+            "kernel and no compact form: leave out `expansion`, `rank` and `compact`. "
+            f"Received: {received}"
+        )
+
+
+def _kernel_as_basis(layer):
+    """Returns the arguments of an LC layer that starts with its basis as its kernel."""
+    arguments = {"combination_initializer": GroupIdentity(layer.groups)}
+    if isinstance(layer, FrozenConv2D):
+        return arguments | {"seed": layer.seed, "basis_initializer": layer.basis_initializer}
+    # With the Keras initializer of the kernel, a file holds the basis and not a seed.
+    return arguments | {"basis_initializer": layer.kernel_initializer}
 
 
 def _check_ranks(paths, expansion, rank):

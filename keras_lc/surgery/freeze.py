@@ -14,8 +14,10 @@ from keras_lc.surgery.spatial_convolutions import (
 )
 
 
-def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
-    """Copies a model and replaces its spatial convolutions with random, frozen ones.
+def freeze_spatial(
+    model: keras.Model, seed: int | None = None, keep_kernels: bool = False
+) -> keras.Model:
+    """Copies a model and replaces its spatial convolutions with frozen ones, random by default.
 
     This is the experiment of Section 3 of the LC paper, for any Keras model. Each 2D convolution
     with a kernel larger than 1×1 gets new filters from PyTorch's default distribution. Training
@@ -40,6 +42,9 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
             the layer's path of names, not on the other layers. Give names to the layers of your
             own models: an automatic name such as `conv2d_7` depends on what was built before.
             `None` draws a seed.
+        keep_kernels: Boolean, whether the frozen filters are the model's own, in place of random
+            ones. The copy then computes what the model does. Use it for pretrained networks: all
+            but the spatial filters is trained. A file then holds the filters in place of a seed.
 
     Returns:
         The copy, not compiled.
@@ -48,7 +53,8 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
         ValueError: If the model has a spatial convolution without a frozen form: a
             `Conv2DTranspose` or `ConvLSTM2D` (the papers do not treat them), a subclass of a
             convolution (it may compute something else), or an LC layer with a learned basis. If
-            a layer or a subclassed model hides a convolution.
+            a layer or a subclassed model hides a convolution. If there are `keep_kernels=True`
+            and a `seed`.
 
     Example:
 
@@ -63,6 +69,10 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
 
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
     """
+    if keep_kernels and seed is not None:
+        raise ValueError(
+            f"`keep_kernels=True` draws no filters, so it takes no `seed`. Received: seed={seed!r}"
+        )
     seed = resolve_seed(seed)
     paths = paths_within(model)
     _refuse_others(model, paths)
@@ -72,33 +82,44 @@ def freeze_spatial(model: keras.Model, seed: int | None = None) -> keras.Model:
     def frozen(layer):
         if not _is_replaced(layer):
             return None
-        return _FROZEN[keras_class(layer)](layer, derive_seed(seed, paths[layer]))
+        return _FROZEN[keras_class(layer)](layer, derive_seed(seed, paths[layer]), keep_kernels)
 
     return replace(model, frozen)
 
 
-def _frozen_conv2d(layer, seed):
-    config = without_kernel_arguments(layer.get_config())
-    twin = FrozenConv2D.from_config(config | {"seed": seed})
+def _frozen_conv2d(layer, seed, keep):
+    filters = _filters(seed, layer.kernel_initializer if keep else None)
+    twin = FrozenConv2D.from_config(without_kernel_arguments(layer.get_config()) | filters)
     build_like(twin, layer)
+    if keep and layer.built:
+        twin.basis.assign(to_numpy(layer.kernel))
     return [twin]
 
 
-def _frozen_depthwise(layer, seed):
+def _frozen_depthwise(layer, seed, keep):
+    filters = _filters(seed, layer.depthwise_initializer if keep else None)
     config = without_kernel_arguments(layer.get_config(), prefix="depthwise")
-    twin = FrozenDepthwiseConv2D.from_config(config | {"seed": seed})
+    twin = FrozenDepthwiseConv2D.from_config(config | filters)
     build_like(twin, layer)
+    if keep and layer.built:
+        twin.basis.assign(to_numpy(layer.kernel))
     return [twin]
 
 
-def _frozen_separable(layer, seed):
+def _filters(seed, initializer):
+    # With a Keras initializer, a file holds the filters and not the seed.
+    return {"seed": seed, "basis_initializer": initializer}
+
+
+def _frozen_separable(layer, seed, keep):
     config = layer.get_config()
     shared = {key: config[key] for key in ("trainable", "dtype", "data_format")}
     geometry = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
     depthwise = FrozenDepthwiseConv2D.from_config(
         {key: config[key] for key in geometry}
         | shared
-        | {"name": f"{layer.name}_depthwise", "use_bias": False, "seed": seed}
+        | {"name": f"{layer.name}_depthwise", "use_bias": False}
+        | _filters(seed, layer.depthwise_initializer if keep else None)
     )
     own = ("name", "filters", "activation", "use_bias", "activity_regularizer")
     pointwise = keras.layers.Conv2D.from_config(
@@ -110,6 +131,8 @@ def _frozen_separable(layer, seed):
     if layer.built:
         shape = layer.get_build_config()["input_shape"]
         depthwise.build(shape)
+        if keep:
+            depthwise.basis.assign(to_numpy(layer.depthwise_kernel))
         pointwise.build(depthwise.compute_output_shape(shape))
         pointwise.kernel.assign(to_numpy(layer.pointwise_kernel))
         if layer.use_bias:

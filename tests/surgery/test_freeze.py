@@ -197,3 +197,34 @@ def test_a_model_without_spatial_convolutions_is_returned_with_a_warning(kind, f
         copy = function(model, **options)
     for actual, expected in zip(copy.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(actual, expected)
+
+
+# --- The model's own filters ---
+
+
+@pytest.mark.parametrize("kind", SPATIAL)
+def test_own_filters_stay_as_they_are_and_the_copy_computes_the_same(kind, tmp_path):
+    layer_type, arguments = SPATIAL[kind]
+    layer = layer_type(**arguments, name="conv")
+    model = sequential(layer, keras.layers.BatchNormalization())
+    layer.bias.assign(oracles.images(*layer.bias.shape))
+    frozen = keras_lc.freeze_spatial(model, keep_kernels=True)
+    x = oracles.images(2, 8, 8, 4)
+    oracles.assert_close(frozen(x), oracles.numpy(model(x)))
+    kernel = layer.depthwise_kernel if kind == "SeparableConv2D" else layer.kernel
+    (kept,) = spatial_layers(frozen)
+    assert type(kept) is (FrozenConv2D if kind == "Conv2D" else FrozenDepthwiseConv2D)
+    np.testing.assert_array_equal(oracles.numpy(kept.basis), oracles.numpy(kernel))
+    assert all("bias" in variable.name for variable in kept.trainable_variables)
+    frozen.trainable = True
+    assert all("bias" in variable.name for variable in kept.trainable_variables)
+    frozen.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(oracles.numpy(loaded(x)), oracles.numpy(frozen(x)))
+    oracles.assert_close(keras_lc.fold(loaded)(x), oracles.numpy(model(x)))
+
+
+@pytest.mark.once
+def test_own_filters_need_no_seed():
+    with pytest.raises(ValueError, match=r"takes no `seed`\. Received: seed=0"):
+        keras_lc.freeze_spatial(sequential(keras.layers.Conv2D(4, 3)), seed=0, keep_kernels=True)
