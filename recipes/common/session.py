@@ -295,8 +295,16 @@ def _distribute(arguments):
 
 def _count_parameters(model):
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    basis = {id(v): v for layer in _layers_with_basis(model) for v in layer.non_trainable_weights}
-    return trained, sum(int(np.prod(v.shape)) for v in basis.values())
+    frozen = {id(v): v for layer in _layers_with_basis(model) for v in layer.non_trainable_weights}
+    frozen |= {
+        id(v): v
+        for layer in model.layers
+        if not layer.trainable
+        for v in layer.weights
+        # Statistics are not parameters.
+        if not v.name.startswith("moving_")
+    }
+    return trained, sum(int(np.prod(v.shape)) for v in frozen.values())
 
 
 def _layers_with_basis(model):
