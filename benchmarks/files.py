@@ -32,6 +32,7 @@ class Arguments:
     """What to measure."""
 
     output: pathlib.Path = RESULTS
+    """Folder of the JSON file."""
     child: tuple[str, int, int] | None = None
     """Measure only this network (name, depth, width), and print JSON."""
 

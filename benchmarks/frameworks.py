@@ -48,15 +48,21 @@ class Arguments:
     """What to time."""
 
     batch_size: int = 256
+    """Images in one step."""
     depth: int = 20
+    """Number of layers of the ResNet."""
     width: int = 16
+    """Channels of the first stage."""
     expansion: int = 128
+    """Random filters per output channel."""
     rounds: int = 9
+    """Number of times that each step is timed."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     """mixed_bfloat16 leaves out raw JAX and raw TensorFlow; raw PyTorch uses autocast."""
     raw: tuple[str, ...] = tuple(_RAW)
     """Names of the rows for the frameworks' own code."""
     output: pathlib.Path = RESULTS
+    """Folder of the JSON file."""
 
 
 def main(arguments):

@@ -37,16 +37,19 @@ class Arguments:
     data_dir: pathlib.Path
     """CIFAR-10: an image folder, or the original archive."""
     output: pathlib.Path
+    """Folder of the results."""
     backends: tuple[str, ...] = ("jax", "torch", "tensorflow")
     """Backends to use. The suite leaves out backends that are not installed."""
     parts: tuple[str, ...] = ("training", "frameworks", "benchmarks", "tests")
     """Parts to run, in this order."""
     epochs: int = 75
+    """Number of epochs of each training run."""
     subset: int | None = None
     """Number of training images. Defaults to all."""
     forms: tuple[str, ...] = tuple(_FORMS)
     """Networks to train: plain, compact, full, learnable."""
     seeds: tuple[int, ...] = (0,)
+    """Seeds of the training runs."""
     batch_sizes: tuple[int, ...] = (256, 1024)
     """Images in one step, for the parts that time steps."""
     rounds: int = 21
@@ -133,6 +136,7 @@ def _benchmarks(arguments, backend):
         "train_step": ["benchmarks.train_step", "--batch-sizes", *sizes, *rounds],
         "memory": ["benchmarks.memory", *largest, "--names", *networks],
         "files": ["benchmarks.files"],
+        "parameter_free": ["benchmarks.parameter_free", *rounds, "--batch-sizes", "1", *sizes],
     }.items():
         yield f"{name}-{backend}", [*command, *_output(arguments)]
     name = f"memory-layer-{backend}"

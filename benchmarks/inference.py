@@ -19,11 +19,17 @@ class Arguments:
     """What to time."""
 
     expansion: int = 128
+    """Random filters per output channel."""
     batch_size: int = 256
+    """Images in one step."""
     depth: int = 20
+    """Number of layers of the ResNet."""
     width: int = 16
+    """Channels of the first stage."""
     rounds: int = 21
+    """Number of times that each step is timed."""
     output: pathlib.Path = RESULTS
+    """Folder of the JSON file."""
 
 
 def main(arguments):

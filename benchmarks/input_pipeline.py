@@ -25,14 +25,19 @@ class Arguments:
     """What to measure."""
 
     dataset: str = "cifar10"
+    """Name of the data set, as in `recipes.train`."""
     data_dir: pathlib.Path | None = None
+    """Image folder, or the original archive."""
     name: str = "compact-x128"
+    """Network: plain, compact-x128, full-x128 and so on."""
     batch_size: int = 256
+    """Images in one step."""
     epochs: int = 3
     """Number of epochs, after a first epoch that compiles."""
     images: int | None = None
     """Number of training images. Defaults to all."""
     output: pathlib.Path = RESULTS
+    """Folder of the JSON file."""
 
 
 def main(arguments):

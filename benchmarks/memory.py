@@ -33,13 +33,19 @@ class Arguments:
     """Networks, or single 3x3 layers from 512 to 512 channels as in ResNet-18, such as
     layer-learnable-x32."""
     batch_size: int = 256
+    """Images in one step."""
     depth: int = 20
+    """Number of layers of the ResNet."""
     width: int = 16
+    """Channels of the first stage."""
     network: str = "cifar"
     """cifar, or resnet for ImageNet with --depth, --variant and --image-size."""
     variant: str | None = None
+    """Variant of the ResNet for ImageNet: d, next or wide."""
     image_size: int = 32
+    """Height and width of the images in pixels."""
     output: pathlib.Path = RESULTS
+    """Folder of the JSON file."""
     child: bool = False
     """Measure one network, and print JSON."""
 

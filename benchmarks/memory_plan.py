@@ -37,6 +37,7 @@ class Arguments:
     network: Literal["resnet", "cifar"] = "resnet"
     """resnet: keras_lc.ResNet; cifar: keras_lc.CIFARResNet."""
     depth: int = 18
+    """Number of layers of the ResNet."""
     variant: str | None = None
     """Variant of the ResNet: d, next or wide."""
     width: int = 64
@@ -52,7 +53,9 @@ class Arguments:
     precision: Literal["float32", "mixed"] = "float32"
     """mixed: feature maps with two bytes for each number."""
     device_memory_gib: float = 40.0
+    """Memory of the device in GiB."""
     output: pathlib.Path = RESULTS
+    """Folder of the JSON file."""
 
 
 def main(arguments):

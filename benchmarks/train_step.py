@@ -21,14 +21,21 @@ class Arguments:
     """What to time."""
 
     expansions: tuple[int, ...] = (1, 8, 32, 128)
+    """Random filters per output channel."""
     two_layer: tuple[int, ...] = (1, 8)
     """Expansions of the two-layer form. It takes `expansion` times the memory."""
     batch_sizes: tuple[int, ...] = (128, 256)
+    """Images in one step."""
     depth: int = 20
+    """Number of layers of the ResNet."""
     width: int = 16
+    """Channels of the first stage."""
     image_size: int = 32
+    """Height and width of the images in pixels."""
     rounds: int = 7
+    """Number of times that each step is timed."""
     output: pathlib.Path = RESULTS
+    """Folder of the JSON file."""
 
 
 def main(arguments):

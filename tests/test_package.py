@@ -5,6 +5,7 @@ import doctest
 import graphlib
 import importlib
 import inspect
+import itertools
 import os
 import pathlib
 import pkgutil
@@ -195,3 +196,24 @@ def test_ci_runs_the_readmes_test_command():
     assert command in (ROOT / "README.md").read_text()
     assert command in (ROOT / ".ci" / "run").read_text()
     assert os.access(ROOT / ".ci" / "run", os.R_OK)
+
+
+def options_without_help(path):
+    for described in ast.walk(ast.parse(path.read_text())):
+        options = ("Arguments", "Machine", "Evaluation")
+        if not isinstance(described, ast.ClassDef) or described.name not in options:
+            continue
+        for field, after in itertools.pairwise([*described.body, ast.Pass()]):
+            if not isinstance(field, ast.AnnAssign):
+                continue
+            has_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            value = ast.unparse(field.value) if field.value else ""
+            # A setting has its own test, and a group shows the options of its class.
+            if not has_text and not value.startswith(("setting(", "like(", "dataclasses.field(")):
+                yield f"{path.name}: {field.target.id}"
+
+
+@pytest.mark.once
+def test_every_option_of_a_command_has_a_help_text():
+    paths = [*(ROOT / "recipes").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    assert [option for path in paths for option in options_without_help(path)] == []

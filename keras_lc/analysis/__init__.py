@@ -10,6 +10,7 @@ from keras_lc.analysis.filter_metrics import variance_entropy as variance_entrop
 from keras_lc.analysis.grad_cam import grad_cam as grad_cam
 from keras_lc.analysis.linear_combinations import LCRate as LCRate
 from keras_lc.analysis.linear_combinations import lc_rate as lc_rate
+from keras_lc.analysis.multiplications import count_multiplications as count_multiplications
 from keras_lc.analysis.plots import plot_curves as plot_curves
 from keras_lc.analysis.plots import plot_filters as plot_filters
 from keras_lc.analysis.plots import plot_grad_cam as plot_grad_cam

@@ -23,10 +23,10 @@ All networks take these arguments:
 
 from keras_lc.models.cifar_resnet import CIFARResNet as CIFARResNet
 from keras_lc.models.cifar_resnet import ResNetLC as ResNetLC
-from keras_lc.models.classifier import CIFAR10_MEAN as CIFAR10_MEAN
-from keras_lc.models.classifier import CIFAR10_STD as CIFAR10_STD
-from keras_lc.models.classifier import IMAGENET_MEAN as IMAGENET_MEAN
-from keras_lc.models.classifier import IMAGENET_STD as IMAGENET_STD
+from keras_lc.models.ends import CIFAR10_MEAN as CIFAR10_MEAN
+from keras_lc.models.ends import CIFAR10_STD as CIFAR10_STD
+from keras_lc.models.ends import IMAGENET_MEAN as IMAGENET_MEAN
+from keras_lc.models.ends import IMAGENET_STD as IMAGENET_STD
 from keras_lc.models.mobilenet import MobileNetV2 as MobileNetV2
 from keras_lc.models.mobilenet import MobileNetV3Large as MobileNetV3Large
 from keras_lc.models.pit import PiT as PiT

@@ -9,7 +9,8 @@ import numpy as np
 from keras_lc import spatial as spatial_operators
 from keras_lc.bases import Basis
 from keras_lc.layers.axes import standardize_data_format
-from keras_lc.models.classifier import Classifier, classifier_head, image_input
+from keras_lc.models.classifier import Classifier
+from keras_lc.models.ends import classifier_head, image_input
 from keras_lc.models.residual import Builder
 from keras_lc.seeds import resolve_seed
 from keras_lc.spatial import SpatialOperator

@@ -1,32 +1,30 @@
-"""The parts that all builders share: image input, classifier, and the paper's recipe in `fit`."""
+"""The model that all builders return. Its `fit` follows a recipe if it was not compiled."""
 
 import dataclasses
-import math
-import numbers
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_lc.images import check_counts, check_images, class_numbers, is_array
-from keras_lc.keras_internals import flat_layers, forget_restored_epoch, schedule_of
-from keras_lc.layers.axes import channel_axis, standardize_data_format
-from keras_lc.layers.initializers import FanInUniform
-from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip
+from keras_lc.images import check_counts, check_images, class_numbers
+from keras_lc.keras_internals import forget_restored_epoch
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.training.batches import FollowEpochs, ShuffledBatches
+from keras_lc.training.fit_checks import (
+    check_callbacks,
+    check_continued,
+    check_epochs,
+    check_is_data_set,
+    count_steps,
+    inner_optimizer,
+    split,
+    warn_of_other_optimizers,
+    warn_of_scaled_images,
+)
+from keras_lc.training.planned_steps import PlannedSteps
 from keras_lc.training.recipe import CIFAR, Recipe
-from keras_lc.types import Activation, Array, Shape
-
-# Channel statistics of CIFAR-10's training images, in pixel values.
-CIFAR10_MEAN = (125.30691805, 122.95039414, 113.86538318)
-CIFAR10_STD = (62.99321928, 62.08870764, 66.70489964)
-# ImageNet's, as torchvision and timm have them.
-IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+from keras_lc.types import Array
 
 # Marks an optimizer that `fit` made. Its learning rate is 0 when `fit` returns, so the next call
 # must make a new one. The mark is a name, because saving and `clone_model` keep names.
@@ -153,12 +151,12 @@ class Classifier(keras.Model):
                 rate, because the recipe sets it.
         """
         own_callbacks = []
-        if not self.compiled or _inner_optimizer(self).name == _RECIPE_OPTIMIZER:
+        if not self.compiled or inner_optimizer(self).name == _RECIPE_OPTIMIZER:
             is_continued = bool(self.compiled and initial_epoch)
-            _check_epochs(epochs, initial_epoch, is_continued)
-            _check_callbacks(callbacks)
+            check_epochs(epochs, initial_epoch, is_continued)
+            check_callbacks(callbacks)
             if y is None:
-                _check_is_data_set(x)
+                check_is_data_set(x)
             else:
                 y = keras.ops.convert_to_numpy(y)
                 if sample_weight is not None:
@@ -167,9 +165,9 @@ class Classifier(keras.Model):
                 check_counts(x, y)
                 class_numbers(y, self.output_shape[-1])
                 if any(layer.name == "normalization" for layer in self.layers):
-                    _warn_of_scaled_images(x)
+                    warn_of_scaled_images(x)
                 if validation_split and validation_data is None:
-                    x, y, sample_weight, validation_data = _split(
+                    x, y, sample_weight, validation_data = split(
                         x, y, sample_weight, validation_split
                     )
                 x = ShuffledBatches(
@@ -192,13 +190,13 @@ class Classifier(keras.Model):
                 shuffle = False
             # Other data sets shuffle themselves. Keras would warn that it cannot shuffle them.
             shuffle = shuffle and isinstance(x, keras.utils.PyDataset)
-            steps = _count_steps(x, steps_per_epoch, epochs - initial_epoch)
+            steps = count_steps(x, steps_per_epoch, epochs - initial_epoch)
             if is_continued:
-                _check_continued(_inner_optimizer(self), epochs, steps)
+                check_continued(inner_optimizer(self), epochs, steps)
             else:
                 self._compile_recipe((epochs - initial_epoch) * steps)
             first_epoch = 0 if is_continued else initial_epoch
-            own_callbacks.append(_PlannedSteps(steps, first_epoch, epochs))
+            own_callbacks.append(PlannedSteps(steps, first_epoch, epochs))
             # `BackupAndRestore` sets it, and Keras would keep it for the next `fit`.
             forget_restored_epoch(self)
         if hasattr(x, "start_epoch"):
@@ -206,7 +204,7 @@ class Classifier(keras.Model):
         if own_callbacks:
             # Keras adds no callbacks to a `CallbackList`, so it is turned into a list here.
             callbacks = [*keras.tree.flatten(callbacks or []), *own_callbacks]
-        _warn_of_other_optimizers(self)
+        warn_of_other_optimizers(self)
         return super().fit(
             x,
             y,
@@ -232,380 +230,3 @@ class Classifier(keras.Model):
             from_logits=activation in (None, keras.activations.linear),
             optimizer_name=_RECIPE_OPTIMIZER,
         )
-
-
-class _PlannedSteps(keras.callbacks.Callback):
-    """Checks that training takes the number of steps that the recipe's schedule was made for.
-
-    Args:
-        steps: Integer, the steps of an epoch.
-        first_epoch: Integer, the first epoch of the schedule.
-        epochs: Integer, the last epoch of the schedule.
-    """
-
-    # Keras does not need to wait for it after each step, and may call it in another order.
-    async_safe = True
-
-    def __init__(self, steps, first_epoch, epochs):
-        super().__init__()
-        self._steps = steps
-        self._first_epoch = first_epoch
-        self._epochs = epochs
-        self._taken = None
-        self._batches = []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self._taken is None:
-            self._taken = (epoch - self._first_epoch) * self._steps
-            self._check_begin(epoch)
-
-    def on_train_batch_end(self, batch, logs=None):
-        # The optimizer's count is not used: under TensorFlow it includes a step without data.
-        self._batches.append(batch)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._taken += max(self._batches, default=-1) + 1
-        self._batches.clear()
-
-    def on_train_end(self, logs=None):
-        planned = (self._epochs - self._first_epoch) * self._steps
-        if not self.model.stop_training and self._taken not in (None, planned):
-            warnings.warn(
-                f"The recipe was made for {planned} steps, and {self._taken} were taken. So the "
-                "learning rate is not 0 at the end. The data must give "
-                f"{self._steps} batches in each epoch.",
-                stacklevel=2,
-            )
-
-    def _check_begin(self, epoch):
-        found = int(self.model.optimizer.iterations)
-        scaled = _inner_optimizer(self.model) is not self.model.optimizer
-        # Keras skips a step if its gradients are too large for half precision.
-        if found > self._taken or (found < self._taken and not scaled):
-            raise ValueError(
-                f"Epoch {epoch + 1} begins at step {self._taken} of its recipe, but this model has "
-                f"taken {found} steps. Continue a run only from the end of an epoch, and with the "
-                "same data, `batch_size` and `steps_per_epoch` as before."
-            )
-
-
-def image_input(
-    input_shape: Shape,
-    include_preprocessing: bool,
-    mean: float | Sequence[float] | np.ndarray | None,
-    std: float | Sequence[float] | np.ndarray | None,
-    augmentation: str | keras.layers.Layer | None,
-    seed: int,
-    data_format: str,
-    low_resolution: bool = True,
-) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Returns the input tensor of a network and the input of its first layer.
-
-    If `mean` and `std` are `None`, `low_resolution` chooses the statistics: CIFAR-10's if it is
-    true, ImageNet's if not.
-    """
-    data_format = standardize_data_format(data_format)
-    _check_input_shape(input_shape, data_format)
-    inputs = keras.Input(shape=input_shape, name="images")
-    x = inputs
-    # Not in half precision: a pixel value has more digits than bfloat16.
-    if augmentation == "crop_flip":
-        x = RandomCropFlip(
-            data_format=data_format,
-            seed=derive_seed(seed, "augmentation") % 2**31,
-            dtype=_full_precision(),
-            name="random_crop_flip",
-        )(x)
-    elif isinstance(augmentation, keras.layers.Layer):
-        x = augmentation(x)
-    elif augmentation is not None:
-        raise ValueError(
-            "`augmentation` must be 'crop_flip', None or a Keras layer. "
-            f"Received: augmentation={augmentation!r}"
-        )
-    if include_preprocessing:
-        channels = (None, *input_shape)[channel_axis(data_format)]
-        mean, std = _channel_statistics(mean, std, channels, low_resolution)
-        x = keras.layers.Normalization(
-            axis=channel_axis(data_format),
-            mean=mean,
-            variance=[s**2 for s in std],
-            dtype=_full_precision(),
-            name="normalization",
-        )(x)
-    return inputs, x
-
-
-def _check_input_shape(input_shape, data_format):
-    if not isinstance(input_shape, tuple | list) or len(input_shape) != 3:
-        raise ValueError(
-            "`input_shape` must have 3 axes: the image without the batch. "
-            f"Received: input_shape={input_shape!r}"
-        )
-    is_last = data_format == "channels_last"
-    opposite, middle, channels = input_shape if is_last else reversed(input_shape)
-    if channels is None or _are_reversed(opposite, middle, channels):
-        # Otherwise the network would use the rows as channels without any message.
-        axes = "height, width, channels" if is_last else "channels, height, width"
-        raise ValueError(
-            f"`input_shape` must be ({axes}) with data_format={data_format!r}, and the number of "
-            f"channels must be known. Received: input_shape={tuple(input_shape)}"
-        )
-
-
-def _are_reversed(opposite, middle, channels):
-    """Returns whether the channel axis looks like a side of the image.
-
-    This is so if the opposite axis has 1 to 4 entries, and the two others are of similar length.
-    Few rows with many channels are legal: a signal, a small board.
-    """
-    of_colours = (1, 2, 3, 4)
-    if opposite not in of_colours or middle is None or channels in of_colours:
-        return False
-    return max(middle, channels) <= 2 * min(middle, channels)
-
-
-def classifier_head(
-    x: keras.KerasTensor,
-    classes: int,
-    activation: Activation,
-    seed: int,
-    data_format: str,
-    hidden: tuple[int, str] | None = None,
-) -> keras.KerasTensor:
-    """Returns the outputs: global average pooling, an optional hidden layer and a linear layer.
-
-    `hidden` is a pair of the number of units and their activation, or `None`.
-    """
-    if classes < 1:
-        raise ValueError(f"`classes` must be at least 1. Received: classes={classes}")
-    x = keras.layers.GlobalAveragePooling2D(data_format=data_format, name="pool")(x)
-    if hidden is not None:
-        units, hidden_activation = hidden
-        x = keras.layers.Dense(
-            units,
-            activation=hidden_activation,
-            kernel_initializer=FanInUniform(derive_seed(seed, "hidden")),
-            bias_initializer=FanInUniform(derive_seed(seed, "hidden_bias"), fan_in=x.shape[-1]),
-            name="hidden",
-        )(x)
-    features = x.shape[-1]
-    return keras.layers.Dense(
-        classes,
-        activation=activation,
-        kernel_initializer=FanInUniform(derive_seed(seed, "classifier")),
-        bias_initializer=FanInUniform(derive_seed(seed, "classifier_bias"), fan_in=features),
-        # In half precision, logits would lose the small differences that the loss depends on.
-        dtype=_full_precision(),
-        name="classifier",
-    )(x)
-
-
-def _full_precision():
-    """Returns the current dtype policy, or float32 if the policy computes in half precision."""
-    policy = keras.config.dtype_policy()
-    return "float32" if policy.compute_dtype in ("float16", "bfloat16") else policy
-
-
-def _channel_statistics(mean, std, channels, low_resolution):
-    if mean is None and std is None:
-        if channels == 3:
-            if low_resolution:
-                return CIFAR10_MEAN, CIFAR10_STD
-            return IMAGENET_MEAN, IMAGENET_STD
-        return (127.5,) * channels, (127.5,) * channels
-    statistics = []
-    for name, values in (("mean", mean), ("std", std)):
-        if values is None:
-            raise ValueError(
-                f"`mean` and `std` go together: pass both or none. Received: mean={mean}, std={std}"
-            )
-        values = np.atleast_1d(np.asarray(values, "float64"))
-        if values.shape not in ((1,), (channels,)):
-            raise ValueError(
-                f"`{name}` must be a number or one number for each of the {channels} channels. "
-                f"Received: {name}={values.tolist()}"
-            )
-        statistics.append(tuple(np.broadcast_to(values, channels).tolist()))
-    mean, std = statistics
-    if min(std) <= 0:
-        raise ValueError(f"`std` must be positive. Received: std={std}")
-    if max(std) <= 1:
-        raise ValueError(
-            "`mean` and `std` must be in pixel values, from 0 to 255. If they are for images "
-            f"scaled to [0, 1], multiply them by 255. Received: mean={mean}, std={std}"
-        )
-    return mean, std
-
-
-def _inner_optimizer(model):
-    """Returns the optimizer of a model, without Keras' wrapper that scales the loss."""
-    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
-
-
-def _check_continued(optimizer, epochs, steps):
-    schedule = schedule_of(optimizer)
-    if not isinstance(schedule, keras.optimizers.schedules.CosineDecay):
-        return
-    begun_for = schedule.decay_steps + schedule.warmup_steps
-    if begun_for != epochs * steps:
-        raise ValueError(
-            f"With `initial_epoch`, `fit` continues a run. This one was begun for {begun_for} "
-            f"steps: its learning rate is 0 after them. Received: epochs={epochs} of {steps} "
-            f"steps, {epochs * steps} in all. Pass the same `epochs` and data as in the first "
-            "call. To start the recipe again, leave out `initial_epoch`. To choose the schedule "
-            "yourself, call `compile()`."
-        )
-
-
-def _check_epochs(epochs, initial_epoch, is_continued):
-    """Checks the numbers of epochs. A run to continue may already be finished."""
-    least = {"epochs": 1, "initial_epoch": 0}
-    for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
-        if not _is_integer(value) or value < least[name]:
-            raise ValueError(
-                f"`{name}` must be an integer of at least {least[name]}. Received: {name}={value!r}"
-            )
-    if epochs <= initial_epoch and not is_continued:
-        raise ValueError(
-            "`epochs` is the last epoch and must be more than `initial_epoch`. "
-            f"Received: epochs={epochs}, initial_epoch={initial_epoch}"
-        )
-
-
-def _is_integer(value):
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _check_callbacks(callbacks):
-    for callback in keras.tree.flatten(callbacks or []):
-        if isinstance(callback, keras.callbacks.CallbackList):
-            _check_callbacks(callback.callbacks)
-        elif isinstance(callback, _OF_OTHER_OPTIMIZERS):
-            raise ValueError(
-                "The recipe of this model sets the optimizer and the learning rate. With it, "
-                f"{type(callback).__name__} does not work. Remove the callback, or first call "
-                "`compile()` with your own optimizer."
-            )
-        elif isinstance(callback, keras.callbacks.BackupAndRestore) and (
-            callback.save_freq != "epoch"
-        ):
-            raise ValueError(
-                "After a backup within an epoch, Keras would repeat the steps of that epoch. The "
-                "recipe's schedule does not allow for repeated steps. Use "
-                "BackupAndRestore(…, save_freq='epoch'), or call `compile()` first. "
-                f"Received: save_freq={callback.save_freq!r}"
-            )
-
-
-# They change a constant learning rate, or need averages of the weights.
-_OF_OTHER_OPTIMIZERS = (
-    keras.callbacks.LearningRateScheduler,
-    keras.callbacks.ReduceLROnPlateau,
-    keras.callbacks.SwapEMAWeights,
-)
-
-
-def _check_is_data_set(x):
-    if is_array(x):
-        raise ValueError("`y` must be given if `x` is an array. Received: y=None")
-    if (
-        isinstance(x, dict | list | tuple | str)
-        or hasattr(x, "shape")
-        or not hasattr(x, "__iter__")
-    ):
-        raise ValueError(
-            "`x` must be an array of images, with labels in `y`, or a data set that gives batches "
-            "of both: tf.data.Dataset, keras.utils.PyDataset, torch.utils.data.DataLoader or a "
-            f"generator. Received: {type(x).__name__}"
-        )
-
-
-def _warn_of_scaled_images(x):
-    some = keras.ops.convert_to_numpy(x[:256])
-    if np.issubdtype(some.dtype, np.floating) and some.max() <= 1:
-        warnings.warn(
-            "The images have values up to 1. This model expects pixel values from 0 to 255 and "
-            "normalizes them itself. Multiply the images by 255, or build the model with "
-            "`include_preprocessing=False`.",
-            stacklevel=3,
-        )
-
-
-def _split(x, y, sample_weight, validation_split):
-    """Takes the last part of the arrays for validation, before shuffling, as Keras does."""
-    if not 0 < validation_split < 1:
-        raise ValueError(
-            "`validation_split` must be between 0 and 1. "
-            f"Received: validation_split={validation_split}"
-        )
-    n = math.floor(len(x) * (1 - validation_split))
-    if not 0 < n < len(x):
-        raise ValueError(
-            "`validation_split` must leave at least one image for training and one for "
-            f"validation. Received: validation_split={validation_split}, {len(x)} images"
-        )
-    if sample_weight is None:
-        return x[:n], y[:n], None, (x[n:], y[n:])
-    return x[:n], y[:n], sample_weight[:n], (x[n:], y[n:], sample_weight[n:])
-
-
-def _warn_of_other_optimizers(model):
-    optimizer = _inner_optimizer(model)
-    linear = isinstance(optimizer, keras.optimizers.SGD) and not (
-        optimizer.clipnorm or optimizer.global_clipnorm or optimizer.clipvalue
-    )
-    if not linear and any(
-        getattr(layer, "is_factored", False) for layer in flat_layers(model) if layer.built
-    ):
-        # Python shows the same warning from the same line only once.
-        warnings.warn(
-            f"{type(optimizer).__name__} is not linear in the gradient (or clips it). With it, "
-            "compact layers do not learn the same as full layers. Both learn the same with "
-            "`keras_lc.training.SGD`.",
-            stacklevel=3,
-        )
-
-
-def _count_steps(data, steps_per_epoch, epochs):
-    """Returns the number of batches of an epoch. Refuses data too short for all the epochs."""
-    length = _length(data)
-    kind = type(data).__name__
-    if length == 0:
-        raise ValueError(f"`x` must have at least one batch. Received: a {kind} without batches")
-    if steps_per_epoch is None:
-        if length is None:
-            raise ValueError(
-                "The recipe's learning rate depends on the number of steps, but the length of this "
-                f"{kind} is unknown or infinite. Pass `steps_per_epoch=`, the number of batches in "
-                "one epoch, or call `compile()` first."
-            )
-        return length
-    if not _is_integer(steps_per_epoch) or steps_per_epoch < 1:
-        raise ValueError(
-            "`steps_per_epoch` must be an integer of at least 1, or None. "
-            f"Received: steps_per_epoch={steps_per_epoch!r}"
-        )
-    # If an epoch ends in the middle of a data set, Keras continues there in the next epoch. It
-    # ends an epoch early if the data ends.
-    if length is not None and length % steps_per_epoch and length < epochs * steps_per_epoch:
-        raise ValueError(
-            f"This {kind} ends after {length} batches, in the middle of an epoch of "
-            f"{steps_per_epoch}. Leave out `steps_per_epoch`, pass one that divides {length}, or "
-            "pass a data set that does not end, for example with tf.data's `.repeat()`. "
-            f"Received: steps_per_epoch={steps_per_epoch}"
-        )
-    return steps_per_epoch
-
-
-def _length(data):
-    """Returns the number of batches of a data set, or `None` if it is unknown or infinite."""
-    if isinstance(data, keras.utils.PyDataset):
-        return data.num_batches
-    if hasattr(data, "cardinality"):
-        length = int(data.cardinality())
-        return length if length >= 0 else None
-    try:
-        return len(data)
-    except TypeError:  # a generator, or a DataLoader over an iterable data set
-        return None

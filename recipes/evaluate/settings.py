@@ -24,6 +24,7 @@ class Evaluation:
     pgd_steps: int = 0
     """Steps of PGD, a stronger and slower attack. 0: FGSM only."""
     pgd_restarts: int = 1
+    """Random starts of PGD for each image."""
 
     def check(self) -> None:
         """Raises `ValueError` for settings that are not allowed."""

@@ -68,6 +68,7 @@ class Arguments(_Scaled):
     """Tables and figures, and their scale. Defaults to the paper's values."""
 
     names: tyro.conf.Positional[tuple[Name, ...]]
+    """Tables and figures to make."""
     output: pathlib.Path = pathlib.Path("runs/paper")
     """Folder of the runs, tables and pictures."""
     seeds: int | None = None

@@ -13,7 +13,7 @@ import pytest
 import tyro
 
 import keras_lc
-from benchmarks import gpu, measure, networks
+from benchmarks import gpu, measure, networks, parameter_free
 from keras_lc.layers.accelerated import keras_class
 from recipes.common.settings import Settings, parse
 
@@ -178,3 +178,30 @@ def test_frameworks_take_turns_with_this_library(precision, tmp_path):
     assert rows["training"].keys() == raw | {"plain", "compact-x2", "full-x2"}
     assert rows["inference"].keys() == raw | {"plain", "folded-x2", "folded+bn-x2"}
     assert rows["training"]["raw torch"]["ratio to raw torch"] == 1
+
+
+@pytest.mark.once
+def test_parameter_free_networks_are_timed_and_counted(tmp_path, capsys):
+    parameter_free.main(
+        parameter_free.Arguments(
+            networks=("vit-s", "vit-s-max"),
+            batch_sizes=(1,),
+            train_batch_size=1,
+            image_size=32,
+            rounds=1,
+            output=tmp_path,
+        )
+    )
+    (path,) = tmp_path.glob("*.json")
+    rows = json.loads(path.read_text())["rows"]
+    # All but the position embedding (196 patches at 224 pixels, 4 here) as counted in the authors'
+    # code.
+    assert rows["vit-s-max"]["trained_numbers"] == 23_819_368 - (196 - 4) * 384
+    assert rows["vit-s"]["training, batch 1"]["seconds"] > 0
+    assert rows["vit-s"]["inference, batch 1"]["ratio"] == 1
+    assert "vit-s-max" in capsys.readouterr().out
+
+
+def test_unknown_parameter_free_networks_are_refused():
+    with pytest.raises(SystemExit, match=r"r50-hybrid.*Received: r51"):
+        parameter_free.main(parameter_free.Arguments(networks=("r51",)))

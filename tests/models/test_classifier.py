@@ -11,7 +11,8 @@ import pytest
 
 import keras_lc
 from keras_lc.distribution import PartOfBatches
-from keras_lc.models.classifier import Classifier, classifier_head, image_input
+from keras_lc.models.classifier import Classifier
+from keras_lc.models.ends import classifier_head, image_input
 from keras_lc.seeds import derive_seed
 from keras_lc.training import (
     CIFAR,

@@ -6,7 +6,8 @@ import pytest
 
 import keras_lc
 from keras_lc import spatial
-from keras_lc.models.classifier import Classifier, classifier_head
+from keras_lc.models.classifier import Classifier
+from keras_lc.models.ends import classifier_head
 from keras_lc.models.residual import Builder, drop_rates
 from tests import oracles
 
