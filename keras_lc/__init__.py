@@ -11,6 +11,7 @@ from keras_lc import training as training
 from keras_lc.layers import FrozenConv2D as FrozenConv2D
 from keras_lc.layers import LCConv2D as LCConv2D
 from keras_lc.layers import RandomCropFlip as RandomCropFlip
+from keras_lc.layers import RandomResizedCropFlip as RandomResizedCropFlip
 from keras_lc.models import CIFARResNet as CIFARResNet
 from keras_lc.models import MobileNetV2 as MobileNetV2
 from keras_lc.models import MobileNetV3Large as MobileNetV3Large

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_lc.analysis.grad_cam import grad_cam
 from keras_lc.analysis.runs import is_number, note_on_runs, summarize
+from keras_lc.class_names import class_names_of
 from keras_lc.files import whole_file
 from keras_lc.listed import how_to_install
 from keras_lc.paths import user_path
@@ -358,7 +359,8 @@ def plot_grad_cam(
         path: Path of the PNG.
         classes: Integer, or one integer for each image: the class to explain. Defaults to `None`:
             the class that the model predicts.
-        class_names: Sequence of strings, the names of the classes for the picture.
+        class_names: Sequence of strings, the names of the classes for the picture. Defaults to
+            `None`: the names that the model knows, if any.
         layer: String, the name of a layer. Its output is the feature map. Defaults to `None`: the
             last layer with rows and columns.
 
@@ -387,6 +389,7 @@ def plot_grad_cam(
     if classes is None:
         classes = np.argmax(model.predict(x, verbose=0), axis=-1)
     maps = grad_cam(model, x, classes, layer)
+    names = class_names_of(model) if class_names is None else class_names
     pictures = x if x.shape[-1] in (1, 3) else np.moveaxis(x, 1, -1)
     pictures = np.broadcast_to(np.clip(pictures / 255, 0, 1), (*pictures.shape[:3], 3))
     figure, axes = plt.subplots(
@@ -396,7 +399,7 @@ def plot_grad_cam(
     for column, number in enumerate(np.broadcast_to(classes, len(x))):
         above, below = axes[:, column]
         above.imshow(pictures[column])
-        name = class_names[number] if class_names is not None else f"class {number}"
+        name = names[number] if names is not None else f"class {number}"
         above.set_title(name, fontsize=_STYLE["axes.titlesize"])
         grey = pictures[column].mean(-1)
         below.imshow(grey, cmap="gray", vmin=0, vmax=1)

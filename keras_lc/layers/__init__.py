@@ -10,6 +10,9 @@ from keras_lc.layers.initializers import FanInUniform as FanInUniform
 from keras_lc.layers.lc_block import LCBlock as LCBlock
 from keras_lc.layers.lc_conv2d import LCConv2D as LCConv2D
 from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip as RandomCropFlip
+from keras_lc.layers.per_image.random_resized_crop_flip import (
+    RandomResizedCropFlip as RandomResizedCropFlip,
+)
 from keras_lc.layers.per_image.stochastic_depth import StochasticDepth as StochasticDepth
 from keras_lc.layers.position_embedding import PositionEmbedding as PositionEmbedding
 from keras_lc.layers.shared_basis import SharedBasis as SharedBasis

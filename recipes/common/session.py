@@ -4,7 +4,7 @@ import contextlib
 import functools
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -105,12 +105,14 @@ class Session:
         self,
         build: Callable[[], keras.Model],
         compile: Callable[[keras.Model], None],
+        class_names: Sequence[str] | None = None,
         **config,
     ) -> tuple[keras.Model, int]:
         """Returns the compiled model, from the folder or new, and its first epoch.
 
         Args:
             build, compile: Functions that build a new model, and compile one.
+            class_names: Sequence of strings for a new model. Its files and exports keep them.
             **config: Content of `config.json` besides arguments and environment. `data` must be a
                 dict with the `fingerprint` of the images.
         """
@@ -128,7 +130,7 @@ class Session:
             self.output, write=self.devices.is_first, config=begun_with(config, self._arguments)
         )
         with self.devices.scope(), in_one_line():
-            model, first_epoch = self._restore(before) or (build(), 0)
+            model, first_epoch = self._restore(before) or (_named(build(), class_names), 0)
             if not model.compiled:
                 compile(model)
         self._config["run"] = self.checkpoints.id
@@ -291,6 +293,11 @@ def _distribute(arguments):
             "keras_lc.export(keras.saving.load_model('model.keras'), …) afterwards."
         )
     return devices
+
+
+def _named(model, class_names):
+    model.class_names = class_names
+    return model
 
 
 def _count_parameters(model):

@@ -179,6 +179,7 @@ class Setting:
         scaled: `"many"` or `"one"`, if `recipes.reproduce` takes several values of it or one.
         free: Boolean, whether a resumed run may use another value. It does not change the result.
         listed: Boolean, whether the report of a run shows it.
+        tabled: Boolean, whether the tables of a sweep have a column for it.
     """
 
     help: str = ""
@@ -197,6 +198,7 @@ class Setting:
     scaled: Literal["many", "one"] | None = None
     free: bool = False
     listed: bool = True
+    tabled: bool = True
 
     def applies(self, network: str, operator: Operator) -> bool:
         """Returns whether a network with this spatial operator has the setting."""
@@ -246,8 +248,22 @@ class Settings:
     )  # fmt: skip
     data_dir: pathlib.Path | None = setting(
         None,
-        "Image folder (train/<class>/*, test/<class>/*), or the original archive or its folder.",
+        "Image folder (<class>/*, or train/<class>/* and test/<class>/*), or the original archive "
+        "or its folder.",
         group=DATA, free=True,
+    )  # fmt: skip
+    image_size: int | None = setting(
+        None,
+        "Height and width of the images in pixels. They are cut to a square and resized. None: as "
+        "they are.",
+        group=DATA, must=at_least(16), tabled=False,
+    )  # fmt: skip
+    test_share: float = setting(
+        0.2,
+        "About this share of each class is for testing, if an image folder has no test images. "
+        "The seed and each file's content decide which.",
+        group=DATA, must=Must(" must be between 0 and 1.", lambda value: 0 < value < 1, True),
+        tabled=False,
     )  # fmt: skip
     download: bool = setting(
         False,
@@ -332,9 +348,10 @@ class Settings:
         "Images in one step, over all devices.",
         axis="batch_sizes", word="b{}", scaled="one", must=at_least(1),
     )  # fmt: skip
-    augmentation: Literal["auto", "crop_flip", "none"] = setting(
+    augmentation: Literal["auto", "crop_flip", "resized_crop_flip", "none"] = setting(
         "auto",
-        "auto: as in the paper, crop_flip on CIFAR and none elsewhere.",
+        "auto: as in the paper, crop_flip on CIFAR and none elsewhere; resized_crop_flip if an "
+        "image size is given.",
         axis="augmentations", word="augment_{}",
     )  # fmt: skip
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = setting(
@@ -368,8 +385,8 @@ class Settings:
     resolution: Literal["auto", "low", "full"] = setting(
         "auto",
         "Version of the network. low: for small images, with a stem of stride 1; full: for "
-        "ImageNet's, with a stem of stride 2. auto: full with --weights of torchvision or timm, "
-        "low otherwise.",
+        "ImageNet's, with a stem of stride 2. auto: full for an image size of 64 or more, and with "
+        "--weights of torchvision or timm.",
         group=TRANSFER,
     )  # fmt: skip
     backend: Literal["tensorflow", "jax", "torch"] | None = setting(
@@ -407,7 +424,10 @@ def columns() -> tuple[str, ...]:
     names = [
         "operator" if name == "spatial" else name
         for name, known in settings_of(Settings).items()
-        if known.group in (DATA, NETWORK, TRAINING) and not known.free and name != "frozen"
+        if known.group in (DATA, NETWORK, TRAINING)
+        and known.tabled
+        and not known.free
+        and name != "frozen"
     ]
     return (*(name for name in names if name != "seed"), "seed")
 

@@ -37,9 +37,11 @@ class Arguments:
     )  # fmt: skip
     data_dir: pathlib.Path | None = like(
         "data_dir",
-        help="Image folder (train/<class>/*, val/<class>/*), or folder of tensorflow-datasets "
-        "with a prepared imagenet2012. Defaults to the standard folder of tensorflow-datasets.",
+        help="Image folder (<class>/*, or train/<class>/* and val/<class>/*), or folder of "
+        "tensorflow-datasets with a prepared imagenet2012. Defaults to the standard folder of "
+        "tensorflow-datasets.",
     )
+    test_share: float = like("test_share")
     network: Literal["resnet", "mobilenet_v2", "mobilenet_v3_large"] = like(
         "network", "resnet", help="The network without its spatial operator.", axis=None
     )

@@ -25,6 +25,8 @@ _MOBILENETS = {
     "mobilenet_v2": keras_lc.MobileNetV2,
     "mobilenet_v3_large": keras_lc.MobileNetV3Large,
 }
+# From this side on, the first layers reduce the image's size, as in the versions for ImageNet.
+_FULL_SIZE = 64
 
 
 def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
@@ -63,10 +65,14 @@ def _new(arguments, dataset):
 def _is_low(arguments):
     if arguments.resolution != "auto" or arguments.network in SMALL_NETWORKS:
         return arguments.resolution != "full"
-    return arguments.weights is None or is_ours(arguments.weights)
+    if arguments.weights is not None and not is_ours(arguments.weights):
+        return False
+    return arguments.image_size is None or arguments.image_size < _FULL_SIZE
 
 
 def _augmentation(arguments, dataset):
     if arguments.augmentation == "auto":
+        if arguments.image_size is not None:
+            return "resized_crop_flip"
         return "crop_flip" if dataset.name.startswith("cifar") else None
     return None if arguments.augmentation == "none" else arguments.augmentation

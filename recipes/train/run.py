@@ -8,7 +8,7 @@ from keras_lc.seeds import derive_seed
 from ..common.callbacks import TrainingTime
 from ..common.checks import in_one_line
 from ..common.command_line import PACKAGE
-from ..common.images import describe, take_subset
+from ..common.images import check_classes, describe, take_subset
 from ..common.session import Session
 from .networks import build
 from .transfer import compile_phase, phases
@@ -41,7 +41,11 @@ def _run(arguments, session):
             data_dir=arguments.data_dir,
             download=arguments.download,
             data_format="channels_last",
+            image_size=arguments.image_size,
+            test_share=arguments.test_share,
+            seed=arguments.seed,
         )
+        check_classes(dataset)
         data = describe(dataset, arguments.data_dir)
         if arguments.subset is not None:
             dataset = take_subset(dataset, arguments.subset)
@@ -57,6 +61,7 @@ def _run(arguments, session):
     model, first_epoch = session.start(
         lambda: build(arguments, dataset),
         lambda model: compile_phase(model, first, steps, arguments),
+        class_names=dataset.class_names,
         data=data,
     )
     session.say(
