@@ -9,7 +9,14 @@ from keras_lc import seeds as seeds
 from keras_lc import spatial as spatial
 from keras_lc import training as training
 from keras_lc.layers import FrozenConv2D as FrozenConv2D
+from keras_lc.layers import LCConv1D as LCConv1D
+from keras_lc.layers import LCConv1DTranspose as LCConv1DTranspose
 from keras_lc.layers import LCConv2D as LCConv2D
+from keras_lc.layers import LCConv2DTranspose as LCConv2DTranspose
+from keras_lc.layers import LCConv3D as LCConv3D
+from keras_lc.layers import LCConv3DTranspose as LCConv3DTranspose
+from keras_lc.layers import LCDepthwiseConv1D as LCDepthwiseConv1D
+from keras_lc.layers import LCDepthwiseConv2D as LCDepthwiseConv2D
 from keras_lc.layers import RandomCropFlip as RandomCropFlip
 from keras_lc.layers import RandomResizedCropFlip as RandomResizedCropFlip
 from keras_lc.models import CIFARResNet as CIFARResNet

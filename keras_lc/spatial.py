@@ -21,9 +21,8 @@ from keras_lc.layers.accelerated import (
     MaxPooling2D,
 )
 from keras_lc.layers.axes import channel_axis
-from keras_lc.layers.basis_conv2d import check_expansion, check_rank
-from keras_lc.layers.frozen_conv2d import FrozenConv2D
-from keras_lc.layers.frozen_depthwise_conv2d import FrozenDepthwiseConv2D
+from keras_lc.layers.basis_conv import check_expansion, check_rank
+from keras_lc.layers.frozen_conv import FrozenConv2D, FrozenDepthwiseConv2D
 from keras_lc.layers.gram_limit_conv2d import GramLimitConv2D
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.lc_block import BETWEEN, LCBlock
@@ -40,7 +39,20 @@ class SpatialOperator:
     A subclass is a frozen dataclass. Its fields are its configuration, and its method
     `layer(filters, seed, **geometry)` builds the layer. If the network's convolutions have a
     bias, `geometry` contains `use_bias`. Two operators that make different networks must have
-    different names.
+    different names. If the layer computes its kernel itself, see `keras_lc.layers.OwnKernel`.
+
+    Example:
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Small(keras_lc.spatial.SpatialOperator):
+    ...     fan_in: int = 1000
+    ...
+    ...     def layer(self, filters, seed, use_bias=False, **geometry):
+    ...         start = keras_lc.layers.FanInUniform(seed, fan_in=self.fan_in)
+    ...         geometry.update(use_bias=use_bias, kernel_initializer=start)
+    ...         return keras_lc.layers.Conv2D(filters, **geometry)
+    >>> keras_lc.CIFARResNet(8, spatial=Small(fan_in=500)).name
+    'resnet_8_16_small_fan_in_500'
     """
 
     #: Whether the operator does not mix channels. It then works only between the 1×1 convolutions

@@ -6,6 +6,7 @@ import pytest
 
 import keras_lc
 from keras_lc import bases, spatial
+from keras_lc.analysis.report import spatial_layers
 from keras_lc.layers.accelerated import keras_class
 from keras_lc.layers.shared_basis import SharedBasis
 from tests import oracles
@@ -17,6 +18,7 @@ def layer_of(operator, strides=1, seed=3, name="conv"):
     return keras.Model(inputs, outputs)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("name", "operator", "layer"),
     [
@@ -175,12 +177,14 @@ def test_hybrid_pools_where_the_size_stays_and_averages_and_convolves_where_it_h
     assert not hybrid.is_normalized(1) and hybrid.is_normalized(2)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["max", "hybrid"])
 def test_pools_leave_the_stem_to_a_learned_convolution(name):
     assert spatial.get(name).for_stem() == spatial.Learned()
     assert spatial.LC(8).for_stem() == spatial.LC(8)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("operator", "layer"),
     [
@@ -199,6 +203,7 @@ def test_a_group_for_each_channel_is_a_depthwise_convolution(operator, layer):
         assert keras_class(model.get_layer("conv")) is kind
 
 
+@pytest.mark.once
 def test_learned_depthwise_filters_have_pytorchs_distribution():
     inputs = keras.Input((8, 8, 512))
     outputs = spatial.Learned()(inputs, 512, 3, 1, 0, "channels_last", "conv", groups=512)
@@ -207,6 +212,7 @@ def test_learned_depthwise_filters_have_pytorchs_distribution():
     assert abs(kernel.std() * 3 * 3**0.5 - 1) < 0.05
 
 
+@pytest.mark.once
 def test_max_pool_keeps_the_number_of_channels():
     with pytest.raises(
         ValueError, match=r"`filters` must equal the number of input channels.*filters=4"
@@ -214,6 +220,7 @@ def test_max_pool_keeps_the_number_of_channels():
         layer_of(spatial.MaxPool())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("operator", [spatial.Frozen, spatial.LC])
 def test_a_seed_of_its_own_stands_before_the_models(operator):
     def basis(own, models, name="conv"):
@@ -226,6 +233,7 @@ def test_a_seed_of_its_own_stands_before_the_models(operator):
     assert (basis(7, 1) != basis(7, 1, name="other")).any()
 
 
+@pytest.mark.once
 def test_lc_passes_its_options_on():
     layer = layer_of(spatial.LC(expansion=3, frozen=False)).get_layer("conv")
     assert (layer.expansion, layer.frozen) == (3, False)
@@ -233,6 +241,7 @@ def test_lc_passes_its_options_on():
     assert (type(block), block.expansion, block.frozen) == (keras_lc.layers.LCBlock, 3, False)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -247,3 +256,35 @@ def test_lc_passes_its_options_on():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@dataclasses.dataclass(frozen=True)
+class Wide(spatial.SpatialOperator):
+    """An operator of one's own: it only says which layer it is."""
+
+    gain: float = 1.0
+
+    def layer(self, filters, seed, use_bias=False, **geometry):
+        return Own(filters, use_bias=use_bias, **geometry)
+
+
+class Own(keras_lc.layers.OwnKernel, keras_lc.layers.Conv2D):
+    pass
+
+
+BUILDERS = {
+    "resnet_8_8_wide_gain_2_0": lambda **k: keras_lc.CIFARResNet(8, 8, **k),
+    "resnet_18_wide_gain_2_0": lambda **k: keras_lc.ResNet(18, width=8, **k),
+    "mobilenet_v2_wide_gain_2_0": lambda **k: keras_lc.MobileNetV2(width_multiplier=0.25, **k),
+    "mobilenet_v3_large_wide_gain_2_0": keras_lc.MobileNetV3Large,
+    "vit_tiny_wide_gain_2_0": lambda **k: keras_lc.ViT("tiny", **k),
+    "pit_tiny_wide_gain_2_0": lambda **k: keras_lc.PiT("tiny", **k),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", BUILDERS)
+def test_an_operator_of_ones_own_is_in_every_network_and_in_its_name(name):
+    model = BUILDERS[name](spatial=Wide(gain=2.0), input_shape=(32, 32, 3), classes=10)
+    assert {type(layer) for layer in spatial_layers(model).values()} == {Own}
+    assert model.name == name

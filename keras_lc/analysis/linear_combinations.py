@@ -7,12 +7,14 @@ import math
 import keras
 
 from keras_lc.keras_internals import calls_of, graph_of
-from keras_lc.layers import LCBlock, LCConv2D
 from keras_lc.surgery.replace import layers_within, paths_within
 from keras_lc.surgery.spatial_convolutions import (
+    FORMS,
+    as_convolution,
     combines_itself,
     is_spatial,
-    note_of_other_dimensions,
+    kernel_of,
+    starts_spatial,
 )
 
 
@@ -22,11 +24,9 @@ class LCRate:
 
     Attributes:
         layers: List of dicts with equal keys, one dict per spatial convolution.
-        note: String, a sentence about the convolutions that do not count, or `""`.
     """
 
     layers: list[dict]
-    note: str = ""
 
     @property
     def rate(self) -> float:
@@ -39,7 +39,7 @@ class LCRate:
 
     def __str__(self) -> str:
         if not self.layers:
-            return "No LC rate: the model has no 2D convolution of more than one pixel." + self.note
+            return "No LC rate: the model has no convolution of more than one pixel."
         keys = ("layer", "type", "kernel_size", "filters", "combinations", "combined")
         rows = [keys, *([str(row[key]) for key in keys] for row in self.layers)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -66,8 +66,8 @@ def lc_rate(model: keras.Model) -> LCRate:
       filters, changed by the layers between, as in the paper;
     - the next spatial convolution, or an output of the model: the filters are not combined.
 
-    An LC layer and a `SeparableConv2D` combine their filters themselves. 1D and 3D convolutions
-    do not count. If there is no 2D convolution, the rate is NaN.
+    An LC layer and a `SeparableConv2D` combine their filters themselves. If there is no spatial
+    convolution, the rate is NaN.
 
     Args:
         model: A Functional or Sequential model that is built. The function does not look into
@@ -75,8 +75,7 @@ def lc_rate(model: keras.Model) -> LCRate:
 
     Returns:
         An `LCRate`. `.layers` is a list of dicts in the order of the computation. `.rate` is the
-        share of dicts with `combined == "all"`. `.note` is a sentence about 1D and 3D
-        convolutions. `str()` gives a table. Each dict contains:
+        share of dicts with `combined == "all"`. `str()` gives a table. Each dict contains:
 
         - `layer`: Path of the layer, such as `"nested/conv"` in a nested model.
         - `type`: Name of its class.
@@ -125,9 +124,7 @@ def lc_rate(model: keras.Model) -> LCRate:
     for layers in trace.run(graph, [frozenset()] * len(graph.inputs)):
         for layer in layers:
             trace.alone_to[layer]["output"] = None
-    return LCRate(
-        [trace.row(layer) for layer in trace.found], note_of_other_dimensions(paths.items())
-    )
+    return LCRate([trace.row(layer) for layer in trace.found])
 
 
 class _Trace:
@@ -163,7 +160,7 @@ class _Trace:
     def pass_through(self, operation, arriving):
         if not isinstance(operation, keras.layers.Layer):
             return arriving
-        if is_spatial(operation) or isinstance(operation, LCBlock):
+        if starts_spatial(operation):
             for layer in arriving:
                 self.alone_to[layer][self.paths[operation]] = None
             self.found[operation] = None
@@ -187,12 +184,12 @@ class _Trace:
     def row(self, layer):
         followers, alone_to = self.followers[layer], self.alone_to[layer]
         combined = "none" if not followers else "some" if alone_to else "all"
-        convolution = layer.basis_conv if isinstance(layer, LCBlock) else layer
+        kernel_size = (as_convolution(layer) or layer).kernel_size
         return {
             "layer": self.paths[layer],
             "type": type(layer).__name__,
-            "kernel_size": "{}x{}".format(*convolution.kernel_size),
-            "filters": _spatial_filters(convolution),
+            "kernel_size": "x".join(map(str, kernel_size)),
+            "filters": _spatial_filters(layer),
             "followers": [self.paths[follower] for follower in followers],
             "combinations": sum(map(_outputs, followers)),
             "alone_to": list(alone_to),
@@ -203,27 +200,24 @@ class _Trace:
 def _mixes_channels(layer):
     if not any(len(variable.shape) > 1 for variable in layer.trainable_variables):
         return False
-    if isinstance(layer, keras.layers.Conv2D):
+    convolution = as_convolution(layer)
+    if hasattr(convolution, "depth_multiplier") and not combines_itself(convolution):
+        return False
+    if isinstance(convolution, tuple(FORMS)):
         # With one group per channel, channels are only scaled.
-        return layer.groups == 1 or layer.kernel.shape[2] > 1
-    return isinstance(layer, keras.layers.Dense)
+        return getattr(convolution, "groups", 1) == 1 or kernel_of(layer).shape[-2] > 1
+    return isinstance(layer, keras.layers.Dense) or combines_itself(layer)
 
 
-def _spatial_filters(convolution):
-    if isinstance(convolution, LCConv2D):
-        return convolution.basis_filters
-    if isinstance(convolution, keras.layers.DepthwiseConv2D):
-        channels, multiplier = convolution.kernel.shape[2:]
-        return channels * multiplier
-    if isinstance(convolution, keras.layers.SeparableConv2D):
-        channels, multiplier = convolution.depthwise_kernel.shape[2:]
-        return channels * multiplier
-    return convolution.filters
+def _spatial_filters(layer):
+    if hasattr(layer, "basis_filters"):
+        return layer.basis_filters
+    convolution = as_convolution(layer)
+    is_depthwise = hasattr(convolution, "depth_multiplier")
+    return kernel_of(layer).shape[-1] if is_depthwise else convolution.filters
 
 
 def _outputs(layer):
     if isinstance(layer, keras.layers.Dense):
         return layer.units
-    if isinstance(layer, LCBlock):
-        return layer.combination_conv.filters
-    return layer.filters
+    return layer.filters if hasattr(layer, "filters") else kernel_of(layer).shape[-1]

@@ -5,7 +5,7 @@ import math
 import keras
 
 from keras_lc.keras_internals import calls_of, graph_of, inner_layers
-from keras_lc.layers import LCBlock
+from keras_lc.layers.own_kernel import plain_layer_of
 
 
 def count_multiplications(model: keras.Model) -> int:
@@ -13,7 +13,7 @@ def count_multiplications(model: keras.Model) -> int:
 
     As in the papers, it counts the products of inputs and weights in convolutions and linear
     layers, and the products within attention. Normalization, activations and pools are left out.
-    An `LCConv2D` counts as the convolution with its combined kernel.
+    A layer that computes its kernel, such as `LCConv2D`, counts as the convolution with it.
 
     Args:
         model: A functional or sequential Keras model whose input has a known size.
@@ -50,16 +50,17 @@ def _of_call(call):
         return count_multiplications(layer)
     if isinstance(layer, keras.layers.MultiHeadAttention):
         return _attention(layer, call)
-    if isinstance(layer, LCBlock):
+    if hasattr(layer, "basis_conv"):
         kernels = (layer.basis_conv.kernel, layer.combination_conv.kernel)
         return _positions(layer.basis_conv, output) * sum(math.prod(k.shape) for k in kernels)
     if isinstance(layer, keras.layers.Dense):
         return math.prod(output.shape[1:]) * call.inputs[0].shape[-1]
-    if hasattr(layer, "kernel_size") and hasattr(layer, "kernel"):
+    plain = plain_layer_of(layer) or layer
+    if hasattr(plain, "kernel_size") and hasattr(layer, "kernel"):
         # A transposed convolution applies its kernel to each position of the input.
-        is_transposed = "Transpose" in type(layer).__name__
+        is_transposed = "Transpose" in type(plain).__name__
         map = call.inputs[0] if is_transposed else output
-        return _positions(layer, map) * math.prod(layer.kernel.shape)
+        return _positions(plain, map) * math.prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Layer) and _has_matrices(layer):
         raise ValueError(
             f"The multiplications of layer '{layer.name}' ({type(layer).__name__}) are not known."

@@ -196,7 +196,7 @@ def plot_filters(
         ImportError: If matplotlib is not installed.
         ValueError: If the model has no such layer.
     """
-    combining = {found.name: found for found in model.layers if hasattr(found, "combination")}
+    combining = {found.name: found for found in model.layers if hasattr(found, "random_filters")}
     if not combining or (layer is not None and layer not in combining):
         raise ValueError(
             f"`layer` must name an LCConv2D layer of the model. The model has {sorted(combining)}. "

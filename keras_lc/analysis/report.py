@@ -11,19 +11,19 @@ from keras_lc.analysis.filter_metrics import (
     sparsity,
     variance_entropy,
 )
-from keras_lc.layers import LCBlock, LCConv2D
 from keras_lc.surgery.replace import layers_within
-from keras_lc.surgery.spatial_convolutions import is_spatial
+from keras_lc.surgery.spatial_convolutions import is_spatial, kernel_of
 
 
 def filter_report(model: keras.Model) -> list[dict]:
     """Returns the filter metrics of each spatial convolution of a model.
 
-    The spatial convolutions have filters larger than one pixel: `Conv2D`, `LCConv2D`,
-    `FrozenConv2D`, `DepthwiseConv2D`, `SeparableConv2D` (its depthwise part), `Conv2DTranspose`
-    and `ConvLSTM2D` (the kernel for its input). Those in nested models and in other layers count
-    too. For an LC layer, the metrics are of the combined kernel, so they do not change if the
-    model is folded. For an `LCBlock`, they are of the basis.
+    The spatial convolutions have filters larger than one pixel: `Conv2D`, `DepthwiseConv2D`,
+    `SeparableConv2D` (its depthwise part), `Conv2DTranspose`, `ConvLSTM2D` (the kernel for its
+    input), those of one and three dimensions, and layers that equal one of these; see
+    `keras_lc.layers.OwnKernel`. Those in nested
+    models and in other layers count too. For an LC layer, the metrics are of the combined kernel,
+    so they do not change if the model is folded. For an `LCBlock`, they are of the basis.
 
     Args:
         model: A Keras model that is built.
@@ -34,7 +34,7 @@ def filter_report(model: keras.Model) -> list[dict]:
 
         - `layer`: Path of the layer, such as `"nested/conv"` in a nested model.
         - `type`: Name of its class.
-        - `kernel_size`: Such as `"3x3"`.
+        - `kernel_size`: Such as `"3x3"`, in 1D `"3"`.
         - `channels`: Input channels of one filter; 1 for a depthwise convolution.
         - `filters`: Output channels.
         - `variance_entropy`, `variance_entropy_normalized` (`None` if not 3×3), `sparsity`,
@@ -52,22 +52,31 @@ def filter_report(model: keras.Model) -> list[dict]:
     >>> report[0]["layer"], report[0]["kernel_size"], report[0]["filters"]
     ('stem_conv', '3x3', 16)
     """
-    combinations = {
-        id(block.basis_conv): block.combination_conv.kernel
-        for _, block in layers_within(model)
-        if isinstance(block, LCBlock)
-    }
+    combinations = _combinations(model)
     rows = []
     for path, layer in spatial_layers(model).items():
         combination = combinations.get(id(layer))
-        if isinstance(layer, LCConv2D) and layer.basis.shape[-1] == layer.basis_filters:
-            combination = layer.combination
         try:
             metrics = _metrics(kernel_of(layer), combination)
         except ValueError as error:
             raise ValueError(f"Layer '{path}': {error}") from error
         rows.append({"layer": path, "type": type(layer).__name__, **metrics})
     return rows
+
+
+def _combinations(model):
+    """Returns the combinations of random filters, by the id of the layer with these filters."""
+    found = {}
+    for _, layer in layers_within(model):
+        # A factored layer combines other filters than its random ones.
+        if getattr(layer, "combination", None) is not None and not _is_factored(layer):
+            holders = [layer, *(inner for _, inner in layers_within(layer))]
+            found.update((id(holder), layer.combination) for holder in holders)
+    return found
+
+
+def _is_factored(layer):
+    return getattr(layer, "is_factored", False)
 
 
 def spatial_kernels(model: keras.Model) -> dict[str, np.ndarray]:
@@ -78,7 +87,8 @@ def spatial_kernels(model: keras.Model) -> dict[str, np.ndarray]:
 
     Returns:
         A dict from the paths of the layers, as in `filter_report`, to arrays of shape
-        `(height, width, channels/groups, filters)`. For LC layers, they are the combined kernels.
+        `(height, width, channels/groups, filters)`, in 1D and 3D with one and three sides. For LC
+        layers, they are the combined kernels.
 
     Raises:
         ValueError: If a layer is not built.
@@ -92,32 +102,14 @@ def spatial_kernels(model: keras.Model) -> dict[str, np.ndarray]:
     return {path: kernel_of(layer) for path, layer in spatial_layers(model).items()}
 
 
-def kernel_of(layer: keras.layers.Layer) -> np.ndarray:
-    """Returns the kernel of a convolution in Conv2D's layout, as an array."""
-    if isinstance(layer, keras.layers.Conv2DTranspose):
-        # Stored as (height, width, filters, channels).
-        return keras.ops.convert_to_numpy(layer.kernel).swapaxes(2, 3)
-    if isinstance(layer, keras.layers.SeparableConv2D):
-        return _depthwise(layer.depthwise_kernel)
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        return _depthwise(layer.kernel)
-    if isinstance(layer, keras.layers.ConvLSTM2D):
-        return keras.ops.convert_to_numpy(layer.cell.kernel)
-    return keras.ops.convert_to_numpy(layer.kernel)
-
-
-def _depthwise(kernel):
-    array = keras.ops.convert_to_numpy(kernel)
-    return array.reshape(*array.shape[:2], 1, -1)
-
-
 def spatial_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """Returns the spatial convolutions of a model by path, each once."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a Keras model. Received: model={model!r}")
     found = {}
     for path, layer in layers_within(model):
-        if not is_spatial(layer):
+        is_part = path.startswith(tuple(f"{outer}/" for outer in found))
+        if is_part or not is_spatial(layer):
             continue
         if not layer.built:
             raise ValueError(
@@ -133,15 +125,15 @@ def spatial_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 
 def _metrics(kernel, combination):
-    height, width, channels, filters = kernel.shape
+    *area, channels, filters = kernel.shape
     norm = norms(kernel)
     return {
-        "kernel_size": f"{height}x{width}",
+        "kernel_size": "x".join(map(str, area)),
         "channels": channels,
         "filters": filters,
         "variance_entropy": variance_entropy(kernel),
         "variance_entropy_normalized": (
-            variance_entropy(kernel, normalize=True) if (height, width) == (3, 3) else None
+            variance_entropy(kernel, normalize=True) if area == [3, 3] else None
         ),
         "sparsity": sparsity(kernel),
         "orthogonality": orthogonality(kernel),

@@ -6,15 +6,16 @@ from typing import Any, NoReturn
 import keras
 
 from keras_lc.layers.accelerated import Conv2D
-from keras_lc.layers.basis_conv2d import check_expansion
+from keras_lc.layers.basis_conv import check_expansion
 from keras_lc.layers.initializers import FanInUniform
+from keras_lc.layers.own_kernel import OwnKernel
 from keras_lc.layers.stored_variables import check_names, check_shapes
 from keras_lc.seeds import resolve_seed
 from keras_lc.types import Shape, Size, Store, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class GramLimitConv2D(Conv2D):
+class GramLimitConv2D(OwnKernel, Conv2D):
     """Conv2D that learns like a frozen LC layer in the limit of many random filters.
 
     In a frozen LC layer, the Gram matrix of the basis preconditions the gradient descent of the
@@ -87,7 +88,6 @@ class GramLimitConv2D(Conv2D):
         return super().kernel
 
     def save_own_variables(self, store: Store) -> None:
-        # Keras would store `kernel` and load it into the variable.
         if self.built:
             for name, variable in self._trained_variables.items():
                 store[name] = variable

@@ -60,21 +60,12 @@ class FanInUniform(keras.initializers.Initializer):
 
 @keras.saving.register_keras_serializable(package="keras_lc")
 class GroupIdentity(keras.initializers.Initializer):
-    """The combination of an LC layer whose kernel is its basis: an identity for each group.
-
-    Args:
-        groups: Integer, the groups of the layer.
-    """
-
-    def __init__(self, groups: int = 1):
-        self.groups = groups
+    """The combination of an LC layer whose kernel is its basis: an identity for each group."""
 
     def __call__(self, shape: Shape, dtype: str | None = None) -> Tensor:
-        values = np.tile(np.eye(shape[0]), (1, self.groups))
+        size, filters = shape
+        values = np.tile(np.eye(size), (1, filters // size))
         return keras.ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
-
-    def get_config(self) -> dict[str, Any]:
-        return {"groups": self.groups}
 
 
 class ByFunction(keras.initializers.Initializer):

@@ -8,8 +8,8 @@ from keras import ops
 from keras_lc.bases import Basis
 from keras_lc.layers.accelerated import BatchNormalization, Conv2D
 from keras_lc.layers.axes import channel_axis
-from keras_lc.layers.basis_conv2d import check_expansion, check_rank
-from keras_lc.layers.frozen_conv2d import FrozenConv2D
+from keras_lc.layers.basis_conv import check_expansion, check_rank
+from keras_lc.layers.frozen_conv import FrozenConv2D
 from keras_lc.layers.initializers import ByFunction, FanInUniform
 from keras_lc.layers.seeded_basis import get_basis_initializer
 from keras_lc.seeds import derive_seed, resolve_seed
@@ -48,6 +48,8 @@ class LCBlock(keras.layers.Layer):
         basis_conv: The convolution with the basis, `FrozenConv2D` or `Conv2D`.
         batch_norm: The `BatchNormalization` between the convolutions, or `None`.
         combination_conv: The 1×1 `Conv2D`.
+        filters, kernel_size, basis_filters, combination: As in `LCConv2D`. The combination is the
+            kernel of the 1×1 convolution.
 
     Example:
 
@@ -137,6 +139,22 @@ class LCBlock(keras.layers.Layer):
             lambda shape, dtype: ops.convert_to_tensor(basis(self.seed, shape, groups), dtype)
         )
 
+    @property
+    def filters(self) -> int:
+        return self.combination_conv.filters
+
+    @property
+    def basis_filters(self) -> int:
+        return self.basis_conv.filters
+
+    @property
+    def kernel_size(self) -> tuple[int, ...]:
+        return self.basis_conv.kernel_size
+
+    @property
+    def combination(self) -> Tensor:
+        return self.combination_conv.kernel
+
     def build(self, input_shape: Shape) -> None:
         self.basis_conv.build(input_shape)
         features = self.basis_conv.compute_output_shape(input_shape)
@@ -160,8 +178,8 @@ class LCBlock(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
-            filters=self.combination_conv.filters,
-            kernel_size=self.basis_conv.kernel_size,
+            filters=self.filters,
+            kernel_size=self.kernel_size,
             between=self.between,
             strides=self.basis_conv.strides,
             padding=self.basis_conv.padding,

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
-from keras_lc.layers import GramLimitConv2D, LCBlock, LCConv2D, PositionEmbedding
+from keras_lc.layers import PositionEmbedding
+from keras_lc.layers.own_kernel import computes_kernel
 from keras_lc.listed import listed
 from keras_lc.models.torch_names import EPSILONS, HEAD, NAMINGS
 from keras_lc.models.torch_networks import classes_of, looks_like
@@ -128,11 +129,8 @@ class _Place:
         return shape in (self.shape, (*self.shape, 1, 1))
 
 
-_PRODUCTS = (LCConv2D, LCBlock, GramLimitConv2D)
-
-
 def _refuse_lc(model):
-    lc = [layer.name for layer in model.layers if isinstance(layer, _PRODUCTS)]
+    lc = [layer.name for layer in model.layers if computes_kernel(layer)]
     if lc:
         raise ValueError(
             "`model` must not have layers whose kernels are products. Model "

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_lc.files import rename
 from keras_lc.keras_internals import graph_of
+from keras_lc.layers.own_kernel import plain_layer_of
 from keras_lc.listed import how_to_install
 from keras_lc.paths import user_path
 from keras_lc.surgery.fold import fold
@@ -63,8 +64,9 @@ def export(
 
     Args:
         model: A Functional or Sequential model with one input, the images, and one output. It
-            does not change. All its layers must be Keras' or this library's. The child process
-            does not know other layers, and not the Python function of a `Lambda`.
+            does not change. All its layers must be Keras' or this library's, or equal a layer of
+            Keras (`keras_lc.layers.OwnKernel`). The child process does not know other layers, and
+            not the Python function of a `Lambda`.
         path: Path of the file, or of the folder for `"tf_saved_model"`. An existing file is
             replaced when the new one is complete. An existing folder is replaced only if it is a
             SavedModel. Missing parent folders are created.
@@ -162,14 +164,17 @@ def _check_layers(model):
         raise ValueError(
             f"These layers of model '{model.name}' cannot be exported: {', '.join(unknown)}. A "
             "child process writes the file, and it knows only the layers of Keras and of this "
-            "library. Write the other layers with `keras.ops` in the model's graph."
+            "library. Write the other layers with `keras.ops` in the model's graph. If a layer is "
+            "a convolution, see `keras_lc.layers.OwnKernel`."
         )
 
 
 def _is_known_to_child(layer):
     if isinstance(layer, keras.layers.Lambda):
         return _package(layer.function) == "keras"
-    return isinstance(layer, keras.Model) or _package(type(layer)) in ("keras", "keras_lc")
+    if isinstance(layer, keras.Model) or _package(type(layer)) in ("keras", "keras_lc"):
+        return True
+    return plain_layer_of(layer) is not None
 
 
 def _package(python_object):

@@ -1,17 +1,14 @@
 """Folding: LC layers become plain Conv2D, batch normalization becomes a scale and a bias."""
 
 import collections
+import math
 
 import keras
 import numpy as np
 
 from keras_lc.keras_internals import calls_of, graph_of, producer
 from keras_lc.layers import (
-    FrozenConv2D,
-    FrozenDepthwiseConv2D,
-    GramLimitConv2D,
     LCBlock,
-    LCConv2D,
     PositionEmbedding,
     RandomCropFlip,
     RandomResizedCropFlip,
@@ -20,6 +17,7 @@ from keras_lc.layers import (
 from keras_lc.layers.accelerated import accelerate, keras_class
 from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.compact_basis import by_group, from_groups
+from keras_lc.layers.own_kernel import plain_layer_of
 from keras_lc.surgery.replace import (
     check_is_model,
     graphs_within,
@@ -27,6 +25,7 @@ from keras_lc.surgery.replace import (
     replace,
     to_numpy,
 )
+from keras_lc.surgery.spatial_convolutions import FORMS, TRANSPOSED
 
 _ONLY_IN_TRAINING = (RandomCropFlip, RandomResizedCropFlip, StochasticDepth)
 
@@ -34,10 +33,11 @@ _ONLY_IN_TRAINING = (RandomCropFlip, RandomResizedCropFlip, StochasticDepth)
 def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> keras.Model:
     """Copies a model and replaces each LC layer with the equal Conv2D for inference.
 
-    - `LCConv2D` and `FrozenConv2D` become `keras.layers.Conv2D` with the same name and the
-      combined kernel.
-    - `FrozenDepthwiseConv2D`, and LC layers with one group per channel, become
-      `keras.layers.DepthwiseConv2D`.
+    - An LC layer becomes the convolution of Keras with the same name and the combined kernel:
+      `LCConv2D` becomes `keras.layers.Conv2D`, or `keras.layers.DepthwiseConv2D` if it has one
+      group per channel. `LCConv1D` becomes `keras.layers.Conv1D`, and so on.
+    - So does each layer that equals a convolution of Keras, also a layer of your own; see
+      `keras_lc.layers.OwnKernel`.
     - `PositionEmbedding` becomes a `keras.layers.EinsumDense` that multiplies by 1 and has the
       embedding as its bias.
     - `RandomCropFlip`, `RandomResizedCropFlip` and `StochasticDepth` are removed, because they do
@@ -51,8 +51,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
         batch_norm: Boolean, whether to also fuse each `keras.layers.BatchNormalization` into the
             convolution before it: `kernel · s` and `(bias - mean) · s + beta`, with
             `s = gamma / √(variance + epsilon)`, computed in float64. A normalization is fused
-            only if this is exact: it follows a Conv2D or DepthwiseConv2D without activation, no
-            other layer uses that convolution's output, and neither layer is shared. The result is
+            only if this is exact: it follows a convolution without activation, no other layer
+            uses that convolution's output, and neither layer is shared. The result is
             for inference only; training would no longer normalize. If a fused normalization was
             an output of the model, the output gets the convolution's name.
         strict: Boolean, whether to refuse an `LCBlock` that is not one convolution. If `False`,
@@ -88,13 +88,9 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
 
     def plain(layer):
         exact_type = type(layer)
-        if exact_type in (LCConv2D, FrozenConv2D) and layer.is_depthwise:
-            return [_depthwise_conv2d(layer)]
-        if exact_type in (LCConv2D, FrozenConv2D, GramLimitConv2D):
-            return [_conv2d(layer, layer.kernel, layer.bias)]
-        if exact_type is FrozenDepthwiseConv2D:
-            config = keras.layers.DepthwiseConv2D.get_config(layer)
-            return [_built(keras.layers.DepthwiseConv2D, config, layer.kernel, layer.bias)]
+        convolution = plain_layer_of(layer)
+        if convolution is not None:
+            return [_built(convolution, layer.kernel, layer.bias)]
         if exact_type is PositionEmbedding:
             return [_position_bias(layer)]
         if exact_type in _ONLY_IN_TRAINING and layer not in in_training_mode:
@@ -165,21 +161,8 @@ def _conv2d(layer, kernel, bias, **changes):
     """Returns a built Conv2D with the options of `layer`, the `changes`, and these weights."""
     config = keras.layers.Conv2D.get_config(layer) | changes
     config["use_bias"] = bias is not None
-    return _built(keras.layers.Conv2D, config, kernel, bias)
-
-
-def _depthwise_conv2d(layer):
-    """Returns the DepthwiseConv2D equal to a convolution with one group per channel."""
-    config = keras.layers.Conv2D.get_config(layer)
-    depthwise = {
-        key: value
-        for key, value in config.items()
-        if key not in ("filters", "groups") and not key.startswith("kernel_")
-    }
-    depthwise["kernel_size"] = config["kernel_size"]
-    depthwise["depth_multiplier"] = layer.filters // layer.groups
-    kernel = to_numpy(layer.kernel).reshape(*layer.kernel_size, layer.groups, -1)
-    return _built(keras.layers.DepthwiseConv2D, depthwise, kernel, layer.bias)
+    plain = keras.layers.Conv2D.from_config(_without_own_initializers(config))
+    return _built(plain, kernel, bias)
 
 
 def _position_bias(layer):
@@ -198,17 +181,24 @@ def _position_bias(layer):
     return bias
 
 
-def _built(cls, config, kernel, bias):
-    layer = cls.from_config(_without_own_initializers(config))
-    # A depthwise convolution has no groups: each input channel is one.
-    channels = kernel.shape[2] * getattr(layer, "groups", 1)
-    shape = [None, None, None, None]
-    shape[channel_axis(layer.data_format)] = channels
+def _built(layer, kernel, bias):
+    """Builds a convolution of Keras with these weights, and returns it."""
+    shape = [None] * (layer.rank + 2)
+    shape[channel_axis(layer.data_format)] = _channels(layer, math.prod(kernel.shape))
     layer.build(tuple(shape))
-    layer.kernel.assign(to_numpy(kernel))
+    layer.kernel.assign(to_numpy(kernel).reshape(layer.kernel.shape))
     if bias is not None:
         layer.bias.assign(to_numpy(bias))
     return layer
+
+
+def _channels(layer, numbers):
+    """Returns the input channels of a convolution whose kernel has this many numbers."""
+    per_tap = numbers // math.prod(layer.kernel_size)
+    # A depthwise convolution has no groups: each input channel is one.
+    if _is_depthwise(layer):
+        return per_tap // layer.depth_multiplier
+    return per_tap // layer.filters * getattr(layer, "groups", 1)
 
 
 def _plain(layer):
@@ -295,9 +285,9 @@ def _find_fusions(model):
 
 def _is_fusable(conv, batch_norm):
     return (
-        type(conv) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+        type(conv) in FORMS
         and conv.activation in (None, keras.activations.linear)
-        and batch_norm.axis % 4 == channel_axis(conv.data_format) % 4
+        and batch_norm.axis % (conv.rank + 2) == channel_axis(conv.data_format) % (conv.rank + 2)
         # Otherwise the output would have another dtype than before.
         and conv.compute_dtype == batch_norm.compute_dtype
         and not getattr(conv, "lora_enabled", False)
@@ -307,15 +297,20 @@ def _is_fusable(conv, batch_norm):
 def _fuse(conv, batch_norm):
     scale, shift = _scale_and_shift(batch_norm)
     kernel = _float64(conv.kernel)
-    # Output channels are the last axis. In a depthwise kernel, they are the last two axes.
-    kernel_scale = scale.reshape(kernel.shape[2:]) if _is_depthwise(conv) else scale
     bias = shift if conv.bias is None else _float64(conv.bias) * scale + shift
-    config = conv.get_config() | {"use_bias": True}
-    return _built(type(conv), config, kernel * kernel_scale, bias)
+    plain = type(conv).from_config(conv.get_config() | {"use_bias": True})
+    return _built(plain, kernel * _along_filters(conv, scale), bias)
+
+
+def _along_filters(conv, scale):
+    """Returns numbers of the output channels in the place of a kernel's output channels."""
+    if _is_depthwise(conv):
+        return scale.reshape(-1, conv.depth_multiplier)
+    return scale[:, None] if isinstance(conv, TRANSPOSED) else scale
 
 
 def _is_depthwise(conv):
-    return isinstance(conv, keras.layers.DepthwiseConv2D)
+    return hasattr(conv, "depth_multiplier")
 
 
 def _scale_and_shift(batch_norm):
@@ -372,7 +367,10 @@ def _check_needs_only_keras(model):
             continue
         own = [cls for cls in type(layer).__mro__ if _package(cls) == "keras_lc"]
         if own and own[0] is not type(layer):
-            what = f"a subclass of {own[0].__name__}, which may compute something else"
+            what = (
+                f"a subclass of {own[0].__name__}, which may compute something else. If it does "
+                "not, define `plain_layer`; see `keras_lc.layers.OwnKernel`"
+            )
             left[path] = f"{path} ({type(layer).__name__}: {what})"
         elif own:
             left[path] = f"{path} ({type(layer).__name__})"

@@ -2,37 +2,46 @@
 
 import keras
 
-from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D, LCBlock, LCConv2D
+from keras_lc import bases
+from keras_lc.bases import Basis
 from keras_lc.layers.accelerated import keras_class
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
+    FORMS,
+    SEPARABLE,
+    kernel_argument,
     build_like,
+    is_plain,
     is_spatial,
+    starts_spatial,
     warn_of_no_effect,
     without_kernel_arguments,
 )
 
 
 def freeze_spatial(
-    model: keras.Model, seed: int | None = None, keep_kernels: bool = False
+    model: keras.Model,
+    seed: int | None = None,
+    basis: str | Basis = "uniform",
+    keep_kernels: bool = False,
 ) -> keras.Model:
     """Copies a model and replaces its spatial convolutions with frozen ones, random by default.
 
-    This is the experiment of Section 3 of the LC paper, for any Keras model. Each 2D convolution
-    with a kernel larger than 1×1 gets new filters from PyTorch's default distribution. Training
-    never changes these filters.
+    This is the experiment of Section 3 of the LC paper, for any Keras model. Each convolution
+    with a kernel larger than 1×1 gets new random filters. Training never changes these filters.
 
     - `Conv2D` becomes `keras_lc.FrozenConv2D`,
     - `DepthwiseConv2D` becomes `keras_lc.layers.FrozenDepthwiseConv2D`,
     - `SeparableConv2D` becomes two layers: a `FrozenDepthwiseConv2D` named `{name}_depthwise`,
-      and a trained 1×1 `Conv2D` with the layer's name and its pointwise weights.
+      and a trained 1×1 `Conv2D` with the layer's name and its pointwise weights,
+    - in the same way, `Conv1D`, `Conv3D`, `Conv2DTranspose` and the others of one and three
+      dimensions become `keras_lc.layers.FrozenConv1D` and so on.
 
     All other parts stay unchanged and trained: 1×1 convolutions, normalization, dense layers, and
     the biases of the frozen layers. Layers that are already frozen (also frozen LC layers) do not
     change, so freezing twice is the same as freezing once. Regularizers and constraints of the
-    frozen kernels are removed. 1D and 3D convolutions are not spatial here and stay trained. If
-    the copy has no frozen layer, a warning says so.
+    frozen kernels are removed. If the copy has no frozen layer, a warning says so.
 
     `keras_lc.analysis.lc_rate(model)` tells whether such training can work.
 
@@ -42,19 +51,20 @@ def freeze_spatial(
             the layer's path of names, not on the other layers. Give names to the layers of your
             own models: an automatic name such as `conv2d_7` depends on what was built before.
             `None` draws a seed.
+        basis: Name of a basis, or a `keras_lc.bases.Basis`: what the random filters are; see
+            `keras_lc.spatial.LC`. Layers that are already frozen keep theirs.
         keep_kernels: Boolean, whether the frozen filters are the model's own, in place of random
-            ones. The copy then computes what the model does. Use it for pretrained networks: all
-            but the spatial filters is trained. A file then holds the filters in place of a seed.
+            ones. The copy then computes what the model does. Use it for pretrained networks, to
+            train all but the spatial filters. A file then holds the filters in place of a seed.
 
     Returns:
         The copy, not compiled.
 
     Raises:
-        ValueError: If the model has a spatial convolution without a frozen form: a
-            `Conv2DTranspose` or `ConvLSTM2D` (the papers do not treat them), a subclass of a
-            convolution (it may compute something else), or an LC layer with a learned basis. If
-            a layer or a subclassed model hides a convolution. If there are `keep_kernels=True`
-            and a `seed`.
+        ValueError: If the model has a spatial convolution without a frozen form: a `ConvLSTM2D`
+            (the papers do not treat it), a subclass of a convolution (it may compute something
+            else), or an LC layer with a learned basis. If a layer or a subclassed model hides a
+            convolution. If `keep_kernels=True` is used with a `seed` or a `basis`.
 
     Example:
 
@@ -69,60 +79,54 @@ def freeze_spatial(
 
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
     """
-    if keep_kernels and seed is not None:
+    if keep_kernels and (seed is not None or basis != "uniform"):
         raise ValueError(
-            f"`keep_kernels=True` draws no filters, so it takes no `seed`. Received: seed={seed!r}"
+            "`keep_kernels=True` draws no filters, so it takes no `seed` and no `basis`. "
+            f"Received: seed={seed!r}, basis={basis!r}"
         )
-    seed = resolve_seed(seed)
+    seed, basis = resolve_seed(seed), bases.get(basis)
     paths = paths_within(model)
     _refuse_others(model, paths)
     if not any(_is_replaced(layer) or _is_frozen(layer) for layer in paths):
-        warn_of_no_effect("freeze_spatial", model, "2D convolution of more than one pixel")
+        warn_of_no_effect("freeze_spatial", model, "convolution of more than one pixel")
 
     def frozen(layer):
         if not _is_replaced(layer):
             return None
-        return _FROZEN[keras_class(layer)](layer, derive_seed(seed, paths[layer]), keep_kernels)
+        options = {"seed": derive_seed(seed, paths[layer]), "basis_initializer": basis}
+        form = _frozen_separable if type(layer) in SEPARABLE else _frozen_form
+        return form(layer, options, keep_kernels)
 
     return replace(model, frozen)
 
 
-def _frozen_conv2d(layer, seed, keep):
-    filters = _filters(seed, layer.kernel_initializer if keep else None)
-    twin = FrozenConv2D.from_config(without_kernel_arguments(layer.get_config()) | filters)
+def _frozen_form(layer, options, keep):
+    config = layer.get_config()
+    # With the Keras initializer of the kernel, a file holds the filters and not the seed.
+    own = {"basis_initializer": kernel_argument(config, "initializer")} if keep else {}
+    twin = FORMS[keras_class(layer)].frozen.from_config(
+        without_kernel_arguments(config) | options | own
+    )
     build_like(twin, layer)
     if keep and layer.built:
-        twin.basis.assign(to_numpy(layer.kernel))
+        twin.set_basis(to_numpy(layer.kernel))
     return [twin]
 
 
-def _frozen_depthwise(layer, seed, keep):
-    filters = _filters(seed, layer.depthwise_initializer if keep else None)
-    config = without_kernel_arguments(layer.get_config(), prefix="depthwise")
-    twin = FrozenDepthwiseConv2D.from_config(config | filters)
-    build_like(twin, layer)
-    if keep and layer.built:
-        twin.basis.assign(to_numpy(layer.kernel))
-    return [twin]
-
-
-def _filters(seed, initializer):
-    # With a Keras initializer, a file holds the filters and not the seed.
-    return {"seed": seed, "basis_initializer": initializer}
-
-
-def _frozen_separable(layer, seed, keep):
+def _frozen_separable(layer, options, keep):
     config = layer.get_config()
     shared = {key: config[key] for key in ("trainable", "dtype", "data_format")}
     geometry = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
-    depthwise = FrozenDepthwiseConv2D.from_config(
+    plain_depthwise, plain_pointwise = SEPARABLE[type(layer)]
+    depthwise = FORMS[plain_depthwise].frozen.from_config(
         {key: config[key] for key in geometry}
         | shared
         | {"name": f"{layer.name}_depthwise", "use_bias": False}
-        | _filters(seed, layer.depthwise_initializer if keep else None)
+        | options
+        | ({"basis_initializer": config["depthwise_initializer"]} if keep else {})
     )
     own = ("name", "filters", "activation", "use_bias", "activity_regularizer")
-    pointwise = keras.layers.Conv2D.from_config(
+    pointwise = plain_pointwise.from_config(
         {key: value for key, value in config.items() if key in own or key.startswith("bias_")}
         | {f"kernel_{key}": config[f"pointwise_{key}"] for key in _KERNEL_ARGUMENTS}
         | shared
@@ -132,7 +136,7 @@ def _frozen_separable(layer, seed, keep):
         shape = layer.get_build_config()["input_shape"]
         depthwise.build(shape)
         if keep:
-            depthwise.basis.assign(to_numpy(layer.depthwise_kernel))
+            depthwise.set_basis(to_numpy(layer.depthwise_kernel))
         pointwise.build(depthwise.compute_output_shape(shape))
         pointwise.kernel.assign(to_numpy(layer.pointwise_kernel))
         if layer.use_bias:
@@ -142,35 +146,24 @@ def _frozen_separable(layer, seed, keep):
 
 _KERNEL_ARGUMENTS = ("initializer", "regularizer", "constraint")
 
-# By exact type: a subclass may compute something else.
-_FROZEN = {
-    keras.layers.Conv2D: _frozen_conv2d,
-    keras.layers.DepthwiseConv2D: _frozen_depthwise,
-    keras.layers.SeparableConv2D: _frozen_separable,
-}
-
 
 def _is_replaced(layer):
-    return keras_class(layer) in _FROZEN and is_spatial(layer)
+    return (is_plain(layer) or type(layer) in SEPARABLE) and is_spatial(layer)
 
 
 def _is_frozen(layer):
-    return type(layer) in (FrozenConv2D, FrozenDepthwiseConv2D) or (
-        type(layer) in (LCConv2D, LCBlock) and layer.frozen
-    )
+    return getattr(layer, "frozen", False)
 
 
 def _refuse_others(model, paths):
     others = [
         f"{path} ({type(layer).__name__})"
         for layer, path in paths.items()
-        if (is_spatial(layer) or isinstance(layer, LCBlock))
-        and not (_is_replaced(layer) or _is_frozen(layer))
+        if starts_spatial(layer) and not (_is_replaced(layer) or _is_frozen(layer))
     ]
     if others:
         raise ValueError(
             f"These spatial convolutions of model '{model.name}' have no frozen form: "
-            f"{', '.join(others)}. Only Conv2D, DepthwiseConv2D and SeparableConv2D have one, not "
-            "their subclasses. Instead of a Conv2DTranspose, use UpSampling2D and Conv2D. Build "
-            "LC layers with `frozen=True`."
+            f"{', '.join(others)}. Subclasses and recurrent convolutions have none. Build LC "
+            "layers with `frozen=True`."
         )

@@ -16,8 +16,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from . import own
 from .checks import DATASETS, option
 from .command_line import command_words
+from .own import Own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +43,12 @@ class Operator:
     commands: tuple[str, ...] = ("train", "imagenet")
 
 
-_LC = frozenset({"expansion", "combination"})
+_BASIS = frozenset({"basis"})
+_LC = frozenset({"expansion", "combination", "basis"})
 
 OPERATORS = {
     "learned": Operator("learned", "plain convolutions", "learned"),
-    "frozen": Operator("frozen random", "random filters alone", "frozen"),
+    "frozen": Operator("frozen random", "random filters alone", "frozen", has=_BASIS),
     "lc_frozen": Operator("LC frozen", "linear combinations of random filters", "lc", True, _LC),
     "lc_learnable": Operator(
         "LC learnable", "linear combinations of trained filters", "lc", False, _LC
@@ -70,11 +73,27 @@ OPERATORS = {
 
 def operator_name(spatial: str, frozen: bool = True) -> str:
     """Returns the name of the operator of a run with these `--spatial` and `--frozen`."""
+    if own.is_own(spatial):
+        return spatial
     return next(
         name
         for name, operator in OPERATORS.items()
         if operator.spatial == spatial and operator.frozen in (None, frozen)
     )
+
+
+def operator_of(name: str) -> Operator:
+    """Returns the operator with a name, also one of the user's own.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if own.is_own(name):
+        # Its options are a part of its name.
+        return Operator(name, "a class of your own", name)
+    if name not in OPERATORS:
+        raise ValueError(_not_one_of("operators", OPERATORS, name))
+    return OPERATORS[name]
 
 
 def operators(command: str) -> dict[str, Operator]:
@@ -124,6 +143,10 @@ BETWEEN = {
 }
 
 
+#: The names of `keras_lc.bases`.
+BASES = ("uniform", "normal", "orthogonal", "sparse", "dct", "gabor")
+
+
 @dataclasses.dataclass(frozen=True)
 class Must:
     """A condition on a value.
@@ -150,6 +173,11 @@ def at_least(least: float, below: float = math.inf) -> Must:
     return Must(f" must be at least {least}{limit}.", lambda value: least <= value < below, True)
 
 
+_BASIS_NAME = Must(
+    f" must be one of {', '.join(BASES)}, or {own.FORM}.",
+    lambda value: own.is_own(value) or own.name_of(value) in BASES,
+    True,
+)
 ABOVE_0 = Must(" must be above 0.", lambda value: 0 < value < math.inf, True)
 
 # Titles in `--help`. Only options of the first four change the result, and tables have columns only
@@ -291,9 +319,9 @@ class Settings:
         "Scales the channels of all layers.",
         group=NETWORK, not_on=("cifar_resnet",), must=ABOVE_0,
     )  # fmt: skip
-    spatial: Literal[tuple(spatials("train"))] = setting(
+    spatial: Literal[tuple(spatials("train"))] | Own = setting(
         "lc",
-        listed(spatials("train")),
+        f"{listed(spatials('train'))} {own.HELP}",
         group=NETWORK,
     )
     frozen: bool = setting(
@@ -327,6 +355,12 @@ class Settings:
         "One tensor of random numbers for all layers.",
         group=NETWORK, of="combination", needs=_ALONE, argument="shared", axis="shared_basis",
         word="shared",
+    )  # fmt: skip
+    basis: str = setting(
+        "uniform",
+        f"What the random filters are: {', '.join(BASES)}, with their options if any: "
+        f"sparse,taps=2. {own.HELP}",
+        group=NETWORK, of="basis", axis="bases", word="{}", scaled="many", must=_BASIS_NAME,
     )  # fmt: skip
     seed: int = setting(
         0,
@@ -438,7 +472,7 @@ def not_applicable(arguments: Mapping) -> set[str]:
     Args:
         arguments: Dict, the settings of a run of `recipes.train` or `recipes.imagenet`.
     """
-    operator = OPERATORS[operator_name(arguments["spatial"], arguments["frozen"])]
+    operator = operator_of(operator_name(arguments["spatial"], arguments["frozen"]))
     return {
         name
         for name, known in settings_of(Settings).items()
@@ -469,16 +503,14 @@ def check(arguments) -> None:
         if value is None:
             continue
         allowed = choices(type(arguments), name)
-        if allowed and value not in allowed:
-            raise ValueError(
-                f"{option(name)} must be one of {', '.join(allowed)}. Received: {value}"
-            )
+        if allowed and value not in allowed and not _takes_own(type(arguments), name, value):
+            raise ValueError(_not_one_of(name, allowed, value))
         if must is not None and (must.always or setting.is_of(arguments.network)):
             must.check(name, value)
         if setting.requires and value != defaults[name]:
             if getattr(arguments, setting.requires) is None:
                 raise ValueError(f"{_options({name: value}, '')} needs {option(setting.requires)}.")
-    operator = OPERATORS[operator_name(arguments.spatial, arguments.frozen)]
+    operator = operator_of(operator_name(arguments.spatial, arguments.frozen))
     for name, setting in known.items():
         off = not setting.needs or not getattr(arguments, name)
         if off or not setting.applies(arguments.network, operator):
@@ -489,6 +521,15 @@ def check(arguments) -> None:
                 f"{option(name)} needs {_options(setting.needs, ' and ')}. "
                 f"Received: {_options(found, ', ')}"
             )
+
+
+def _takes_own(described, name, value):
+    return Own in typing.get_args(_types(described)[name]) and own.is_own(value)
+
+
+def _not_one_of(name, allowed, value):
+    form = f", or {own.FORM}" if name in ("operators", "spatial") else ""
+    return f"{option(name)} must be one of {', '.join(allowed)}{form}. Received: {value}"
 
 
 def _options(values, separator):

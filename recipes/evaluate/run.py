@@ -11,7 +11,7 @@ import numpy as np
 
 import keras_lc
 
-from ..common import images
+from ..common import images, own
 from ..common.checks import in_one_line
 from ..common.environment import environment
 from ..common.files import write_checked
@@ -46,6 +46,7 @@ def evaluate(
             "Python, use keras_lc.analysis.robust_accuracy and filter_report instead."
         )
     with in_one_line():
+        own.import_modules(config["arguments"])
         dataset, data = _load(config, data_dir)
     model = keras.saving.load_model(run / "model.keras")
     right = _right(model, dataset.x_test, dataset.y_test)
@@ -165,7 +166,7 @@ def full_parameters(model: keras.Model) -> int:
     """
     count = sum(math.prod(v.shape) for v in model.trainable_variables)
     for layer in model.layers:
-        if isinstance(layer, keras_lc.LCConv2D) and layer.frozen:
+        if getattr(layer, "is_factored", False):
             count += layer.basis_filters // layer.groups * layer.filters
             count -= math.prod(layer.combination.shape)
     return count

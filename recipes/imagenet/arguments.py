@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ..common import settings
+from ..common import own, settings
+from ..common.own import Own
 from ..common.settings import (
     ABOVE_0,
     DATA,
@@ -61,9 +62,9 @@ class Arguments:
     low_resolution: bool = setting(
         False, "Whether the first layers keep the size of the images.", group=NETWORK
     )
-    spatial: Literal[tuple(spatials("imagenet"))] = like(
+    spatial: Literal[tuple(spatials("imagenet"))] | Own = like(
         "spatial",
-        help=listed(spatials("imagenet")),
+        help=f"{listed(spatials('imagenet'))} {own.HELP}",
         axis="spatials",
         # `None`: the preset's value.
         paper=(None,),
@@ -78,6 +79,7 @@ class Arguments:
         needs={"frozen": True},
         axis=None,
     )
+    basis: str = like("basis", axis=None)
     stochastic_depth: float = setting(
         0.0,
         "Probability that training skips the last residual branch.",

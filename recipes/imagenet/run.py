@@ -9,6 +9,7 @@ from ..common.callbacks import TrainingTime
 from ..common.checks import in_one_line
 from ..common.command_line import PACKAGE
 from ..common.environment import on_gpu
+from ..common.operator import operator
 from ..common.session import Session
 from . import sources
 from .input import AUGMENTATIONS, Batches, Corrupt, keep_from_gpus
@@ -28,6 +29,9 @@ def run(arguments) -> dict | None:
         The results, as in `config.json`; `None` for a preview.
     """
     keep_from_gpus()
+    with in_one_line():
+        # Before the folder is made. It also imports the classes in the files of the run.
+        operator(arguments)
     name = arguments.preset or "imagenet"
     module = f"{PACKAGE}.imagenet"
     with Session(arguments, module, name, writes=arguments.preview is None) as session:

@@ -25,6 +25,8 @@ from keras_lc.analysis import (
     spatial_kernels,
 )
 
+from ..common import own
+from ..common.checks import in_one_line
 from ..common.command_line import PACKAGE, program
 from ..common.console import duration
 from ..common.files import DamagedFile, check_whole, read_json, read_state
@@ -67,6 +69,8 @@ def run_page(folder: pathlib.Path) -> str:
     row = row_of(folder, broken := [])
     if row is None:
         raise SystemExit(broken[-1])
+    with in_one_line():
+        own.import_modules(config["arguments"])
     model = keras.saving.load_model(folder / "model.keras")
     history = read_state(folder / "model.keras")["history"]
     try:
@@ -243,7 +247,7 @@ def picture(title: str, draw: Callable[[pathlib.Path], object], size: str = "med
 
 
 def _draw_filters(model, path):
-    if any(isinstance(layer, keras_lc.LCConv2D) for layer in model.layers):
+    if any(hasattr(layer, "random_filters") for layer in model.layers):
         return plot_filters(model, path)
     name, kernel = next(iter(spatial_kernels(model).items()))
     return plot_kernels({name: kernel}, path, title=model.name)

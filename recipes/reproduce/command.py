@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ..common import checks
+from ..common import checks, own
 from ..common.command_line import described, this_command
 from ..common.files import write_json, write_text
 from ..common.results import collect
@@ -76,7 +76,8 @@ class Arguments(_Scaled):
     datasets: tuple[str, ...] = ()
     """Use only these: with cifar10, figure 1 leaves out imagenet."""
     operators: tuple[Operator, ...] = ()
-    """Use only these; gram_limit adds a control to experiments with frozen LC."""
+    """Use only these; gram_limit adds a control to experiments with frozen LC. A class of your own
+    is added to experiments with frozen filters: my_module:MyOperator,rate=2."""
     compact: bool = True
     """Whether frozen LC networks train in their compact form: the same network and training, at
     the cost of plain convolutions."""
@@ -191,6 +192,8 @@ def _restrict(grid, operators, expansions):
     kept = tuple(name for name in grid.operators if name in operators)
     if "gram_limit" in operators and "lc_frozen" in grid.operators:
         kept += ("gram_limit",)
+    if {"frozen", "lc_frozen"} & set(grid.operators):
+        kept += tuple(filter(own.is_own, operators))
     return dataclasses.replace(grid, operators=kept) if kept else None
 
 
@@ -202,6 +205,8 @@ def _restrict_presets(grid, operators, expansions):
         )
 
     spatials = tuple(s for s in grid.spatials if s is None or not operators or s in operators)
+    if "frozen" in grid.spatials:
+        spatials += tuple(filter(own.is_own, operators))
     # If the grid sets the operator, the preset is only the rest of the network.
     presets = tuple(filter(asked, grid.presets)) if None in grid.spatials else grid.presets
     if not spatials or not presets:

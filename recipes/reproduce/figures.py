@@ -7,6 +7,8 @@ import numpy as np
 
 from keras_lc.analysis import gap, plot_kernels, plot_spatial_variance, plot_sweep, spatial_kernels
 
+from ..common import own
+from ..common.checks import in_one_line
 from ..common.files import DamagedFile, check_whole, read_checked
 from . import numbers as paper
 from .render import (
@@ -188,7 +190,7 @@ def figure_6(runs: Runs) -> str:
 
 
 def figure_7(runs: Runs) -> str:
-    kernels, learned = {}, None
+    kernels, others = {}, {}
     for row in _one_seed(runs.rows):
         model = _model(runs, row)
         stem = next(iter(spatial_kernels(model).values()))
@@ -196,10 +198,9 @@ def figure_7(runs: Runs) -> str:
             kernels.setdefault("random", _random_filters(model))
             kernels[f"E = {row['expansion']}"] = stem
         else:
-            learned = stem
-    if learned is not None:
-        # Last, as in the paper.
-        kernels["learned"] = learned
+            others[row["kind"]] = stem
+    # Last, as in the paper.
+    kernels |= others
     plot_kernels(kernels, runs.picture(), count=16)
     return "Combinations of more and more random filters, and learned filters. One seed."
 
@@ -338,6 +339,8 @@ def _one_seed(rows):
 def _model(runs, row) -> keras.Model:
     path = runs.folder / row["run"] / "model.keras"
     check_whole(path)
+    with in_one_line():
+        own.import_modules({"spatial": row["operator"], "basis": row["basis"]})
     return keras.saving.load_model(path)
 
 

@@ -14,20 +14,21 @@ import os
 import pathlib
 import platform
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 
 import tyro
 
-from ..common import checks
-from ..common.command_line import described, this_command
+from ..common import checks, own
+from ..common.command_line import PACKAGE, described, this_command
 from ..common.console import duration
 from ..common.files import DamagedFile, read_json, remove_half_written, write_json
 from ..common.results import collect, write_rows
 from ..evaluate.settings import Evaluation
 from .grid import Grid, Machine
 from .imagenet_grid import ImageNetCell
-from .jobs import Job, Outcome, training_job
+from .jobs import Job, Outcome, python_path, training_job
 from .pools import make_pool, run_all
 from .watch import Watch
 
@@ -186,14 +187,38 @@ def check_machine(cells, machine: Machine, output: pathlib.Path) -> None:
         if machine.gpus < 0:
             raise ValueError(f"--gpus must be at least 0. Received: {machine.gpus}")
         if machine.ray is not None:
+            check_own_classes(cells, machine.backend)
             return
         checks.check_backend(machine.backend)
+        check_own_classes(cells, machine.backend)
         checks.check_plots()
         for cell in {cell.dataset: cell for cell in cells}.values():
             download = machine.download and cell.downloads
             checks.check_data(cell.dataset, machine.data_dirs.get(cell.dataset), download)
         if any(isinstance(cell, ImageNetCell) for cell in cells):
             checks.check_packages(["tensorflow", "PIL", "keras_cv"], "recipes.imagenet")
+
+
+def check_own_classes(cells, backend: str | None) -> None:
+    """Raises `ValueError` if a class of the user's own, in any cell, cannot be made.
+
+    It is made in another process: this one imports no Keras.
+    """
+    words = [
+        f"--{name}={getattr(cell, axis.setting)}"
+        for cell in cells
+        for name, axis in cell.axes.items()
+        if own.is_own(getattr(cell, axis.setting))
+    ]
+    if not words:
+        return
+    command = [sys.executable, "-P", "-m", f"{PACKAGE}.common.operator", *dict.fromkeys(words)]
+    environment = os.environ | {"PYTHONPATH": python_path()}
+    if backend is not None:
+        environment["KERAS_BACKEND"] = backend
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(done.stderr.strip().splitlines()[-1])
 
 
 def share_cores(machine: Machine) -> Machine:

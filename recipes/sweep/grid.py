@@ -9,20 +9,21 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
+from ..common import own
 from ..common.command_line import PACKAGE, command_words
 from ..common.settings import (
     NETWORKS,
-    OPERATORS,
     Setting,
     Settings,
     check,
     listed,
+    operator_of,
     operators,
     settings_of,
     with_note,
 )
 
-Operator = Literal[tuple(operators("train"))]
+Operator = Literal[tuple(operators("train"))] | own.Own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Combinations:
 def words_of(cell, axes: dict[str, Axis]) -> list[str]:
     """Returns the words of a cell's name for settings that differ from the paper's."""
     return [
-        axis.known.word.format(value)
+        own.in_folder_names(axis.known.word.format(value))
         for axis in axes.values()
         if axis.known.word and (value := getattr(cell, axis.setting)) not in (None, axis.values[0])
     ]
@@ -135,7 +136,9 @@ _OPERATORS = Axis(
     "operator",
     Operator,
     ("lc_frozen",),
-    Setting(listed({name: operator.help for name, operator in operators("train").items()})),
+    Setting(
+        f"{listed({name: known.help for name, known in operators('train').items()})} {own.HELP}"
+    ),
 )
 _AXES = axes_of(Settings, spatial=("operators", _OPERATORS))
 
@@ -149,6 +152,7 @@ class Cell(cell_fields(_AXES)):
     basis need frozen filters with nothing between them and their combination.
     """
 
+    axes: ClassVar[dict[str, Axis]] = _AXES
     module: ClassVar[str] = f"{PACKAGE}.train"
     evaluated: ClassVar[bool] = True
     downloads: ClassVar[bool] = True
@@ -159,7 +163,7 @@ class Cell(cell_fields(_AXES)):
                 "The name of a data set is part of folder names. Use letters, digits, _, - and "
                 f"dots. Received: {self.dataset!r}"
             )
-        operator = OPERATORS[self.operator]
+        operator = operator_of(self.operator)
         for axis in _AXES.values():
             known, default = axis.known, axis.values[0]
             if not known.applies(self.network, operator):
@@ -177,7 +181,8 @@ class Cell(cell_fields(_AXES)):
         if network == "cifar_resnet":
             network = f"resnet{self.depth}_{self.width}"
         expansion = f"x{self.expansion}" if self.expansion is not None else ""
-        words = [self.dataset, network + expansion, self.operator, *words_of(self, _AXES)]
+        operator = own.in_folder_names(self.operator)
+        words = [self.dataset, network + expansion, operator, *words_of(self, _AXES)]
         return "-".join([*words, f"e{self.epochs}", f"s{self.seed}"])
 
     def train_arguments(self) -> list[str]:
@@ -185,7 +190,7 @@ class Cell(cell_fields(_AXES)):
         return command_words(self._settings())
 
     def _settings(self):
-        operator = OPERATORS[self.operator]
+        operator = operator_of(self.operator)
         settings = dataclasses.asdict(self)
         del settings["operator"]
         return settings | {"spatial": operator.spatial, "frozen": operator.frozen is not False}

@@ -17,6 +17,7 @@ class ImageNetCell(cell_fields(_AXES)):
     The warm-up always takes the same share of the epochs as in the paper.
     """
 
+    axes: ClassVar[dict[str, Axis]] = _AXES
     module: ClassVar[str] = f"{PACKAGE}.imagenet"
     dataset: ClassVar[str] = "imagenet"
     # The images are not loaded into memory, so `recipes.evaluate` cannot attack them.

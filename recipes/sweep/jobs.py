@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 
+from ..common import own
 from ..common.command_line import PACKAGE, ROOT
 from ..common.files import DamagedFile, read_checked, read_json
 from ..common.locks import Locked, lock
@@ -137,7 +138,7 @@ def training_job(
                 settings=dataclasses.asdict(evaluation),
             )
         )
-    environment = limit_threads(machine.threads)
+    environment = limit_threads(machine.threads) | own.environment(vars(cell).values())
     return Job(cell.name, output, tuple(steps), cell.epochs, environment, machine.timeout)
 
 

@@ -33,7 +33,7 @@ def check_transfer(arguments) -> None:
             "--train combinations makes combinations of the filters of --weights, so it needs "
             f"--spatial learned. Received: --spatial {arguments.spatial}"
         )
-    if weights.suffix != ".keras" and arguments.spatial not in ("learned", "frozen"):
+    if weights.suffix != ".keras" and arguments.spatial in ("lc", "gram_limit"):
         raise ValueError(
             f"{weights.name} holds kernels, and the kernels of --spatial {arguments.spatial} are "
             "products. Pass --spatial learned; with --train combinations, only linear combinations "

@@ -9,6 +9,7 @@ from ..common.callbacks import TrainingTime
 from ..common.checks import in_one_line
 from ..common.command_line import PACKAGE
 from ..common.images import check_classes, describe, take_subset
+from ..common.operator import operator
 from ..common.session import Session
 from .networks import build
 from .transfer import compile_phase, phases
@@ -25,6 +26,9 @@ def run(arguments) -> dict:
     Returns:
         The results, as in `config.json`.
     """
+    with in_one_line():
+        # Before the folder is made. It also imports the classes in the files of the run.
+        operator(arguments)
     name = f"{arguments.dataset}-{arguments.spatial}"
     with Session(arguments, f"{PACKAGE}.train", name) as session:
         return session.make_up() if session.finished else _run(arguments, session)

@@ -274,15 +274,22 @@ def test_a_tensor_and_a_variable_give_what_their_array_gives(metric):
 
 
 @pytest.mark.parametrize("metric", ON_KERNELS)
-@pytest.mark.parametrize("shape", [(3, 3), (3, 3, 4), (3, 3, 0, 4), (2, 3, 3, 4, 4)])
-def test_a_kernel_has_4_axes_and_is_not_empty(metric, shape):
+@pytest.mark.parametrize("area", [(12,), (2, 3, 2)])
+def test_filters_of_other_dimensions_are_measured_by_their_numbers(metric, area):
+    kernel = random_kernel(3, 4, 2, 5)
+    assert metric(kernel.reshape(*area, 2, 5)) == metric(kernel)
+
+
+@pytest.mark.parametrize("metric", ON_KERNELS)
+@pytest.mark.parametrize("shape", [(3, 3), (3, 3, 0, 4), (1, 2, 3, 3, 4, 4)])
+def test_a_kernel_has_3_to_5_axes_and_is_not_empty(metric, shape):
     with pytest.raises(ValueError, match=r"`kernel` must have the shape \(height.*Received: shape"):
         metric(np.ones(shape))
 
 
 @pytest.mark.parametrize("metric", ON_KERNELS)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_kernel_is_finite(metric, value):
+def test_a_kernel_that_is_not_finite_is_refused(metric, value):
     kernel = random_kernel(3, 3, 2, 4)
     kernel[0, 1, 1, 2] = value
     with pytest.raises(ValueError, match="`kernel` must be finite"):

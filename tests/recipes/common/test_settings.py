@@ -10,6 +10,7 @@ import pytest
 import keras_lc
 from recipes.common.operator import operator
 from recipes.common.settings import (
+    BASES,
     OPERATORS,
     Settings,
     at_least,
@@ -85,9 +86,11 @@ def test_columns_are_those_of_tables_that_were_written():
         ({}, {"width_multiplier"}),
         ({"network": "resnet18"}, {"depth", "width", "kernel_size"}),
         ({"spatial": "gram_limit"}, {"width_multiplier", "frozen", "compact", "between",
-                                     "shared_basis"}),
+                                     "shared_basis", "basis"}),
         ({"spatial": "learned"}, {"width_multiplier", "frozen", "compact", "between",
-                                  "shared_basis", "expansion"}),
+                                  "shared_basis", "expansion", "basis"}),
+        ({"spatial": "my_module:Op"}, {"width_multiplier", "frozen", "compact", "between",
+                                       "shared_basis", "expansion", "basis"}),
         ({"network": "mobilenet_v3_large"}, {"depth", "width", "kernel_size"}),
         ({"network": "resnet"}, {"width", "kernel_size"}),
     ],
@@ -109,6 +112,14 @@ def test_operators_are_the_librarys(name):
     takes = {field.name for field in dataclasses.fields(built)}
     assert ("expansion" in takes) == ("expansion" in known.has)
     assert ("between" in takes) == ("combination" in known.has)
+    assert ("basis" in takes) == ("basis" in known.has)
+
+
+def test_bases_are_the_librarys():
+    for name in BASES:
+        keras_lc.bases.get(name)
+    with pytest.raises(ValueError, match=re.escape(str(BASES))):
+        keras_lc.bases.get("another")
 
 
 # --- a new setting is one field ---

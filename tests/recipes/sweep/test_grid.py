@@ -16,6 +16,7 @@ pytestmark = pytest.mark.once
 OTHER = {
     "dataset": "digits", "network": "resnet18", "depth": 8, "width": 4, "operator": "lc_learnable",
     "expansion": 64, "compact": True, "between": "relu", "shared_basis": True, "kernel_size": 5,
+    "basis": "dct",
     "epochs": 3, "subset": 100, "batch_size": 64, "augmentation": "none",
     "precision": "mixed_bfloat16", "seed": 7,
 }  # fmt: skip
@@ -56,7 +57,7 @@ def test_setting_without_values_is_refused():
         Grid(expansions=(), seeds=()).cells()
 
 
-def test_names_are_read():
+def test_the_name_of_a_cell_lists_its_settings():
     assert Cell(operator="learned").name == "cifar10-resnet20_16-learned-e75-s0"
     cell = Cell(expansion=128, compact=True, kernel_size=9, subset=500, epochs=10, seed=3)
     assert cell.name == "cifar10-resnet20_16x128-lc_frozen-k9-compact-n500-e10-s3"

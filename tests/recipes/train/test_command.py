@@ -80,6 +80,7 @@ def test_the_saved_model_knows_the_names_of_its_classes(finished):
     assert keras.saving.load_model(finished[0] / "model.keras").class_names == ("0", "1", "2")
 
 
+@pytest.mark.once
 def test_reported_parameters_add_up(finished):
     output, results = finished
     model = keras.saving.load_model(output / "model.keras")
@@ -106,12 +107,15 @@ def test_history_has_training_and_test_values_of_every_epoch(finished):
     assert history["loss"][-1] < history["loss"][0]
 
 
+@pytest.mark.once
 def test_curves_are_a_picture(finished):
     with Image.open(finished[0] / "curves.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 200
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
 
 
+# Under the other backends the run that is resumed below shows it.
+@pytest.mark.once
 def test_equal_arguments_give_equal_runs(finished, folder, tmp_path):
     run(arguments(folder, tmp_path / "again"))
     first, second = (
@@ -121,6 +125,7 @@ def test_equal_arguments_give_equal_runs(finished, folder, tmp_path):
     assert first == second
 
 
+@pytest.mark.once
 def test_finished_run_is_not_overwritten(finished, folder, capsys):
     before = {path.name: path.read_bytes() for path in finished[0].iterdir()}
     with pytest.raises(SystemExit, match="already holds a run"):
@@ -172,6 +177,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(finished, folder, tmp_
     assert part["started"] > config["started"] and part["backend"] == config["backend"]
 
 
+@pytest.mark.once
 def test_environment_of_the_start_is_kept_and_later_ones_are_added():
     def environment(backend, started):
         about = {"backend": backend, "device": "2 CPU cores", "versions": {}, "git_commit": "1"}
@@ -187,17 +193,20 @@ def test_environment_of_the_start_is_kept_and_later_ones_are_added():
     ]
 
 
+@pytest.mark.once
 def test_resume_needs_the_folder():
     with pytest.raises(SystemExit, match="--resume needs --output"):
         run(Arguments(resume=True))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("spatial", ["learned", "frozen"])
 def test_other_spatial_operators_train(spatial, folder, tmp_path):
     results = run(arguments(folder, tmp_path / "run", spatial=spatial, epochs=1))
     assert (results["frozen_parameters"] > 0) == (spatial == "frozen")
 
 
+@pytest.mark.once
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(SystemExit, match="nowhere"):
         run(Arguments(dataset="mine", data_dir=tmp_path / "nowhere", output=tmp_path / "out"))
