@@ -14,12 +14,12 @@ from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
     FORMS,
-    kernel_argument,
     build_like,
     is_frozen_form,
     is_lc_form,
     is_plain,
     is_spatial,
+    kernel_argument,
     kernel_of,
     warn_of_no_effect,
     without_kernel_arguments,

@@ -10,10 +10,10 @@ from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
     FORMS,
     SEPARABLE,
-    kernel_argument,
     build_like,
     is_plain,
     is_spatial,
+    kernel_argument,
     starts_spatial,
     warn_of_no_effect,
     without_kernel_arguments,

@@ -83,22 +83,23 @@ def operator_name(spatial: str, frozen: bool = True) -> str:
 
 
 def operator_of(name: str) -> Operator:
-    """Returns the operator with a name, also one of the user's own.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Returns the operator with a name, also one of the user's own."""
     if own.is_own(name):
         # Its options are a part of its name.
         return Operator(name, "a class of your own", name)
-    if name not in OPERATORS:
-        raise ValueError(_not_one_of("operators", OPERATORS, name))
     return OPERATORS[name]
 
 
 def operators(command: str) -> dict[str, Operator]:
     """Returns the operators of a command."""
     return {name: found for name, found in OPERATORS.items() if command in found.commands}
+
+
+def check_operator(name: str) -> None:
+    """Raises `ValueError` if `recipes.train` has no operator with a name."""
+    known = operators("train")
+    if name not in known and not own.is_own(name):
+        raise ValueError(_not_one_of("operators", known, name))
 
 
 def spatials(command: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from ..common import checks, own
 from ..common.command_line import described, this_command
 from ..common.files import write_json, write_text
 from ..common.results import collect
+from ..common.settings import check_operator
 from ..evaluate.settings import Evaluation
 from ..imagenet.presets import PRESETS, preset_operator
 from ..sweep.command import check_machine, share_cores, sweep
@@ -96,6 +97,8 @@ def main() -> None:
     with checks.in_one_line():
         arguments.evaluation.check()
         checks.check_packages(["matplotlib"], "A figure")
+        for name in arguments.operators:
+            check_operator(name)
     grids = {name: scaled(name, arguments) for name in arguments.names}
     failed = False
     if not arguments.render_only:
