@@ -36,43 +36,38 @@ _HEADS = ("fc", "fc.1", "classifier", "classifier.1", "classifier.3", "classifie
 
 
 def looks_like(state_dict: Mapping[str, Any]) -> str | None:
-    """Returns the name of the network that a state dict seems to be of: `"ResNet-18 (…)"`.
+    """Returns the name of the network that a state dict seems to be of: `"ResNet-18"`.
 
     Args:
-        state_dict: Mapping from names, without wrappers, to arrays or tensors.
+        state_dict: Mapping from names, without wrappers, to objects with a `shape`.
 
     Returns:
         A string for an error message. `None` if the network is unknown.
     """
-    shapes = {name: tuple(value.shape) for name, value in state_dict.items()}
-    name = _resnet(shapes) or next(
-        (found for key, found in _BY_NAME.items() if key in shapes), None
-    )
-    if name is None:
-        return None
-    classes = classes_of(shapes)
-    return name if classes is None else f"{name} with {classes} classes"
+    by_name = (found for key, found in _BY_NAME.items() if key in state_dict)
+    return _resnet(state_dict) or next(by_name, None)
 
 
-def classes_of(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+def classes_of(state_dict: Mapping[str, Any]) -> int | None:
     """Returns the number of classes of a state dict's head; `None` if it has none."""
-    heads = (shapes[f"{name}.weight"] for name in _HEADS if f"{name}.weight" in shapes)
-    return next((shape[0] for shape in heads if len(shape) == 2), None)
+    weights = (state_dict.get(f"{name}.weight") for name in _HEADS)
+    heads = (weight for weight in weights if weight is not None and len(weight.shape) == 2)
+    return next((head.shape[0] for head in heads), None)
 
 
-def _resnet(shapes):
-    places = {(int(m[1]), int(m[2])) for m in map(_BLOCK.match, shapes) if m}
+def _resnet(state_dict):
+    places = {(int(m[1]), int(m[2])) for m in map(_BLOCK.match, state_dict) if m}
     blocks = tuple(sum(stage == of for of, _ in places) for stage in range(1, 5))
-    second = shapes.get("layer1.0.conv2.weight")
-    depth = _RESNETS.get((blocks, "layer1.0.conv3.weight" in shapes))
+    second, third = (state_dict.get(f"layer1.0.conv{number}.weight") for number in (2, 3))
+    depth = _RESNETS.get((blocks, third is not None))
     if depth is None or second is None:
         return None
-    outputs, inputs = second[:2]
+    outputs, inputs = second.shape[:2]
     if depth >= 50 and outputs != inputs:
         return f"ResNeXt-{depth}-{outputs // inputs}x{inputs}d"
-    if depth >= 50 and outputs == 2 * shapes["layer1.0.conv3.weight"][0] // 4:
+    if depth >= 50 and outputs == third.shape[0] // 2:
         return f"Wide-ResNet-{depth}-2"
-    return f"ResNet-{depth}" + ("-D" if "conv1.0.weight" in shapes else "")
+    return f"ResNet-{depth}" + ("-D" if "conv1.0.weight" in state_dict else "")
 
 
 _BLOCK = re.compile(r"layer(\d)\.(\d+)\.")

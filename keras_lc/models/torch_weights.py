@@ -175,13 +175,12 @@ def _advice(given, wanted, problems, model, whole):
     heads = {name for name, place in wanted.items() if _is_head(place.layer)}
     bodies = {_module(name) for name in wanted.keys() - heads}
     if all(_module(name) not in bodies for name in problems):
-        theirs = classes_of({name: tuple(value.shape) for name, value in whole.items()})
-        ours = model.output_shape[-1]
+        theirs, ours = classes_of(whole), model.output_shape[-1]
         others = f" The weights are for {theirs} classes, the model for {ours}."
         return (
             others if theirs not in (None, ours) else ""
         ) + " Pass `head=False` to load all but the head."
-    if (network := looks_like(whole)) is not None:
+    if (network := looks_like(whole)) not in (None, looks_like(wanted)):
         return f" The weights look like those of {network}."
     found = collections.Counter(
         name.removesuffix(own) for own in wanted for name in given if name.endswith(f".{own}")

@@ -176,3 +176,31 @@ def test_own_random_filters_are_still_stored_as_their_seed():
 def test_own_kernels_have_no_other_number_of_filters(other):
     with pytest.raises(ValueError, match=f"leave out .*Received: .*{next(iter(other))}="):
         keras_lc.to_lc(model_of(conv(8)), basis="kernels", **other)
+
+
+OTHERS = {
+    "DepthwiseConv2D": ((8, 8, 4), dict(kernel_size=3, depth_multiplier=2)),
+    "Conv1D": ((9, 4), dict(filters=6, kernel_size=3, groups=2)),
+    "Conv3D": ((5, 5, 5, 2), dict(filters=3, kernel_size=2)),
+    "Conv2DTranspose": ((5, 5, 4), dict(filters=6, kernel_size=3, strides=2)),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("random", [False, True])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_own_kernels_of_other_convolutions_are_a_basis_too(kind, random, tmp_path):
+    shape, arguments = OTHERS[kind]
+    layer = getattr(keras.layers, kind)(**arguments, name="conv")
+    model = keras.Sequential([keras.Input(shape), layer])
+    if random:
+        model = keras_lc.freeze_spatial(model, seed=0)
+    converted = keras_lc.to_lc(model, basis="kernels")
+    x = oracles.images(2, *shape)
+    oracles.assert_close(converted(x), oracles.numpy(model(x)))
+    combined = converted.get_layer("conv")
+    assert combined.has_seeded_basis() == random
+    assert [v.name for v in combined.trainable_variables] == ["combination", "bias"]
+    converted.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    oracles.assert_close(keras_lc.fold(loaded)(x), oracles.numpy(model(x)))

@@ -237,3 +237,17 @@ def test_own_filters_stay_as_they_are_and_the_copy_computes_the_same(kind, tmp_p
 def test_own_filters_need_no_seed():
     with pytest.raises(ValueError, match=r"takes no `seed` and no `basis`\. Received: seed=0"):
         keras_lc.freeze_spatial(sequential(keras.layers.Conv2D(4, 3)), seed=0, keep_kernels=True)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [("Conv1D", (9, 4)), ("SeparableConv1D", (9, 4)), ("Conv2DTranspose", (5, 5, 4))],
+)
+def test_own_filters_of_other_convolutions_stay_too(kind, shape):
+    layer = getattr(keras.layers, kind)(6, 3, strides=2, name="conv")
+    model = keras.Sequential([keras.Input(shape), layer])
+    frozen = keras_lc.freeze_spatial(model, keep_kernels=True)
+    x = oracles.images(2, *shape)
+    oracles.assert_close(frozen(x), oracles.numpy(model(x)))
+    assert any(getattr(layer, "frozen", False) for layer in frozen.layers)
