@@ -43,6 +43,11 @@ def take_subset(dataset: keras_lc.data.Dataset, count: int) -> keras_lc.data.Dat
     )
 
 
+def spread(images: np.ndarray, count: int) -> np.ndarray:
+    """Returns `count` images at equal distances, or all. A folder's images are sorted by class."""
+    return images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)]
+
+
 def check_classes(dataset: keras_lc.data.Dataset) -> None:
     """Raises `ValueError` if there is nothing to tell apart."""
     if dataset.num_classes < 2:

@@ -32,6 +32,7 @@ class Operator:
         spatial: String, its name in `keras_lc.spatial`, and the value of `--spatial`.
         frozen: Boolean, the value of `--frozen`; `None` if `--frozen` has no effect.
         has: Set of strings, the features that settings need; see `Setting.of`.
+        not_on: Tuple of networks that cannot have it, because they have no bottlenecks.
         commands: Tuple of strings, the commands that train it.
     """
 
@@ -40,11 +41,14 @@ class Operator:
     spatial: str
     frozen: bool | None = None
     has: frozenset[str] = frozenset()
+    not_on: tuple[str, ...] = ()
     commands: tuple[str, ...] = ("train", "imagenet")
 
 
 _BASIS = frozenset({"basis"})
 _LC = frozenset({"expansion", "combination", "basis"})
+# Networks of basic blocks.
+_BASIC = ("cifar_resnet", "resnet14", "resnet18", "resnet34")
 
 OPERATORS = {
     "learned": Operator("learned", "plain convolutions", "learned"),
@@ -61,12 +65,17 @@ OPERATORS = {
         has=frozenset({"expansion"}),
         commands=("train",),
     ),
-    "max": Operator("max", "pools in bottlenecks", "max", commands=("imagenet",)),
+    # Of the parameter-free paper.
+    "max": Operator("max", "max-pools in bottlenecks", "max", not_on=_BASIC),
+    "average": Operator("average", "average-pools in bottlenecks", "average", not_on=_BASIC),
+    "depthwise": Operator(
+        "depthwise", "depthwise convolutions in bottlenecks", "depthwise", not_on=_BASIC
+    ),
     "hybrid": Operator(
         "hybrid",
-        "pools in bottlenecks, convolutions where the size changes",
+        "max-pools in bottlenecks, convolutions where the size changes",
         "hybrid",
-        commands=("imagenet",),
+        not_on=(*_BASIC, "vit", "pit"),
     ),
 }
 
@@ -119,6 +128,7 @@ def listed(values: Mapping[str, str]) -> str:
 NETWORKS = {
     "resnet14": "ResNet-14",
     "resnet18": "ResNet-18",
+    "resnet26": "ResNet-26",
     "resnet34": "ResNet-34",
     "cifar_resnet": "ResNet-20",
     "resnet50": "ResNet-50",
@@ -318,7 +328,8 @@ class Settings:
     width_multiplier: float = setting(
         1.0,
         "Scales the channels of all layers.",
-        group=NETWORK, not_on=("cifar_resnet",), must=ABOVE_0,
+        group=NETWORK, not_on=("cifar_resnet", "vit", "pit"), axis="width_multipliers",
+        word="m{:g}", scaled="one", must=ABOVE_0,
     )  # fmt: skip
     spatial: Literal[tuple(spatials("train"))] | Own = setting(
         "lc",
@@ -452,6 +463,22 @@ class Settings:
     export_format: Literal["tf_saved_model", "onnx", "litert", "torch"] = setting(
         "tf_saved_model", "File format of --export.", group=FILES, free=True, listed=False
     )
+    export_quantization: Literal["none", "float16", "dynamic", "int8"] = setting(
+        "none",
+        "Smaller numbers in the file of --export: float16: 2 bytes for a weight; dynamic: 1 byte; "
+        "int8: also computes in integers. Training images check the file.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
+    export_probabilities: _FLAG = setting(
+        False,
+        "Whether the file of --export computes probabilities. Otherwise logits.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
+    export_resize: _FLAG = setting(
+        False,
+        "Whether the file of --export takes pictures of any size. Not with int8.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
 
 
 def columns() -> tuple[str, ...]:
@@ -512,6 +539,12 @@ def check(arguments) -> None:
             if getattr(arguments, setting.requires) is None:
                 raise ValueError(f"{_options({name: value}, '')} needs {option(setting.requires)}.")
     operator = operator_of(operator_name(arguments.spatial, arguments.frozen))
+    if arguments.network in operator.not_on:
+        able = [n for n in choices(type(arguments), "network") if n not in operator.not_on]
+        raise ValueError(
+            f"--spatial {arguments.spatial} needs a network with bottlenecks: {', '.join(able)}. "
+            f"Received: --network {arguments.network}"
+        )
     for name, setting in known.items():
         off = not setting.needs or not getattr(arguments, name)
         if off or not setting.applies(arguments.network, operator):

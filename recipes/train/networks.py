@@ -12,6 +12,7 @@ from .transfer import is_ours, start_from, statistics
 _RESNETS = {
     "resnet14": {"depth": 14},
     "resnet18": {"depth": 18},
+    "resnet26": {"depth": 26},
     "resnet34": {"depth": 34},
     "resnet50": {"depth": 50},
     "resnet101": {"depth": 101},

@@ -31,7 +31,21 @@ def run(arguments) -> dict:
         operator(arguments)
     name = f"{arguments.dataset}-{arguments.spatial}"
     with Session(arguments, f"{PACKAGE}.train", name) as session:
-        return session.make_up() if session.finished else _run(arguments, session)
+        if session.finished:
+            return session.make_up(lambda: _load(arguments).x_train)
+        return _run(arguments, session)
+
+
+def _load(arguments):
+    return keras_lc.data.load(
+        arguments.dataset,
+        data_dir=arguments.data_dir,
+        download=arguments.download,
+        data_format="channels_last",
+        image_size=arguments.image_size,
+        test_share=arguments.test_share,
+        seed=arguments.seed,
+    )
 
 
 def _run(arguments, session):
@@ -40,15 +54,7 @@ def _run(arguments, session):
     keras.utils.set_random_seed(arguments.seed % 2**32)
 
     with in_one_line():
-        dataset = keras_lc.data.load(
-            arguments.dataset,
-            data_dir=arguments.data_dir,
-            download=arguments.download,
-            data_format="channels_last",
-            image_size=arguments.image_size,
-            test_share=arguments.test_share,
-            seed=arguments.seed,
-        )
+        dataset = _load(arguments)
         check_classes(dataset)
         data = describe(dataset, arguments.data_dir)
         if arguments.subset is not None:
@@ -107,7 +113,8 @@ def _run(arguments, session):
         "seconds": speed.total,
     }
     accuracy = f"{correct / images:.2%} ({correct:,} of {images:,})"
-    return session.finish(model, results, {"test accuracy": accuracy})
+    rows = {"test accuracy": accuracy}
+    return session.finish(model, results, rows, images=lambda: dataset.x_train)
 
 
 def _batches(arguments, dataset, batch_size, first_epoch):

@@ -19,6 +19,8 @@ from recipes.common.folder import record
 from recipes.common.settings import Settings as Arguments
 from recipes.evaluate.run import evaluate
 from recipes.evaluate.settings import Evaluation
+from recipes.predict.command import Arguments as PredictArguments
+from recipes.predict.run import predict
 from recipes.train.run import run
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -76,8 +78,18 @@ def test_reported_accuracy_is_that_of_the_saved_model(finished, folder):
     assert results["test_accuracy"] == results["test_correct"] / 24
 
 
+@pytest.mark.once
 def test_the_saved_model_knows_the_names_of_its_classes(finished):
     assert keras.saving.load_model(finished[0] / "model.keras").class_names == ("0", "1", "2")
+
+
+@pytest.mark.once
+def test_a_finished_run_answers_by_name(finished, folder, capsys):
+    output, results = finished
+    found = predict(PredictArguments(output, (folder / "test",), top=1, json=True))
+    right = [answer.picture.split("/")[-2] == answer.names[0] for answer in found]
+    assert sum(right) == results["test_correct"] and len(right) == 24
+    assert json.loads(capsys.readouterr().out)[0]["classes"][0]["name"] == found[0].names[0]
 
 
 @pytest.mark.once
@@ -226,6 +238,7 @@ def test_settings_that_only_the_network_refuses_are_refused_in_one_line(folder, 
     assert not (output / "config.json").exists()
 
 
+@pytest.mark.once
 def test_photos_in_class_folders_are_divided_resized_and_named(folder, tmp_path):
     photos = tmp_path / "photos"
     for number, path in enumerate(sorted(folder.glob("train/[01]/*.png"))):
@@ -243,6 +256,7 @@ def test_photos_in_class_folders_are_divided_resized_and_named(folder, tmp_path)
     assert evaluation["test_accuracy"] == results["test_accuracy"]
 
 
+@pytest.mark.once
 def test_one_class_is_nothing_to_learn(folder, tmp_path):
     for split in ("train", "test"):
         shutil.copytree(folder / split / "0", tmp_path / "data" / split / "0")
