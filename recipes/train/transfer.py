@@ -101,10 +101,7 @@ def start_from(model: keras.Model, weights: pathlib.Path, train: str) -> keras.M
         _load(model, weights)
     else:
         keras_lc.load_torch_weights(model, weights, head=False)
-    if train != "combinations":
-        return model
-    # In a block of a MobileNet, the 1×1 convolution combines the depthwise filters.
-    return keras_lc.freeze_spatial(keras_lc.to_lc(model, basis="kernels"), keep_kernels=True)
+    return keras_lc.to_lc(model, basis="kernels") if train == "combinations" else model
 
 
 def _body(model):
