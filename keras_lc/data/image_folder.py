@@ -161,6 +161,11 @@ def list_classes(root: Path) -> _Listing | None:
         ValueError: If there are fewer than two classes, or a file does not belong there.
     """
     if not any(_holds_pictures(entry.path) for entry in _entries(root) if entry.is_dir()):
+        if _holds_pictures(root):
+            raise ValueError(
+                f"{root} must hold a folder for each class, at least two. Received: pictures "
+                "without class folders"
+            )
         return None
     faults = []
     listing = _list(root, faults)
