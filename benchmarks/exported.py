@@ -31,12 +31,15 @@ class Arguments:
     run: pathlib.Path
     """Folder of a finished run of recipes.train."""
     dataset: str = "cifar10"
+    """Name of the data set that the run was trained on."""
     data_dir: pathlib.Path | None = None
+    """Its folder, as in recipes.train."""
     calibration: int = 256
     """Number of training pictures that calibrate and check a file."""
     rounds: int = 200
     """Timed pictures of each file."""
     output: pathlib.Path = RESULTS
+    """Folder of the JSON file."""
 
 
 def main(arguments):

@@ -32,6 +32,7 @@ class Operator:
         spatial: String, its name in `keras_lc.spatial`, and the value of `--spatial`.
         frozen: Boolean, the value of `--frozen`; `None` if `--frozen` has no effect.
         has: Set of strings, the features that settings need; see `Setting.of`.
+        not_on: Tuple of networks that cannot have it, because they have no bottlenecks.
         commands: Tuple of strings, the commands that train it.
     """
 
@@ -40,11 +41,14 @@ class Operator:
     spatial: str
     frozen: bool | None = None
     has: frozenset[str] = frozenset()
+    not_on: tuple[str, ...] = ()
     commands: tuple[str, ...] = ("train", "imagenet")
 
 
 _BASIS = frozenset({"basis"})
 _LC = frozenset({"expansion", "combination", "basis"})
+# Networks of basic blocks.
+_BASIC = ("cifar_resnet", "resnet14", "resnet18", "resnet34")
 
 OPERATORS = {
     "learned": Operator("learned", "plain convolutions", "learned"),
@@ -61,12 +65,17 @@ OPERATORS = {
         has=frozenset({"expansion"}),
         commands=("train",),
     ),
-    "max": Operator("max", "pools in bottlenecks", "max", commands=("imagenet",)),
+    # Of the parameter-free paper.
+    "max": Operator("max", "max-pools in bottlenecks", "max", not_on=_BASIC),
+    "average": Operator("average", "average-pools in bottlenecks", "average", not_on=_BASIC),
+    "depthwise": Operator(
+        "depthwise", "depthwise convolutions in bottlenecks", "depthwise", not_on=_BASIC
+    ),
     "hybrid": Operator(
         "hybrid",
-        "pools in bottlenecks, convolutions where the size changes",
+        "max-pools in bottlenecks, convolutions where the size changes",
         "hybrid",
-        commands=("imagenet",),
+        not_on=(*_BASIC, "vit", "pit"),
     ),
 }
 
@@ -83,22 +92,23 @@ def operator_name(spatial: str, frozen: bool = True) -> str:
 
 
 def operator_of(name: str) -> Operator:
-    """Returns the operator with a name, also one of the user's own.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Returns the operator with a name, also one of the user's own."""
     if own.is_own(name):
         # Its options are a part of its name.
         return Operator(name, "a class of your own", name)
-    if name not in OPERATORS:
-        raise ValueError(_not_one_of("operators", OPERATORS, name))
     return OPERATORS[name]
 
 
 def operators(command: str) -> dict[str, Operator]:
     """Returns the operators of a command."""
     return {name: found for name, found in OPERATORS.items() if command in found.commands}
+
+
+def check_operator(name: str) -> None:
+    """Raises `ValueError` if `recipes.train` has no operator with a name."""
+    known = operators("train")
+    if name not in known and not own.is_own(name):
+        raise ValueError(_not_one_of("operators", known, name))
 
 
 def spatials(command: str) -> dict[str, str]:
@@ -118,6 +128,7 @@ def listed(values: Mapping[str, str]) -> str:
 NETWORKS = {
     "resnet14": "ResNet-14",
     "resnet18": "ResNet-18",
+    "resnet26": "ResNet-26",
     "resnet34": "ResNet-34",
     "cifar_resnet": "ResNet-20",
     "resnet50": "ResNet-50",
@@ -304,7 +315,8 @@ class Settings:
     width_multiplier: float = setting(
         1.0,
         "Scales the channels of all layers.",
-        group=NETWORK, not_on=("cifar_resnet",), must=ABOVE_0,
+        group=NETWORK, not_on=("cifar_resnet", "vit", "pit"), axis="width_multipliers",
+        word="m{:g}", scaled="one", must=ABOVE_0,
     )  # fmt: skip
     spatial: Literal[tuple(spatials("train"))] | Own = setting(
         "lc",
@@ -480,6 +492,12 @@ def check(arguments) -> None:
         if must is not None and (must.always or setting.is_of(arguments.network)):
             must.check(name, value)
     operator = operator_of(operator_name(arguments.spatial, arguments.frozen))
+    if arguments.network in operator.not_on:
+        able = [n for n in choices(type(arguments), "network") if n not in operator.not_on]
+        raise ValueError(
+            f"--spatial {arguments.spatial} needs a network with bottlenecks: {', '.join(able)}. "
+            f"Received: --network {arguments.network}"
+        )
     for name, setting in known.items():
         off = not setting.needs or not getattr(arguments, name)
         if off or not setting.applies(arguments.network, operator):

@@ -11,6 +11,7 @@ from ..common.settings import settings_of
 _RESNETS = {
     "resnet14": {"depth": 14},
     "resnet18": {"depth": 18},
+    "resnet26": {"depth": 26},
     "resnet34": {"depth": 34},
     "resnet50": {"depth": 50},
     "resnet101": {"depth": 101},

@@ -71,7 +71,7 @@ def test_photos_get_the_full_version_if_there_is_one(network, size, side, digits
 
 def test_figure_1_names_the_networks_that_there_are():
     annotation = typing.get_type_hints(Arguments)["network"]
-    assert set(typing.get_args(annotation)) == set(NETWORKS)
+    assert set(typing.get_args(annotation)) == {*NETWORKS, "resnet26"}
     cells = Grid(networks=tuple(NETWORKS), operators=("learned", "frozen")).cells()
     assert {cell.network for cell in cells} == set(NETWORKS)
     assert Cell(network="resnet14", depth=8).depth is None
@@ -81,6 +81,7 @@ def test_figure_1_names_the_networks_that_there_are():
     ("network", "builder"),
     [
         ("resnet14", lambda **k: keras_lc.ResNet(14, width=16, **k)),
+        ("resnet26", lambda **k: keras_lc.ResNet(26, width=16, **k)),
         ("mobilenet_v2", lambda **k: keras_lc.MobileNetV2(width_multiplier=0.25, **k)),
     ],
 )
