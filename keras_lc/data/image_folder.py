@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import shlex
 import unicodedata
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -379,7 +380,8 @@ def _allocate(root, count, copies, height, width):
     """Returns an empty array for images. Refuses what does not fit into memory."""
     needed, free = copies * count * height * width * 3, free_memory()
     if needed > free:
-        command = f"python -m recipes.imagenet --data-dir {root} --image-size {height}"
+        folder = shlex.quote(str(root))
+        command = f"python -m recipes.imagenet --data-dir {folder} --image-size {height}"
         raise ValueError(
             f"The {count:,} pictures of {root} need {needed / 1e9:.1f} GB of memory as {width} x "
             f"{height} pixels, but only {free / 1e9:.1f} GB are free. Make them smaller with "
