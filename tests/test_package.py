@@ -52,7 +52,7 @@ ARROWS = {
     "data": set(),
     "distribution": set(),
     "models": {"bases", "layers", "spatial", "training"},
-    "surgery": {"bases", "layers"},
+    "surgery": {"bases", "data", "layers"},
     "analysis": {"layers", "surgery"},
 }
 RULES = {"files", "images", "keras_internals", "listed", "naming", "paths", "seeds", "types"}

@@ -169,7 +169,7 @@ class Cell(cell_fields(_AXES)):
         for axis in _AXES.values():
             known, default = axis.known, axis.values[0]
             if not known.applies(self.network, operator):
-                number = isinstance(default, int) and not isinstance(default, bool)
+                number = isinstance(default, int | float) and not isinstance(default, bool)
                 object.__setattr__(self, axis.setting, None if number else default)
             elif known.needs.items() - (vars(self) | {"frozen": operator.frozen}).items():
                 object.__setattr__(self, axis.setting, default)

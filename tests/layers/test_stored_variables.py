@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_lc
-from keras_lc import FrozenConv2D, LCConv2D, RandomCropFlip
+from keras_lc import FrozenConv2D, LCConv2D, RandomCropFlip, RandomResizedCropFlip
 from keras_lc.layers import (
     FanInUniform,
     FrozenDepthwiseConv2D,
@@ -43,6 +43,7 @@ LAYERS = {
     "GramLimit": lambda seed: GramLimitConv2D(6, 3, seed=seed),
     "PositionEmbedding": lambda seed: PositionEmbedding(FanInUniform(seed)),
     "RandomCropFlip": lambda seed: RandomCropFlip(seed=seed),
+    "RandomResizedCropFlip": lambda seed: RandomResizedCropFlip(seed=seed),
     "StochasticDepth": lambda seed: StochasticDepth(0.1, seed=seed),
     "shared numbers": lambda seed: SharedBasis(8, seed=seed).layer("float32"),
 }

@@ -1,6 +1,7 @@
 """`export`: files of each format, from each backend, with the model's outputs."""
 
 import importlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_lc.layers import LCBlock, LCConv2D, RandomCropFlip
-from keras_lc.surgery import export
+from keras_lc.surgery import export, open_exported
 
 # `keras_lc.surgery.export` is the function.
 export_module = importlib.import_module("keras_lc.surgery.export")
@@ -68,26 +69,41 @@ def images(batch):
     return np.random.default_rng(2).uniform(0, 255, (batch, 12, 12, 3)).astype("float32")
 
 
-# The consumer: a process that has the format's runtime, and neither Keras nor keras_lc.
+NAMES = ["ant", "bee", "cow, brown", "Dachs", "écureuil"]
+# The consumer: a process that has the format's runtime, and neither Keras nor keras_lc. It uses
+# the names of the input and the output, and reads the names of the classes.
 READ = {
     "tf_saved_model": (
-        "import tensorflow as tf; loaded = tf.saved_model.load(path)\n"
-        "run = lambda x: loaded.serve(x).numpy()\n"
+        "import pathlib, tensorflow as tf; loaded = tf.saved_model.load(path)\n"
+        "run = lambda x: loaded.signatures['serving_default'](images=tf.constant(x))['logits']\n"
+        "assert loaded.serve(tf.zeros((1, 12, 12, 3))).shape == (1, 5)\n"
+        "labels = pathlib.Path(path, 'assets', 'labels.txt').read_bytes()\n"
+        "names = labels.decode().split('\\n')[:-1]\n"
+        "signature = loaded.signatures['class_names']()['class_names'].numpy()\n"
+        "assert [name.decode() for name in signature] == names\n"
     ),
     "onnx": (
-        "import onnxruntime; session = onnxruntime.InferenceSession(path)\n"
-        "run = lambda x: session.run(None, {session.get_inputs()[0].name: x})[0]\n"
+        "import json, onnxruntime; session = onnxruntime.InferenceSession(path)\n"
+        "run = lambda x: session.run(['logits'], {'images': x})[0]\n"
+        "names = json.loads(session.get_modelmeta().custom_metadata_map['class_names'])\n"
     ),
     "litert": (
-        "from ai_edge_litert.interpreter import Interpreter\n"
+        "import pathlib, zipfile; from ai_edge_litert.interpreter import Interpreter\n"
         "def run(x):\n"
         "    reader = Interpreter(path); reader.resize_tensor_input(0, x.shape)\n"
-        "    reader.allocate_tensors(); reader.set_tensor(0, x); reader.invoke()\n"
-        "    return reader.get_tensor(reader.get_output_details()[0]['index'])\n"
+        "    reader.allocate_tensors()\n"
+        "    return reader.get_signature_runner('serving_default')(images=x)['logits']\n"
+        "labels = zipfile.ZipFile(path).read('labels.txt')\n"
+        "assert pathlib.Path(path).with_name('labels.txt').read_bytes() == labels\n"
+        "names = labels.decode().split('\\n')[:-1]\n"
     ),
     "torch": (
-        "import torch; module = torch.export.load(path).module()\n"
-        "run = lambda x: module(torch.from_numpy(x)).detach().numpy()\n"
+        "import json, torch; files = {'class_names.json': ''}\n"
+        "program = torch.export.load(path, extra_files=files); module = program.module()\n"
+        "assert program.graph_signature.user_inputs == ('images',)\n"
+        "assert program.graph_signature.user_outputs == ('logits',)\n"
+        "run = lambda x: module(images=torch.from_numpy(x)).detach().numpy()\n"
+        "names = json.loads(files['class_names.json'])\n"
     ),
 }
 
@@ -105,6 +121,7 @@ PARAMS = ["onnx", *(pytest.param(f, marks=pytest.mark.once) for f in FORMATS if 
 def exported(request, tmp_path_factory):
     """A verified file of each format, of a model with random layers of Keras."""
     model = make_model(augmentation=random_layers())
+    model.class_names = NAMES
     before = [keras.ops.convert_to_numpy(variable.value) for variable in model.variables]
     path = tmp_path_factory.mktemp(request.param) / "model"
     returned = export(model, str(path), format=request.param)
@@ -127,6 +144,7 @@ class TestEachFormat:
             f"import numpy; path = {str(exported['path'])!r}\n{READ[exported['format']]}"
             "batches = numpy.load('batches.npz')\n"
             "numpy.savez('outputs.npz', **{name: run(batches[name]) for name in batches})\n"
+            f"assert names == {NAMES!r}, names\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
@@ -141,7 +159,17 @@ class TestEachFormat:
         assert exported["returned"] == pathlib.Path(exported["path"])
 
     def test_nothing_else_is_left_behind(self, exported):
-        assert list(exported["path"].parent.iterdir()) == [exported["path"]]
+        written = {path.name for path in exported["path"].parent.iterdir()}
+        labels = {"labels.txt"} if exported["format"] == "litert" else set()
+        assert written == {exported["path"].name, *labels}
+
+    def test_open_exported_reads_it(self, exported):
+        opened = open_exported(exported["path"])
+        assert (opened.format, opened.output) == (exported["format"], "logits")
+        assert opened.class_names == tuple(NAMES) and not opened.probabilities
+        assert (opened.input_shape, opened.input_dtype) == ((None, 12, 12, 3), "float32")
+        desired = exported["model"].predict(images(3), verbose=0)
+        np.testing.assert_allclose(opened(images(3)), desired, rtol=1e-5, atol=1e-5)
 
     def test_the_model_stays_as_it_was(self, exported):
         for actual, desired in zip(exported["after"], exported["before"], strict=True):
@@ -155,12 +183,13 @@ class FakeWorker:
     """
 
     def __init__(self, monkeypatch, errors=(0.0, 0.0)):
-        self.errors, self.source = errors, None
+        self.errors, self.source, self.names = errors, None, None
         monkeypatch.setattr(export_module, "_run_worker", self)
 
     def __call__(self, verb, format, *arguments):
         if verb == "write":
-            source, written = arguments
+            source, written, options = arguments
+            self.options = json.loads(options)
             self.source = keras.saving.load_model(source)
             if format == "tf_saved_model":
                 written.mkdir()
@@ -174,7 +203,9 @@ class FakeWorker:
             for name, answer in answers.items():
                 answer = keras.ops.convert_to_numpy(answer)
                 answers[name] = [answer + error for error in self.errors]
-            np.savez(outputs, **answers)
+            about = {name: self.options[name] for name in ("output", "class_names")}
+            about["class_names"] = self.names or about["class_names"]
+            np.savez(outputs, about=json.dumps(about), **answers)
 
 
 @pytest.mark.once
@@ -221,7 +252,7 @@ class TestVerify:
     def test_the_end_of_the_childs_stderr_is_in_the_error(self, model, monkeypatch, tmp_path):
         worker = tmp_path / "worker.py"
         worker.write_text("raise SystemExit('no such operation: Fold')")
-        monkeypatch.setattr(export_module, "_WORKER", worker)
+        monkeypatch.setitem(export_module._WORKERS, "write", worker)
         with pytest.raises(RuntimeError, match="no such operation: Fold"):
             export(model, tmp_path / "model.onnx", format="onnx")
         assert list(tmp_path.iterdir()) == [worker]

@@ -17,6 +17,10 @@ from PIL import Image
 import keras_lc
 from recipes.common.folder import record
 from recipes.common.settings import Settings as Arguments
+from recipes.evaluate.run import evaluate
+from recipes.evaluate.settings import Evaluation
+from recipes.predict.command import Arguments as PredictArguments
+from recipes.predict.run import predict
 from recipes.train.run import run
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -72,6 +76,20 @@ def test_reported_accuracy_is_that_of_the_saved_model(finished, folder):
     predicted = np.argmax(keras.ops.convert_to_numpy(model(data.x_test)), axis=-1)
     assert results["test_correct"] == int(np.sum(predicted == data.y_test))
     assert results["test_accuracy"] == results["test_correct"] / 24
+
+
+@pytest.mark.once
+def test_the_saved_model_knows_the_names_of_its_classes(finished):
+    assert keras.saving.load_model(finished[0] / "model.keras").class_names == ("0", "1", "2")
+
+
+@pytest.mark.once
+def test_a_finished_run_answers_by_name(finished, folder, capsys):
+    output, results = finished
+    found = predict(PredictArguments(output, (folder / "test",), top=1, json=True))
+    right = [answer.picture.split("/")[-2] == answer.names[0] for answer in found]
+    assert sum(right) == results["test_correct"] and len(right) == 24
+    assert json.loads(capsys.readouterr().out)[0]["classes"][0]["name"] == found[0].names[0]
 
 
 @pytest.mark.once
@@ -218,3 +236,29 @@ def test_settings_that_only_the_network_refuses_are_refused_in_one_line(folder, 
     with pytest.raises(SystemExit, match=r"^`width` must be .* Received: width=0$"):
         run(arguments(folder, output, network="resnet14", width_multiplier=0.001))
     assert not (output / "config.json").exists()
+
+
+@pytest.mark.once
+def test_photos_in_class_folders_are_divided_resized_and_named(folder, tmp_path):
+    photos = tmp_path / "photos"
+    for number, path in enumerate(sorted(folder.glob("train/[01]/*.png"))):
+        target = photos / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            image.resize((24 + number, 40)).save(target)
+    output = tmp_path / "out"
+    own = {"image_size": 16, "test_share": 0.3, "augmentation": "auto", "epochs": 1}
+    results = run(arguments(photos, output, **own))
+    assert 0 < results["test_images"] < 30
+    model = keras.saving.load_model(output / "model.keras")
+    assert model.input_shape == (None, 16, 16, 3) and model.class_names == ("0", "1")
+    evaluation = evaluate(output, Evaluation(attack_images=2))
+    assert evaluation["test_accuracy"] == results["test_accuracy"]
+
+
+@pytest.mark.once
+def test_one_class_is_nothing_to_learn(folder, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(folder / split / "0", tmp_path / "data" / split / "0")
+    with pytest.raises(SystemExit, match=r"three must have at least two classes. Received: 1"):
+        run(arguments(tmp_path / "data", tmp_path / "out"))
