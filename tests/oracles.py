@@ -126,31 +126,49 @@ def gradients(function, inputs, variables):
     Returns:
         The gradient by `inputs`, and the list of those by `variables`.
     """
+    return gradient_function(function, variables)(inputs)
+
+
+def gradient_function(function, variables):
+    """Returns the function that gives the gradients of `function(inputs, *constants)`.
+
+    JAX compiles it once: each operation by itself would take longer.
+    """
     backend = keras.backend.backend()
-    x = ops.convert_to_tensor(inputs)
     if backend == "tensorflow":
         import tensorflow as tf
 
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            out = function(x)
-        by_inputs, *by_variables = tape.gradient(out, [x, *(v.value for v in variables)])
+        def compute(x, *constants):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                out = function(x, *constants)
+            by_inputs, *by_variables = tape.gradient(out, [x, *(v.value for v in variables)])
+            return by_inputs, by_variables
     elif backend == "torch":
         import torch
 
-        x = x.detach().clone().requires_grad_()
-        wanted = [x, *(v.value for v in variables)]
-        by_inputs, *by_variables = torch.autograd.grad(function(x), wanted)
+        def compute(x, *constants):
+            x = x.detach().clone().requires_grad_()
+            wanted = [x, *(v.value for v in variables)]
+            by_inputs, *by_variables = torch.autograd.grad(function(x, *constants), wanted)
+            return by_inputs, by_variables
     else:
         import jax
 
-        def stateless(x, values):
+        def stateless(x, values, constants):
             with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-                return function(x)
+                return function(x, *constants)
 
-        values = [v.value for v in variables]
-        by_inputs, by_variables = jax.grad(stateless, argnums=(0, 1))(x, values)
-    return numpy(by_inputs), [numpy(g) for g in by_variables]
+        compiled = jax.jit(jax.grad(stateless, argnums=(0, 1)))
+
+        def compute(x, *constants):
+            return compiled(x, [v.value for v in variables], constants)
+
+    def as_arrays(*inputs):
+        by_inputs, by_variables = compute(*map(ops.convert_to_tensor, inputs))
+        return numpy(by_inputs), [numpy(g) for g in by_variables]
+
+    return as_arrays
 
 
 def float64_allowed():

@@ -18,6 +18,7 @@ def layer_of(operator, strides=1, seed=3, name="conv"):
     return keras.Model(inputs, outputs)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("name", "operator", "layer"),
     [
@@ -73,6 +74,8 @@ NAMES = {
     "scaled_lc_scale_0_5_x8": ScaledLC(8, scale=0.5),
     "gram_limit_x8": spatial.GramLimit(8),
     "max": spatial.MaxPool(),
+    "average": spatial.AveragePool(),
+    "depthwise": spatial.Depthwise(),
     "hybrid": spatial.Hybrid(),
     "my_blur": MyBlur(),
     "my_blur_radius_2_5_kind_box": MyBlur(2.5, "box"),
@@ -176,12 +179,39 @@ def test_hybrid_pools_where_the_size_stays_and_averages_and_convolves_where_it_h
     assert not hybrid.is_normalized(1) and hybrid.is_normalized(2)
 
 
-@pytest.mark.parametrize("name", ["max", "hybrid"])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_an_average_pool_is_a_depthwise_convolution_with_equal_weights(strides, data_format):
+    x = np.random.default_rng(0).normal(size=(2, 9, 7, 3)).astype("float32")
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    expected = windows.mean((-1, -2))[:, ::strides, ::strides]
+    to_format = (0, 3, 1, 2) if data_format == "channels_first" else (0, 1, 2, 3)
+    x, expected = x.transpose(to_format), expected.transpose(to_format)
+    inputs = keras.Input(x.shape[1:])
+    outputs = spatial.AveragePool()(inputs, 3, 3, strides, 0, data_format, "conv")
+    oracles.assert_close(keras.Model(inputs, outputs)(x), expected)
+
+
+def test_depthwise_is_the_learned_convolution_with_a_group_for_each_channel():
+    inputs = keras.Input((9, 9, 4))
+    place = (inputs, 4, 3, 2, 0, "channels_last", "conv")
+    x = np.random.default_rng(0).normal(size=(2, 9, 9, 4)).astype("float32")
+    ours = keras.Model(inputs, spatial.Depthwise()(*place))
+    learned = keras.Model(inputs, spatial.Learned()(*place, groups=4))
+    assert keras_class(ours.get_layer("conv")) is keras.layers.DepthwiseConv2D
+    oracles.assert_close(ours(x), learned(x))
+    assert spatial.Depthwise().is_normalized(1) and not spatial.AveragePool().is_normalized(1)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["max", "average", "depthwise", "hybrid"])
 def test_pools_leave_the_stem_to_a_learned_convolution(name):
     assert spatial.get(name).for_stem() == spatial.Learned()
     assert spatial.LC(8).for_stem() == spatial.LC(8)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("operator", "layer"),
     [
@@ -200,6 +230,7 @@ def test_a_group_for_each_channel_is_a_depthwise_convolution(operator, layer):
         assert keras_class(model.get_layer("conv")) is kind
 
 
+@pytest.mark.once
 def test_learned_depthwise_filters_have_pytorchs_distribution():
     inputs = keras.Input((8, 8, 512))
     outputs = spatial.Learned()(inputs, 512, 3, 1, 0, "channels_last", "conv", groups=512)
@@ -208,13 +239,18 @@ def test_learned_depthwise_filters_have_pytorchs_distribution():
     assert abs(kernel.std() * 3 * 3**0.5 - 1) < 0.05
 
 
-def test_max_pool_keeps_the_number_of_channels():
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "operator", [spatial.MaxPool(), spatial.AveragePool(), spatial.Depthwise()]
+)
+def test_operators_within_bottlenecks_keep_the_number_of_channels(operator):
     with pytest.raises(
         ValueError, match=r"`filters` must equal the number of input channels.*filters=4"
     ):
-        layer_of(spatial.MaxPool())
+        layer_of(operator)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("operator", [spatial.Frozen, spatial.LC])
 def test_a_seed_of_its_own_stands_before_the_models(operator):
     def basis(own, models, name="conv"):
@@ -227,6 +263,7 @@ def test_a_seed_of_its_own_stands_before_the_models(operator):
     assert (basis(7, 1) != basis(7, 1, name="other")).any()
 
 
+@pytest.mark.once
 def test_lc_passes_its_options_on():
     layer = layer_of(spatial.LC(expansion=3, frozen=False)).get_layer("conv")
     assert (layer.expansion, layer.frozen) == (3, False)
@@ -234,6 +271,7 @@ def test_lc_passes_its_options_on():
     assert (type(block), block.expansion, block.frozen) == (keras_lc.layers.LCBlock, 3, False)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("make", "message"),
     [

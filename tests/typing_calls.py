@@ -45,6 +45,7 @@ keras.Sequential(
     [
         keras.Input((32, 32, 3)),
         keras_lc.RandomCropFlip(padding=4, seed=0),
+        keras_lc.RandomResizedCropFlip(area=(0.5, 1), ratio=[0.5, 2], seed=0),
         keras_lc.LCConv2D(16, 3, expansion=8, padding="same", use_bias=False, seed=None),
         keras_lc.LCConv2D(16, (3, 3), strides=2, activation="relu", name="second"),
         keras_lc.LCConv2D(16, 3, combination_regularizer=keras.regularizers.L2(1e-4)),

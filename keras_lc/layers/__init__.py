@@ -30,6 +30,9 @@ from keras_lc.layers.lc_depthwise_conv import LCDepthwiseConv1D as LCDepthwiseCo
 from keras_lc.layers.lc_depthwise_conv import LCDepthwiseConv2D as LCDepthwiseConv2D
 from keras_lc.layers.own_kernel import OwnKernel as OwnKernel
 from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip as RandomCropFlip
+from keras_lc.layers.per_image.random_resized_crop_flip import (
+    RandomResizedCropFlip as RandomResizedCropFlip,
+)
 from keras_lc.layers.per_image.stochastic_depth import StochasticDepth as StochasticDepth
 from keras_lc.layers.position_embedding import PositionEmbedding as PositionEmbedding
 from keras_lc.layers.shared_basis import SharedBasis as SharedBasis

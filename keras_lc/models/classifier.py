@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_lc.class_names import ModelWithClassNames
 from keras_lc.images import check_counts, check_images, class_numbers
 from keras_lc.keras_internals import forget_restored_epoch
 from keras_lc.seeds import derive_seed, resolve_seed
@@ -26,22 +27,25 @@ from keras_lc.training.planned_steps import PlannedSteps
 from keras_lc.training.recipe import CIFAR, Recipe
 from keras_lc.types import Array
 
-# Marks an optimizer that `fit` made. Its learning rate is 0 when `fit` returns, so the next call
+# Marks an optimizer that `fit` made. Its schedule has ended when `fit` returns, so the next call
 # must make a new one. The mark is a name, because saving and `clone_model` keep names.
 _RECIPE_OPTIMIZER = "recipe"
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class Classifier(keras.Model):
+class Classifier(ModelWithClassNames):
     """A functional `keras.Model` that classifies images, with a default recipe in `fit`.
 
     Args:
         *args, **kwargs: `inputs`, `outputs`, `name` and `trainable`, as for `keras.Model`.
+        class_names: Sequence of strings, the name of each class, or `None`.
         seed: Integer, the seed for the order of the images in `fit`. `None` draws a seed.
         recipe: `keras_lc.training.Recipe`, or a dict of its fields. `fit` follows it if the model
             was not compiled. Defaults to `keras_lc.training.CIFAR`.
 
     Attributes:
+        class_names: The names of the classes, a tuple of strings or `None`. You can set them:
+            `model.class_names = dataset.class_names`. Files and copies keep them.
         recipe: The recipe. You can set another one: `model.recipe = dataclasses.replace(
             keras_lc.training.CIFAR, learning_rate=0.1)`. Files and copies keep it.
     """
@@ -116,16 +120,17 @@ class Classifier(keras.Model):
     ) -> keras.callbacks.History:
         """Trains the model like `keras.Model.fit`. A model without `compile()` follows its recipe.
 
-        The default recipe is the paper's: `keras_lc.training.CIFAR` for small images, and
-        `keras_lc.training.IMAGENET_A2` for full-size networks. The recipe sets the optimizer, the
+        The default recipe is the papers': `keras_lc.training.CIFAR` for small images,
+        `keras_lc.training.IMAGENET_A2` for full-size convolutional networks, and
+        `keras_lc.training.DEIT` for transformers. The recipe sets the optimizer, the
         loss and the schedule. The data must bring Mixup and similar augmentation. To change the
         recipe, set `model.recipe`.
 
-        The recipe is scaled to the number of epochs and steps: the learning rate reaches 0 at the
-        end of this call, and each call starts the recipe again. If training takes another number
-        of steps than planned, a warning says so. With arrays, each pass takes the images in a new
-        order, which is the same under every backend, and drops the last partial batch.
-        After `compile()` this is Keras' `fit`.
+        The recipe is scaled to the number of epochs and steps: its schedule ends with this call,
+        and each call starts the recipe again. If training takes another number of steps than
+        planned, a warning says so. With arrays, each pass takes the images in a new order, which
+        is the same under every backend, and drops the last partial batch. After `compile()` this
+        is Keras' `fit`.
 
         Args:
             x: Array of images with values in [0, 255], or any data set that Keras takes:

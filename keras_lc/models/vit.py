@@ -38,8 +38,9 @@ def ViT(
     matrices have a standard deviation of 0.02, the initial biases are 0.
 
     With `spatial="learned"`, all blocks use self-attention. With `"max"`, every second block uses
-    a 3×3 max-pool between two linear layers instead; the first block keeps self-attention. The
-    other operators replace only the convolution that makes the patches.
+    a 3×3 max-pool between two linear layers instead; the first block keeps self-attention. So do
+    `"average"` and `"depthwise"` with their own operators. The other operators replace only the
+    convolution that makes the patches.
 
     Args:
         size: `"tiny"`, `"small"` or `"base"`: 192, 384 or 768 channels in 3, 6 or 12 heads.
@@ -54,7 +55,7 @@ def ViT(
         mean, std: Number, or one number for each channel, in pixel values (0 to 255). For three
             channels, they default to ImageNet's statistics. Otherwise they default to 127.5.
         augmentation: Augmentation of the training images: `None`, `"crop_flip"` (as usual for
-            CIFAR), or a Keras layer.
+            CIFAR), `"resized_crop_flip"` (as usual for photos), or a Keras layer.
         dropout: Number, the rate of dropout after the position embedding, self-attention (or the
             pool) and each linear layer of the perceptrons. Its random numbers are Keras' own and
             differ by backend.
@@ -71,7 +72,7 @@ def ViT(
 
     Returns:
         A `Classifier`: a `keras.Model` with a default recipe in `fit`,
-        `keras_lc.training.IMAGENET_A2`.
+        `keras_lc.training.DEIT`.
 
     Raises:
         ValueError: If the size does not exist, or if the image size is unknown or too small.

@@ -7,7 +7,13 @@ import keras
 import numpy as np
 
 from keras_lc.keras_internals import calls_of, graph_of, producer
-from keras_lc.layers import LCBlock, PositionEmbedding, RandomCropFlip, StochasticDepth
+from keras_lc.layers import (
+    LCBlock,
+    PositionEmbedding,
+    RandomCropFlip,
+    RandomResizedCropFlip,
+    StochasticDepth,
+)
 from keras_lc.layers.accelerated import accelerate, keras_class
 from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.compact_basis import by_group, from_groups
@@ -21,6 +27,8 @@ from keras_lc.surgery.replace import (
 )
 from keras_lc.surgery.spatial_convolutions import FORMS, TRANSPOSED
 
+_ONLY_IN_TRAINING = (RandomCropFlip, RandomResizedCropFlip, StochasticDepth)
+
 
 def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> keras.Model:
     """Copies a model and replaces each LC layer with the equal Conv2D for inference.
@@ -32,7 +40,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
       `keras_lc.layers.OwnKernel`.
     - `PositionEmbedding` becomes a `keras.layers.EinsumDense` that multiplies by 1 and has the
       embedding as its bias.
-    - `RandomCropFlip` and `StochasticDepth` are removed, because they do nothing at inference.
+    - `RandomCropFlip`, `RandomResizedCropFlip` and `StochasticDepth` are removed, because they do
+      nothing at inference.
 
     The copy has only Keras' layers (and your own), so its file loads without `keras_lc`. Its
     outputs equal the model's up to float32 rounding.
@@ -84,7 +93,7 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
             return [_built(convolution, layer.kernel, layer.bias)]
         if exact_type is PositionEmbedding:
             return [_position_bias(layer)]
-        if exact_type in (RandomCropFlip, StochasticDepth) and layer not in in_training_mode:
+        if exact_type in _ONLY_IN_TRAINING and layer not in in_training_mode:
             return []
         if exact_type is LCBlock:
             if batch_norm and _is_affine(layer, in_training_mode):
@@ -92,7 +101,7 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
             return _unroll_block(layer)
         if keras_class(layer) is not exact_type:
             return [_plain(layer)]
-        if exact_type.__module__.partition(".")[0] == "keras":
+        if _package(exact_type) == "keras":
             config = layer.get_config()
             plain_config = _without_own_initializers(config)
             if len(plain_config) < len(config):
@@ -341,6 +350,11 @@ def _mentions_keras_lc(config):
     return isinstance(config, list | tuple) and any(map(_mentions_keras_lc, config))
 
 
+def _package(cls):
+    """Returns the package that a file names for a class."""
+    return cls.__module__.partition(".")[0]
+
+
 def _check_needs_only_keras(model):
     left = {
         layer.name: layer.name
@@ -349,7 +363,9 @@ def _check_needs_only_keras(model):
         if graph_of(layer) is None and _mentions_keras_lc(layer.get_config())
     }
     for path, layer in layers_within(model):
-        own = [cls for cls in type(layer).__mro__ if cls.__module__.partition(".")[0] == "keras_lc"]
+        if _package(type(layer)) == "keras":
+            continue
+        own = [cls for cls in type(layer).__mro__ if _package(cls) == "keras_lc"]
         if own and own[0] is not type(layer):
             what = (
                 f"a subclass of {own[0].__name__}, which may compute something else. If it does "

@@ -7,6 +7,10 @@ import os
 import pathlib
 import sys
 
+if os.environ["KERAS_BACKEND"] != "tensorflow":
+    # Keras imports it where it is there, which takes longer than these trainings.
+    sys.modules["tensorflow"] = None
+
 import tests.distribution.virtual_devices  # noqa: F401  isort: skip  (first)
 
 import keras

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_lc
-from keras_lc import FrozenConv2D, LCConv2D, RandomCropFlip
+from keras_lc import FrozenConv2D, LCConv2D, RandomCropFlip, RandomResizedCropFlip
 from keras_lc.layers import (
     FanInUniform,
     FrozenDepthwiseConv2D,
@@ -43,6 +43,7 @@ LAYERS = {
     "GramLimit": lambda seed: GramLimitConv2D(6, 3, seed=seed),
     "PositionEmbedding": lambda seed: PositionEmbedding(FanInUniform(seed)),
     "RandomCropFlip": lambda seed: RandomCropFlip(seed=seed),
+    "RandomResizedCropFlip": lambda seed: RandomResizedCropFlip(seed=seed),
     "StochasticDepth": lambda seed: StochasticDepth(0.1, seed=seed),
     "shared numbers": lambda seed: SharedBasis(8, seed=seed).layer("float32"),
 }
@@ -101,6 +102,7 @@ def test_what_was_stored_loads_into_a_layer_of_another_seed(name):
             np.testing.assert_array_equal(oracles.numpy(actual), oracles.numpy(expected))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", LAYERS)
 def test_an_array_of_another_shape_changes_nothing(name):
     store = stored(built(name, 1))
@@ -109,6 +111,7 @@ def test_an_array_of_another_shape_changes_nothing(name):
         assert_refused_and_unchanged(built(name, 2), other, rf"other shapes .*'{array}'")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_missing_or_further_array_changes_nothing(name):
     store = stored(built(name, 1))
@@ -119,6 +122,7 @@ def test_a_missing_or_further_array_changes_nothing(name):
     assert_refused_and_unchanged(built(name, 2), store | {"gamma": np.ones(6)}, "'gamma'")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["LC", "LC, compact", "frozen", "frozen depthwise"])
 def test_another_fingerprint_changes_nothing(name):
     store = stored(built(name, 1)) | {"basis_fingerprint": np.array(1, "uint64")}

@@ -160,6 +160,7 @@ class Own(keras.layers.Conv2D):
     pass
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "layer",
     [
@@ -172,6 +173,7 @@ def test_what_has_no_frozen_form_is_named(layer):
         keras_lc.freeze_spatial(sequential(layer), seed=0)
 
 
+@pytest.mark.once
 def test_a_subclassed_model_is_refused():
     class Subclassed(keras.Model):
         def __init__(self):
