@@ -78,6 +78,19 @@ def source_layers(tensor: keras.KerasTensor) -> list[keras.Operation]:
     return inputs
 
 
+# --- Files ---
+
+
+def saved_as_functional(cls: type) -> type:
+    """Makes the files of a subclass of `keras.Model` name Keras' own class for such models.
+
+    Where the subclass is registered, Keras finds it by its registered name. Elsewhere it takes
+    its own class. Keras has no public name for that class, so all its files have this one.
+    """
+    cls.__module__, cls.__name__ = "keras.src.models.functional", "Functional"
+    return cls
+
+
 # --- Layers within layers ---
 
 

@@ -21,9 +21,8 @@ from keras_lc.layers.accelerated import (
     MaxPooling2D,
 )
 from keras_lc.layers.axes import channel_axis
-from keras_lc.layers.basis_conv2d import check_expansion, check_rank
-from keras_lc.layers.frozen_conv2d import FrozenConv2D
-from keras_lc.layers.frozen_depthwise_conv2d import FrozenDepthwiseConv2D
+from keras_lc.layers.basis_conv import check_expansion, check_rank
+from keras_lc.layers.frozen_conv import FrozenConv2D, FrozenDepthwiseConv2D
 from keras_lc.layers.gram_limit_conv2d import GramLimitConv2D
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.lc_block import BETWEEN, LCBlock

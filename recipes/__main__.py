@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "trains one network on small images",
     "imagenet": "trains a network of the papers on ImageNet, or on images in the same format",
     "sweep": "trains and evaluates every combination of some settings",
+    "predict": "tells which classes pictures belong to",
     "evaluate": "attacks finished runs and measures their filters",
     "report": "makes one HTML page about a run or a sweep",
     "reproduce": "makes the paper's tables and figures, with the paper's numbers",

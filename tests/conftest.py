@@ -4,10 +4,14 @@ import importlib
 import os
 import tempfile
 
+from tests import QUICK_TO_COMPILE
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Some sandboxes show a CPU's AMX to oneDNN and kill the program that uses it.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+
+os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
 
 BACKEND = os.environ["KERAS_BACKEND"]
 
@@ -37,7 +41,7 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error")
     for line in IGNORED_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
-    config.addinivalue_line("markers", "once: run under TensorFlow, others with --thorough")
+    config.addinivalue_line("markers", "once: hardly depends on the backend; see --without-once")
     config.addinivalue_line("markers", "large: run under PyTorch, others with --thorough")
     config.addinivalue_line("markers", "long: run with --thorough")
     full_float32()
@@ -49,17 +53,22 @@ def pytest_addoption(parser):
         action="store_true",
         help="run under every backend what hardly depends on it, or takes long",
     )
+    parser.addoption(
+        "--without-once",
+        action="store_true",
+        help="leave out what hardly depends on the backend: another backend's run has it",
+    )
 
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--thorough"):
         return
-    # PyTorch builds large networks in seconds; JAX compiles for each shape of each variable.
-    left_out = {
-        "tensorflow": ("long", "large"),
-        "jax": ("long", "once", "large"),
-        "torch": ("long", "once"),
-    }[BACKEND]
+    left_out = ["long"]
+    if BACKEND != "torch":
+        # PyTorch builds large networks in seconds; JAX compiles for each shape of each variable.
+        left_out.append("large")
+    if config.getoption("--without-once"):
+        left_out.append("once")
     skip = pytest.mark.skip(reason=f"left out under {BACKEND} without --thorough")
     for item in items:
         if any(item.get_closest_marker(name) for name in left_out):

@@ -13,7 +13,7 @@ from tests import oracles
 
 
 class LayerTestCase(testing.TestCase):
-    """Checks the contract between a 4D image layer and Keras.
+    """Checks the contract between a layer of images, series or volumes and Keras.
 
     `init_kwargs` must hold a seed: two layers made from them must be equal.
     """
@@ -92,13 +92,13 @@ class LayerTestCase(testing.TestCase):
         self.assertAllEqual(clone(x), expected)
 
     def check_shapes(self, layer_cls, init_kwargs, input_shape, expected_output_shape):
-        """The shape is known without running the layer, also where height and width are not."""
+        """The shape is known without running the layer, also where its sides are not."""
         layer = layer_cls(**init_kwargs)
         self.assertEqual(tuple(layer.compute_output_shape(input_shape)), expected_output_shape)
-        channels = expected_output_shape[-1]
-        dynamic = keras.Input((None, None, input_shape[-1]))
+        unknown = (None,) * (len(input_shape) - 2)
+        dynamic = keras.Input((*unknown, input_shape[-1]))
         outputs = layer(dynamic)
-        self.assertEqual(tuple(outputs.shape), (None, None, None, channels))
+        self.assertEqual(tuple(outputs.shape), (None, *unknown, expected_output_shape[-1]))
         x = oracles.images(*input_shape)
         result = keras.Model(dynamic, outputs).predict(x, verbose=0)
         self.assertEqual(result.shape, expected_output_shape)

@@ -28,24 +28,61 @@ def images(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-def conv2d(x, kernel, strides=1, padding="valid", dilation=1, groups=1):
-    """Convolution in float64, channels last; `"same"` pads as TensorFlow does."""
+def conv(x, kernel, strides=1, padding="valid", dilation=1, groups=1):
+    """Convolution in float64, channels last, of any dimension; `"same"` pads as TensorFlow does."""
     x, kernel = np.asarray(x, "float64"), np.asarray(kernel, "float64")
-    strides, dilation = np.broadcast_to(strides, 2), np.broadcast_to(dilation, 2)
+    sides = kernel.ndim - 2
+    strides, dilation = np.broadcast_to(strides, sides), np.broadcast_to(dilation, sides)
     extent = [(k - 1) * d + 1 for k, d in zip(kernel.shape, dilation, strict=False)]
+    pads = [(0, 0)] * sides
     if padding == "same":
-        pads = [(0, 0)]
-        for size, stride, reach in zip(x.shape[1:3], strides, extent, strict=True):
-            total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
-            pads.append((total // 2, total - total // 2))
-        x = np.pad(x, [*pads, (0, 0)])
-    windows = sliding_window_view(x, extent, axis=(1, 2))
-    windows = windows[:, :: strides[0], :: strides[1], :, :: dilation[0], :: dilation[1]]
-    batch, height, width, channels, *area = windows.shape
-    windows = windows.reshape(batch, height, width, groups, channels // groups, *area)
-    kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
-    out = np.einsum("bhwgcij,ijcgf->bhwgf", windows, kernel)
-    return out.reshape(batch, height, width, -1)
+        totals = [
+            max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
+            for size, stride, reach in zip(x.shape[1:-1], strides, extent, strict=True)
+        ]
+        pads = [(total // 2, total - total // 2) for total in totals]
+    elif padding == "causal":
+        pads = [(extent[0] - 1, 0)]
+    x = np.pad(x, [(0, 0), *pads, (0, 0)])
+    windows = sliding_window_view(x, extent, axis=range(1, 1 + sides))
+    windows = windows[:, *(slice(None, None, n) for n in strides)]
+    windows = windows[..., *(slice(None, None, n) for n in dilation)]
+    *places, channels = windows.shape[: 2 + sides]
+    area = math.prod(kernel.shape[:-2])
+    windows = windows.reshape(-1, groups, channels // groups, area)
+    kernel = kernel.reshape(area, channels // groups, groups, -1)
+    return np.einsum("ngca,acgf->ngf", windows, kernel).reshape(*places, -1)
+
+
+conv2d = conv
+
+
+def conv_transpose(x, kernel, strides=1, padding="valid", output_padding=None, dilation=1):
+    """Transposed convolution in float64: each input adds its multiple of the kernel.
+
+    The kernel is `(*kernel_size, channels, filters)`. The places and sizes are Keras'.
+    """
+    x, kernel = np.asarray(x, "float64"), np.asarray(kernel, "float64")
+    sides = kernel.ndim - 2
+    strides, dilation = np.broadcast_to(strides, sides), np.broadcast_to(dilation, sides)
+    size, area = np.array(x.shape[1:-1]), np.array(kernel.shape[:-2])
+    extent = (area - 1) * dilation + 1
+    out = size * strides + (np.maximum(extent - strides, 0) if padding == "valid" else 0)
+    before = np.zeros(sides, int) if padding == "valid" else np.maximum(extent - strides, 0) // 2
+    if output_padding is not None:
+        # As many more as PyTorch's argument of this name says.
+        crop = 0 if padding == "valid" else 2 * (extent // 2)
+        out = (size - 1) * strides + extent - crop + np.broadcast_to(output_padding, sides)
+        before = crop // 2
+    whole = np.zeros((len(x), *((size - 1) * strides + extent + out), kernel.shape[-1]))
+    for place in np.ndindex(*area):
+        start = np.array(place) * dilation
+        window = [
+            slice(a, a + (n - 1) * s + 1, s) for a, n, s in zip(start, size, strides, strict=True)
+        ]
+        whole[:, *window] += x @ kernel[place]
+    before = np.broadcast_to(before, sides)
+    return whole[:, *(slice(a, a + n) for a, n in zip(before, out, strict=True))]
 
 
 def lc_conv2d(x, basis, combination, bias=0.0, groups=1, **geometry):
@@ -89,31 +126,49 @@ def gradients(function, inputs, variables):
     Returns:
         The gradient by `inputs`, and the list of those by `variables`.
     """
+    return gradient_function(function, variables)(inputs)
+
+
+def gradient_function(function, variables):
+    """Returns the function that gives the gradients of `function(inputs, *constants)`.
+
+    JAX compiles it once: each operation by itself would take longer.
+    """
     backend = keras.backend.backend()
-    x = ops.convert_to_tensor(inputs)
     if backend == "tensorflow":
         import tensorflow as tf
 
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            out = function(x)
-        by_inputs, *by_variables = tape.gradient(out, [x, *(v.value for v in variables)])
+        def compute(x, *constants):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                out = function(x, *constants)
+            by_inputs, *by_variables = tape.gradient(out, [x, *(v.value for v in variables)])
+            return by_inputs, by_variables
     elif backend == "torch":
         import torch
 
-        x = x.detach().clone().requires_grad_()
-        wanted = [x, *(v.value for v in variables)]
-        by_inputs, *by_variables = torch.autograd.grad(function(x), wanted)
+        def compute(x, *constants):
+            x = x.detach().clone().requires_grad_()
+            wanted = [x, *(v.value for v in variables)]
+            by_inputs, *by_variables = torch.autograd.grad(function(x, *constants), wanted)
+            return by_inputs, by_variables
     else:
         import jax
 
-        def stateless(x, values):
+        def stateless(x, values, constants):
             with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-                return function(x)
+                return function(x, *constants)
 
-        values = [v.value for v in variables]
-        by_inputs, by_variables = jax.grad(stateless, argnums=(0, 1))(x, values)
-    return numpy(by_inputs), [numpy(g) for g in by_variables]
+        compiled = jax.jit(jax.grad(stateless, argnums=(0, 1)))
+
+        def compute(x, *constants):
+            return compiled(x, [v.value for v in variables], constants)
+
+    def as_arrays(*inputs):
+        by_inputs, by_variables = compute(*map(ops.convert_to_tensor, inputs))
+        return numpy(by_inputs), [numpy(g) for g in by_variables]
+
+    return as_arrays
 
 
 def float64_allowed():

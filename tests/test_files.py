@@ -6,6 +6,8 @@ import pytest
 
 from keras_lc.files import rename, whole_file, write_json
 
+pytestmark = pytest.mark.once
+
 
 def test_a_file_has_its_name_when_it_is_whole(tmp_path):
     path = tmp_path / "a.txt"

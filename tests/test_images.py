@@ -5,6 +5,8 @@ import pytest
 
 from keras_lc.images import check_counts, check_images, class_numbers
 
+pytestmark = pytest.mark.once
+
 
 def test_images_fit_a_shape_of_which_sides_may_be_open():
     check_images(np.zeros((2, 5, 7, 3)), (None, 7, 3))

@@ -22,7 +22,7 @@ def test_a_home_folder_is_expanded_and_all_else_stays(home):
     assert str(user_path("a/~b.png")) == "a/~b.png"
 
 
-def test_pictures_go_there(home):
+def test_plots_are_written_to_the_home_folder(home):
     pytest.importorskip("matplotlib")
     kernels = {"conv": np.random.default_rng(0).normal(size=(3, 3, 2, 4))}
     path = keras_lc.analysis.plot_kernels(kernels, "~/filters.png")
@@ -34,6 +34,6 @@ def test_checkpoints_and_the_best_model_go_there(home):
     assert keras_lc.training.BestModel("~/best.keras").path == home / "best.keras"
 
 
-def test_data_is_read_there(home):
+def test_data_is_read_from_the_home_folder(home):
     with pytest.raises((ValueError, FileNotFoundError), match=str(home / "nowhere")):
         keras_lc.data.load("mine", data_dir="~/nowhere")

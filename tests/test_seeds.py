@@ -1,9 +1,12 @@
 """Seeds of the parts of a model, and fingerprints."""
 
 import numpy as np
+import pytest
 
 from keras_lc.bases.random_numbers import symmetric_uniform
 from keras_lc.seeds import derive_seed, fingerprint
+
+pytestmark = pytest.mark.once
 
 
 def test_derived_seeds_depend_on_seed_and_position():

@@ -18,6 +18,7 @@ def layer_of(operator, strides=1, seed=3, name="conv"):
     return keras.Model(inputs, outputs)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("name", "operator", "layer"),
     [
@@ -203,12 +204,14 @@ def test_depthwise_is_the_learned_convolution_with_a_group_for_each_channel():
     assert spatial.Depthwise().is_normalized(1) and not spatial.AveragePool().is_normalized(1)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["max", "average", "depthwise", "hybrid"])
 def test_pools_leave_the_stem_to_a_learned_convolution(name):
     assert spatial.get(name).for_stem() == spatial.Learned()
     assert spatial.LC(8).for_stem() == spatial.LC(8)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("operator", "layer"),
     [
@@ -227,6 +230,7 @@ def test_a_group_for_each_channel_is_a_depthwise_convolution(operator, layer):
         assert keras_class(model.get_layer("conv")) is kind
 
 
+@pytest.mark.once
 def test_learned_depthwise_filters_have_pytorchs_distribution():
     inputs = keras.Input((8, 8, 512))
     outputs = spatial.Learned()(inputs, 512, 3, 1, 0, "channels_last", "conv", groups=512)
@@ -235,6 +239,7 @@ def test_learned_depthwise_filters_have_pytorchs_distribution():
     assert abs(kernel.std() * 3 * 3**0.5 - 1) < 0.05
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "operator", [spatial.MaxPool(), spatial.AveragePool(), spatial.Depthwise()]
 )
@@ -245,6 +250,7 @@ def test_operators_within_bottlenecks_keep_the_number_of_channels(operator):
         layer_of(operator)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("operator", [spatial.Frozen, spatial.LC])
 def test_a_seed_of_its_own_stands_before_the_models(operator):
     def basis(own, models, name="conv"):
@@ -257,6 +263,7 @@ def test_a_seed_of_its_own_stands_before_the_models(operator):
     assert (basis(7, 1) != basis(7, 1, name="other")).any()
 
 
+@pytest.mark.once
 def test_lc_passes_its_options_on():
     layer = layer_of(spatial.LC(expansion=3, frozen=False)).get_layer("conv")
     assert (layer.expansion, layer.frozen) == (3, False)
@@ -264,6 +271,7 @@ def test_lc_passes_its_options_on():
     assert (type(block), block.expansion, block.frozen) == (keras_lc.layers.LCBlock, 3, False)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -45,11 +45,14 @@ keras.Sequential(
     [
         keras.Input((32, 32, 3)),
         keras_lc.RandomCropFlip(padding=4, seed=0),
+        keras_lc.RandomResizedCropFlip(area=(0.5, 1), ratio=[0.5, 2], seed=0),
         keras_lc.LCConv2D(16, 3, expansion=8, padding="same", use_bias=False, seed=None),
         keras_lc.LCConv2D(16, (3, 3), strides=2, activation="relu", name="second"),
         keras_lc.LCConv2D(16, 3, combination_regularizer=keras.regularizers.L2(1e-4)),
         keras_lc.FrozenConv2D(8, 3, basis_initializer="he_normal"),
         keras_lc.layers.FrozenDepthwiseConv2D(3, seed=1),
+        keras_lc.LCDepthwiseConv2D(3, depth_multiplier=2, expansion=8, compact=True, name="third"),
+        keras_lc.LCConv2DTranspose(8, 3, strides=2, output_padding=1, rank=16, dtype="float32"),
         keras_lc.layers.LCBlock(16, 3, between="bn_relu", expansion=4),
         keras_lc.layers.StochasticDepth(0.1),
     ]

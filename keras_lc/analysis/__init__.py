@@ -1,6 +1,7 @@
 from keras_lc.analysis.filter_evolution import FilterEvolution as FilterEvolution
 from keras_lc.analysis.filter_metrics import combination_sparsity as combination_sparsity
 from keras_lc.analysis.filter_metrics import effective_rank as effective_rank
+from keras_lc.analysis.filter_metrics import gram_spread as gram_spread
 from keras_lc.analysis.filter_metrics import norms as norms
 from keras_lc.analysis.filter_metrics import orthogonality as orthogonality
 from keras_lc.analysis.filter_metrics import randomness_threshold as randomness_threshold
@@ -11,6 +12,7 @@ from keras_lc.analysis.grad_cam import grad_cam as grad_cam
 from keras_lc.analysis.linear_combinations import LCRate as LCRate
 from keras_lc.analysis.linear_combinations import lc_rate as lc_rate
 from keras_lc.analysis.multiplications import count_multiplications as count_multiplications
+from keras_lc.analysis.plots import plot_answers as plot_answers
 from keras_lc.analysis.plots import plot_curves as plot_curves
 from keras_lc.analysis.plots import plot_filters as plot_filters
 from keras_lc.analysis.plots import plot_grad_cam as plot_grad_cam

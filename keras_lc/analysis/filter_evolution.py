@@ -11,10 +11,11 @@ import keras
 import numpy as np
 
 from keras_lc.analysis.plots import as_plain_text, filter_mosaic, pyplot
-from keras_lc.analysis.report import kernel_of, spatial_layers
+from keras_lc.analysis.report import spatial_layers
 from keras_lc.files import whole_file
 from keras_lc.listed import how_to_install
 from keras_lc.paths import user_path
+from keras_lc.surgery.spatial_convolutions import kernel_of
 
 _FRAME_MS, _LAST_FRAME_MS = 350, 2500
 _PIXELS = 384

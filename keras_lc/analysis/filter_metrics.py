@@ -1,7 +1,8 @@
 """Metrics of a convolution's filters.
 
 Kernels are arrays, or tensors of any backend, in Keras' layout
-`(height, width, channels/groups, filters)`. All metrics are computed in float64.
+`(height, width, channels/groups, filters)`, with one side in 1D and three in 3D. All metrics are
+computed in float64.
 """
 
 import math
@@ -138,7 +139,7 @@ def combination_sparsity(combination: Array) -> float:
     Raises:
         ValueError: If `combination` has another shape, is empty or not finite.
     """
-    array = _checked(combination, "combination", axes=(2, 4))
+    array = _checked(combination, "combination", (2, 4), f"(basis filters, filters) or {_KERNEL}")
     if array.ndim == 4 and array.shape[:2] != (1, 1):
         raise ValueError(
             "`combination` must have the shape (1, 1, basis filters, filters) if it has 4 axes. "
@@ -169,7 +170,7 @@ def spatial_variance(kernels: Iterable) -> np.ndarray:
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4.3
     """
     arrays = [_checked(kernel, f"kernels[{i}]") for i, kernel in enumerate(kernels)]
-    sizes = sorted({array.shape[:2] for array in arrays})
+    sizes = sorted({array.shape[:-2] for array in arrays})
     if len(sizes) != 1:
         raise ValueError(
             "`kernels` must be at least one kernel, all with the same height and width. "
@@ -218,6 +219,40 @@ def orthogonality(kernel: Array) -> float:
     # Without each filter's cosine with itself.
     others = cosines.sum() - np.trace(cosines)
     return max(0.0, 1 - float(others) / (filters * (filters - 1)))
+
+
+def gram_spread(basis: Array) -> float:
+    """Returns how unequally a basis of random filters treats the directions of a kernel.
+
+    With SGD, a frozen basis `K` acts on the training only by its Gram matrix `K · Kᵀ`: it scales
+    the learning rate of each direction of the combined kernels. The value is the standard
+    deviation of the eigenvalues of `K · Kᵀ`, divided by their mean. It is 0 if all directions learn
+    equally fast, as in `keras_lc.layers.GramLimitConv2D`. For `n` independent filters of `d`
+    weights, it is close to `√(d / n)`.
+
+    Args:
+        basis: Array of shape `(height, width, channels/groups, filters)`, also a compact one.
+
+    Returns:
+        A number from 0 to `√(d - 1)`.
+
+    Raises:
+        ValueError: If `basis` has another number of axes, is empty or not finite.
+
+    Example:
+
+    >>> layer = keras_lc.LCConv2D(8, 3, expansion=128, seed=0)
+    >>> layer.build((None, 32, 32, 8))
+    >>> round(gram_spread(layer.basis), 1)
+    0.3
+    """
+    columns = _matrix(_checked(basis, "basis"))
+    # The squares of the singular values, and zeros if there are fewer filters than weights.
+    eigenvalues = np.zeros(len(columns))
+    singular = np.linalg.svd(columns, compute_uv=False)
+    eigenvalues[: len(singular)] = singular**2
+    mean = eigenvalues.mean()
+    return float(eigenvalues.std() / mean) if mean > 0 else 0.0
 
 
 def norms(kernel: Array) -> dict[str, float]:
@@ -274,14 +309,13 @@ def effective_rank(kernel: Array) -> float:
     return math.exp(_entropy(np.linalg.svd(columns, compute_uv=False)))
 
 
-def _checked(values, name, axes=(4,)):
+_KERNEL = "(height, width, channels/groups, filters)"
+
+
+def _checked(values, name, axes=(3, 4, 5), shape=f"{_KERNEL}, in 1D and 3D with 1 and 3 sides"):
     """Returns a float64 array, or raises `ValueError`."""
     array = keras.ops.convert_to_numpy(values)
     if array.ndim not in axes or 0 in array.shape:
-        shape = " or ".join(
-            {2: "(basis filters, filters)", 4: "(height, width, channels/groups, filters)"}[n]
-            for n in axes
-        )
         raise ValueError(
             f"`{name}` must have the shape {shape}, without empty axes. "
             f"Received: shape {array.shape}"
@@ -293,13 +327,13 @@ def _checked(values, name, axes=(4,)):
 
 
 def _filters_2d(array):
-    """Returns a matrix with one row per 2-D filter."""
-    return array.reshape(-1, array.shape[2] * array.shape[3]).T
+    """Returns a matrix with one row per filter of one channel, in 2D per 2-D filter."""
+    return array.reshape(-1, array.shape[-2] * array.shape[-1]).T
 
 
 def _matrix(array):
     """Returns a matrix with one column per filter, i.e. per output channel."""
-    return array.reshape(-1, array.shape[3])
+    return array.reshape(-1, array.shape[-1])
 
 
 def _precision(values):

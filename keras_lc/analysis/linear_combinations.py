@@ -6,14 +6,14 @@ import math
 
 import keras
 
-from keras_lc.analysis.report import kernel_of
 from keras_lc.keras_internals import calls_of, graph_of
 from keras_lc.surgery.replace import layers_within, paths_within
 from keras_lc.surgery.spatial_convolutions import (
+    FORMS,
     as_convolution,
     combines_itself,
     is_spatial,
-    note_of_other_dimensions,
+    kernel_of,
     starts_spatial,
 )
 
@@ -24,11 +24,9 @@ class LCRate:
 
     Attributes:
         layers: List of dicts with equal keys, one dict per spatial convolution.
-        note: String, a sentence about the convolutions that do not count, or `""`.
     """
 
     layers: list[dict]
-    note: str = ""
 
     @property
     def rate(self) -> float:
@@ -41,7 +39,7 @@ class LCRate:
 
     def __str__(self) -> str:
         if not self.layers:
-            return "No LC rate: the model has no 2D convolution of more than one pixel." + self.note
+            return "No LC rate: the model has no convolution of more than one pixel."
         keys = ("layer", "type", "kernel_size", "filters", "combinations", "combined")
         rows = [keys, *([str(row[key]) for key in keys] for row in self.layers)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -68,8 +66,8 @@ def lc_rate(model: keras.Model) -> LCRate:
       filters, changed by the layers between, as in the paper;
     - the next spatial convolution, or an output of the model: the filters are not combined.
 
-    An LC layer and a `SeparableConv2D` combine their filters themselves. 1D and 3D convolutions
-    do not count. If there is no 2D convolution, the rate is NaN.
+    An LC layer and a `SeparableConv2D` combine their filters themselves. If there is no spatial
+    convolution, the rate is NaN.
 
     Args:
         model: A Functional or Sequential model that is built. The function does not look into
@@ -77,8 +75,7 @@ def lc_rate(model: keras.Model) -> LCRate:
 
     Returns:
         An `LCRate`. `.layers` is a list of dicts in the order of the computation. `.rate` is the
-        share of dicts with `combined == "all"`. `.note` is a sentence about 1D and 3D
-        convolutions. `str()` gives a table. Each dict contains:
+        share of dicts with `combined == "all"`. `str()` gives a table. Each dict contains:
 
         - `layer`: Path of the layer, such as `"nested/conv"` in a nested model.
         - `type`: Name of its class.
@@ -127,9 +124,7 @@ def lc_rate(model: keras.Model) -> LCRate:
     for layers in trace.run(graph, [frozenset()] * len(graph.inputs)):
         for layer in layers:
             trace.alone_to[layer]["output"] = None
-    return LCRate(
-        [trace.row(layer) for layer in trace.found], note_of_other_dimensions(paths.items())
-    )
+    return LCRate([trace.row(layer) for layer in trace.found])
 
 
 class _Trace:
@@ -206,9 +201,11 @@ def _mixes_channels(layer):
     if not any(len(variable.shape) > 1 for variable in layer.trainable_variables):
         return False
     convolution = as_convolution(layer)
-    if isinstance(convolution, keras.layers.Conv2D):
+    if hasattr(convolution, "depth_multiplier") and not combines_itself(convolution):
+        return False
+    if isinstance(convolution, tuple(FORMS)):
         # With one group per channel, channels are only scaled.
-        return convolution.groups == 1 or layer.kernel.shape[2] > 1
+        return getattr(convolution, "groups", 1) == 1 or kernel_of(layer).shape[-2] > 1
     return isinstance(layer, keras.layers.Dense) or combines_itself(layer)
 
 
@@ -221,4 +218,6 @@ def _spatial_filters(layer):
 
 
 def _outputs(layer):
-    return layer.units if isinstance(layer, keras.layers.Dense) else layer.filters
+    if isinstance(layer, keras.layers.Dense):
+        return layer.units
+    return layer.filters if hasattr(layer, "filters") else kernel_of(layer).shape[-1]

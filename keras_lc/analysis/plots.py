@@ -3,6 +3,7 @@
 All text in the pictures is plain: a `$` in a name is a dollar sign, not a formula.
 """
 
+import math
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -14,13 +15,16 @@ import numpy as np
 
 from keras_lc.analysis.grad_cam import grad_cam
 from keras_lc.analysis.runs import is_number, note_on_runs, summarize
+from keras_lc.class_names import class_names_of
 from keras_lc.files import whole_file
-from keras_lc.listed import how_to_install
+from keras_lc.listed import how_to_install, shown
 from keras_lc.paths import user_path
 from keras_lc.types import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from keras_lc.classification import Answer
 
 # Okabe and Ito's colours: colour-blind readers can distinguish them. Markers are for grey prints.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -32,6 +36,10 @@ _COLUMN = 3.4
 _STYLE = {"font.size": 8, "legend.fontsize": 7.5, "axes.titlesize": 8}
 # The longest name in a legend of two columns, in letters.
 _HALF_A_COLUMN = 26
+
+_MOST_ANSWERS = 200
+# Letters below a picture.
+_LONGEST_NAME = 26
 
 # For each measurement or setting: the label of its axis, and the factor to its unit.
 _AXES = {
@@ -364,7 +372,8 @@ def plot_grad_cam(
         path: Path of the PNG.
         classes: Integer, or one integer for each image: the class to explain. Defaults to `None`:
             the class that the model predicts.
-        class_names: Sequence of strings, the names of the classes for the picture.
+        class_names: Sequence of strings, the names of the classes for the picture. Defaults to
+            `None`: the names that the model knows, if any.
         layer: String, the name of a layer. Its output is the feature map. Defaults to `None`: the
             last layer with rows and columns.
 
@@ -393,6 +402,7 @@ def plot_grad_cam(
     if classes is None:
         classes = np.argmax(model.predict(x, verbose=0), axis=-1)
     maps = grad_cam(model, x, classes, layer)
+    names = class_names_of(model) if class_names is None else class_names
     pictures = x if x.shape[-1] in (1, 3) else np.moveaxis(x, 1, -1)
     pictures = np.broadcast_to(np.clip(pictures / 255, 0, 1), (*pictures.shape[:3], 3))
     figure, axes = plt.subplots(
@@ -402,7 +412,7 @@ def plot_grad_cam(
     for column, number in enumerate(np.broadcast_to(classes, len(x))):
         above, below = axes[:, column]
         above.imshow(pictures[column])
-        name = class_names[number] if class_names is not None else f"class {number}"
+        name = names[number] if names is not None else f"class {number}"
         above.set_title(name, fontsize=_STYLE["axes.titlesize"])
         grey = pictures[column].mean(-1)
         below.imshow(grey, cmap="gray", vmin=0, vmax=1)
@@ -420,6 +430,51 @@ def plot_grad_cam(
         axis.set_axis_off()
     figure.supxlabel(f"{model.name}, Grad-CAM", fontsize=8)
     return _save(figure, path)
+
+
+def plot_answers(answers: "Sequence[Answer]", path: str | os.PathLike) -> pathlib.Path:
+    """Draws pictures with the classes that a model gives them.
+
+    Args:
+        answers: Sequence of what `keras_lc.classify` returns, at most 200.
+        path: Path of the PNG.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If there are no answers, or too many for a page.
+    """
+    plt = pyplot()
+    if not 1 <= len(answers) <= _MOST_ANSWERS:
+        raise ValueError(
+            f"A page must have from 1 to {_MOST_ANSWERS} answers. Received: {len(answers)}"
+        )
+    columns = min(5, len(answers))
+    rows = math.ceil(len(answers) / columns)
+    lines = 1 + max(len(answer.names) for answer in answers)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(1.9 * columns, (1.9 + 0.16 * lines) * rows),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, answer in zip(axes.flat, answers, strict=False):
+        axis.imshow(np.broadcast_to(answer.image, (*answer.image.shape[:2], 3)))
+        pairs = zip(answer.names, answer.probabilities, strict=True)
+        text = [_shortened(f"{probability:.0%} ", name) for name, probability in pairs]
+        text.append(_shortened("", pathlib.PurePath(answer.picture).name))
+        axis.set_title("\n".join(text), fontsize=_STYLE["axes.titlesize"], loc="left")
+    return _save(figure, path)
+
+
+def _shortened(begin, name):
+    name = shown(name)
+    return begin + (name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…")
 
 
 def _panels(plt, arrays, name, axes, panel):

@@ -12,7 +12,7 @@ from keras_lc.analysis.filter_metrics import (
     variance_entropy,
 )
 from keras_lc.surgery.replace import layers_within
-from keras_lc.surgery.spatial_convolutions import as_convolution, is_spatial
+from keras_lc.surgery.spatial_convolutions import is_spatial, kernel_of
 
 
 def filter_report(model: keras.Model) -> list[dict]:
@@ -20,7 +20,8 @@ def filter_report(model: keras.Model) -> list[dict]:
 
     The spatial convolutions have filters larger than one pixel: `Conv2D`, `DepthwiseConv2D`,
     `SeparableConv2D` (its depthwise part), `Conv2DTranspose`, `ConvLSTM2D` (the kernel for its
-    input), and layers that equal one of these; see `keras_lc.layers.OwnKernel`. Those in nested
+    input), those of one and three dimensions, and layers that equal one of these; see
+    `keras_lc.layers.OwnKernel`. Those in nested
     models and in other layers count too. For an LC layer, the metrics are of the combined kernel,
     so they do not change if the model is folded. For an `LCBlock`, they are of the basis.
 
@@ -33,7 +34,7 @@ def filter_report(model: keras.Model) -> list[dict]:
 
         - `layer`: Path of the layer, such as `"nested/conv"` in a nested model.
         - `type`: Name of its class.
-        - `kernel_size`: Such as `"3x3"`.
+        - `kernel_size`: Such as `"3x3"`, in 1D `"3"`.
         - `channels`: Input channels of one filter; 1 for a depthwise convolution.
         - `filters`: Output channels.
         - `variance_entropy`, `variance_entropy_normalized` (`None` if not 3×3), `sparsity`,
@@ -86,7 +87,8 @@ def spatial_kernels(model: keras.Model) -> dict[str, np.ndarray]:
 
     Returns:
         A dict from the paths of the layers, as in `filter_report`, to arrays of shape
-        `(height, width, channels/groups, filters)`. For LC layers, they are the combined kernels.
+        `(height, width, channels/groups, filters)`, in 1D and 3D with one and three sides. For LC
+        layers, they are the combined kernels.
 
     Raises:
         ValueError: If a layer is not built.
@@ -98,27 +100,6 @@ def spatial_kernels(model: keras.Model) -> dict[str, np.ndarray]:
     (3, 3, 3, 16)
     """
     return {path: kernel_of(layer) for path, layer in spatial_layers(model).items()}
-
-
-def kernel_of(layer: keras.layers.Layer) -> np.ndarray:
-    """Returns the kernel of a convolution in Conv2D's layout, as an array."""
-    convolution = as_convolution(layer)
-    if isinstance(convolution, keras.layers.SeparableConv2D):
-        return _depthwise(layer.depthwise_kernel)
-    if isinstance(convolution, keras.layers.ConvLSTM2D):
-        return keras.ops.convert_to_numpy(layer.cell.kernel)
-    if isinstance(convolution, keras.layers.DepthwiseConv2D):
-        return _depthwise(layer.kernel)
-    kernel = keras.ops.convert_to_numpy(layer.kernel)
-    if isinstance(convolution, keras.layers.Conv2DTranspose):
-        # Stored as (height, width, filters, channels).
-        return kernel.swapaxes(2, 3)
-    return kernel
-
-
-def _depthwise(kernel):
-    array = keras.ops.convert_to_numpy(kernel)
-    return array.reshape(*array.shape[:2], 1, -1)
 
 
 def spatial_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -144,15 +125,15 @@ def spatial_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 
 def _metrics(kernel, combination):
-    height, width, channels, filters = kernel.shape
+    *area, channels, filters = kernel.shape
     norm = norms(kernel)
     return {
-        "kernel_size": f"{height}x{width}",
+        "kernel_size": "x".join(map(str, area)),
         "channels": channels,
         "filters": filters,
         "variance_entropy": variance_entropy(kernel),
         "variance_entropy_normalized": (
-            variance_entropy(kernel, normalize=True) if (height, width) == (3, 3) else None
+            variance_entropy(kernel, normalize=True) if area == [3, 3] else None
         ),
         "sparsity": sparsity(kernel),
         "orthogonality": orthogonality(kernel),

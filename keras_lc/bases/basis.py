@@ -22,7 +22,8 @@ class Basis:
     `keras_lc.spatial.LC(basis=…)`, `keras_lc.to_lc(model, 8, basis=…)`.
 
     The included bases have the variance of PyTorch's default, as in the LC paper:
-    `1 / (3 · height · width · channels)`. The paper's learning rates fit this variance.
+    `1 / (3 · height · width · channels)`. The paper's learning rates fit this variance. They also
+    serve convolutions of one and three dimensions, with as many sides in the shape.
 
     Example:
 
@@ -62,7 +63,8 @@ class Basis:
 
         Args:
             seed: Integer, at least 0 and below 2^63.
-            shape: Tuple `(height, width, channels, filters)`, of one group of channels.
+            shape: Tuple `(height, width, channels, filters)`, of one group of channels. In 1D
+                `(steps, channels, filters)`, in 3D `(depth, height, width, channels, filters)`.
 
         Returns:
             A float32 NumPy array of that shape.

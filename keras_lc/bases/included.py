@@ -27,7 +27,7 @@ _registered = keras.saving.register_keras_serializable(package="keras_lc")
 class Uniform(IndependentNumbers):
     """Independent numbers of PyTorch's default distribution: the LC paper's basis.
 
-    Drawn from `U[-a, a]` with `a = 1/√(height · width · channels)`.
+    Drawn from `U[-a, a]` with `a = 1/√(numbers of a filter)`, in 2D `height · width · channels`.
 
     Reference:
 
@@ -58,10 +58,11 @@ class Normal(IndependentNumbers):
 class Orthogonal(Basis):
     """Filters as orthogonal as their number allows, in each group of a layer.
 
-    Up to `height · width · channels` filters are orthogonal to each other and have equal lengths.
-    With more filters, the rows of the flattened basis are orthogonal and have equal lengths: its
-    Gram matrix is a multiple of the identity. Other random bases only tend to this. Then a frozen
-    LC layer learns exactly like `keras_lc.layers.GramLimitConv2D`.
+    Up to as many filters as one has numbers (in 2D `height · width · channels`) are orthogonal to
+    each other and have equal lengths. With more filters, the rows of the flattened basis are
+    orthogonal and have equal lengths: its Gram matrix is a multiple of the identity. Other random
+    bases only tend to this. Then a frozen LC layer learns exactly like
+    `keras_lc.layers.GramLimitConv2D`.
 
     The last digits of a factorization depend on the machine. So a file holds the fingerprint of
     the normal numbers before the factorization.
@@ -118,7 +119,7 @@ class Sparse(Basis):
 @_registered
 @dataclasses.dataclass(frozen=True)
 class DCT(Basis):
-    """2-D cosines: each filter is one of the discrete cosine transform's pictures.
+    """Cosines: each filter is one of the discrete cosine transform's pictures.
 
     Each channel of a filter has a random factor. The pictures take turns, in a random order, so
     each serves equally many filters. All of them together are an orthonormal basis of the pictures
@@ -128,8 +129,8 @@ class DCT(Basis):
 
     Args:
         frequencies: Integer, the number of lowest frequencies to use. A picture has `u` and `v`
-            half waves in height and width; those with `u + v < frequencies` are used. Defaults to
-            `None`: all.
+            half waves in height and width; those with `u + v < frequencies` are used. In 1D and
+            3D there are one and three such numbers. Defaults to `None`: all.
 
     Reference:
 
@@ -145,14 +146,16 @@ class DCT(Basis):
             _check_at_least_one("frequencies", self.frequencies)
 
     def draw(self, seed: int, shape: tuple[int, ...]) -> np.ndarray:
-        height, width, _, filters = shape
-        u, v = np.divmod(np.arange(height * width), width)
-        lowest = height + width if self.frequencies is None else self.frequencies
-        u, v = u[u + v < lowest], v[u + v < lowest]
-        order = np.argsort(distinct_keys(derive_seed(seed, "order"), (len(u),)))
-        chosen = order[np.arange(filters) % len(u)]
-        pictures = _half_waves(height)[:, None, u] * _half_waves(width)[None, :, v]
-        return _in_channels(pictures[:, :, chosen], seed, shape)
+        *area, _, filters = shape
+        waves = np.indices(area).reshape(len(area), -1)  # of each picture, along each side
+        lowest = sum(area) if self.frequencies is None else self.frequencies
+        waves = waves[:, waves.sum(axis=0) < lowest]
+        order = np.argsort(distinct_keys(derive_seed(seed, "order"), (waves.shape[1],)))
+        chosen = waves[:, order[np.arange(filters) % len(order)]]
+        pictures = np.ones(filters)
+        for size, number in zip(area, chosen, strict=True):
+            pictures = pictures[..., None, :] * _half_waves(size)[:, number]
+        return _in_channels(pictures, seed, shape)
 
 
 def _half_waves(size):
@@ -166,7 +169,7 @@ def _half_waves(size):
 @_registered
 @dataclasses.dataclass(frozen=True)
 class Gabor(Basis):
-    """Waves under a bell curve, of random direction, frequency and phase.
+    """Waves under a bell curve, of random direction, frequency and phase, in 1 to 3 dimensions.
 
     They resemble the receptive fields of simple cells. Each filter has one picture of a fixed
     length (norm), and a random factor for each channel. Its wave is 2 pixels to twice the kernel
@@ -181,26 +184,40 @@ class Gabor(Basis):
     """
 
     def draw(self, seed: int, shape: tuple[int, ...]) -> np.ndarray:
-        height, width, _, filters = shape
+        *area, _, filters = shape
         drawn = symmetric_uniform(derive_seed(seed, "waves"), (filters, 3)).astype("float64")
         direction, phase = drawn[:, 0], drawn[:, 1]
-        lowest = 1 / (2 * max(height, width))
+        lowest = 1 / (2 * max(area))
         frequency = lowest + (0.5 - lowest) * (drawn[:, 2] + 1) / 2  # of waves, per pixel
-        y = (np.arange(height) - (height - 1) / 2)[:, None, None]
-        x = (np.arange(width) - (width - 1) / 2)[None, :, None]
-        along = x * cos_pi(direction) + y * sin_pi(direction)
+        along, squares = 0, 0
+        for axis, part in enumerate(_parts_of_directions(direction, seed, len(area))):
+            place = np.arange(area[axis]) - (area[axis] - 1) / 2
+            place = place.reshape(-1, *[1] * (len(area) - axis))
+            along, squares = along + place * part, squares + place * place
         spread = 0.56 / frequency
-        pictures = exp(-(x * x + y * y) / (2 * spread * spread))
+        pictures = exp(-squares / (2 * spread * spread))
         pictures = pictures * cos_pi(2 * frequency * along + phase)
         # NumPy does not promise the order of its sums. This order is fixed.
         energy = sum(row * row for row in pictures.reshape(-1, filters))
-        return _in_channels(pictures * np.sqrt(height * width / energy), seed, shape)
+        return _in_channels(pictures * np.sqrt(math.prod(area) / energy), seed, shape)
+
+
+def _parts_of_directions(direction, seed, sides):
+    """Returns the parts along each side of directions, uniform numbers from -1 to 1."""
+    if sides == 1:
+        return [np.ones_like(direction)]
+    in_plane = [sin_pi(direction), cos_pi(direction)]
+    if sides == 2:
+        return in_plane
+    # Archimedes: each part of a uniform point on a sphere is uniform.
+    up = symmetric_uniform(derive_seed(seed, "up"), direction.shape).astype("float64")
+    return [up, *(np.sqrt(1 - up * up) * part for part in in_plane)]
 
 
 def _in_channels(pictures, seed, shape):
-    """Filters of pictures `(height, width, filters)` of mean square 1."""
-    channels = scaled_by_fan_in(symmetric_uniform(seed, shape[2:]), math.prod(shape[:-1]))
-    return (pictures[:, :, None, :] * channels).astype("float32")
+    """Filters of pictures `(*kernel_size, filters)` of mean square 1."""
+    channels = scaled_by_fan_in(symmetric_uniform(seed, shape[-2:]), math.prod(shape[:-1]))
+    return (pictures[..., None, :] * channels).astype("float32")
 
 
 def _check_at_least_one(name, value):

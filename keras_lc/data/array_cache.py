@@ -12,11 +12,12 @@ import numpy as np
 from keras_lc.files import rename
 
 
-def cache_path(source: Path) -> Path:
+def cache_path(source: Path, what: str = "") -> Path:
     """Returns the cache file for the arrays of a folder.
 
     Args:
         source: The folder with the images.
+        what: What is made from the images. Each has its own file.
 
     Returns:
         A file in `$KERAS_LC_CACHE` if it is set, otherwise in `keras_lc` under Keras' home
@@ -25,7 +26,7 @@ def cache_path(source: Path) -> Path:
     keras_home = os.environ.get("KERAS_HOME") or "~/.keras"
     folder = Path(os.environ.get("KERAS_LC_CACHE") or Path(keras_home, "keras_lc")).expanduser()
     source = source.resolve()
-    digest = hashlib.sha256(os.fsencode(source)).hexdigest()
+    digest = hashlib.sha256(os.fsencode(source) + what.encode()).hexdigest()
     return folder / f"{source.name}-{digest[:16]}.npz"
 
 

@@ -1,17 +1,21 @@
 """`load`: one function for all sources."""
 
+import numbers
 import os
 from dataclasses import replace
 from pathlib import Path
 
 from keras_lc.data import cifar, digits, idx, image_folder, svhn, tfds_source
 from keras_lc.data.dataset import Dataset
-from keras_lc.data.resize import resize
+from keras_lc.data.resize import square
 from keras_lc.paths import user_path
+from keras_lc.seeds import resolve_seed
 
 # The modules that read the original archives of each dataset.
 _READERS = {"cifar10": cifar, "cifar100": cifar, "svhn_cropped": svhn, "fashion_mnist": idx}
 _NAMES = (*_READERS, "digits")
+#: The smallest `image_size`.
+SMALLEST = 16
 
 
 def load(
@@ -20,6 +24,9 @@ def load(
     download: bool = False,
     progress: bool = True,
     data_format: str | None = None,
+    image_size: int | None = None,
+    test_share: float = 0.2,
+    seed: int = 0,
 ) -> Dataset:
     """Loads a dataset into memory.
 
@@ -32,11 +39,12 @@ def load(
         data_dir: The place of the data. One of:
 
             - An image folder, `train/<class>/*` and `test/<class>/*` (or `val`, `valid`,
-              `validation`) with png, jpeg, webp, bmp, gif or tiff images of one size. They are
-              decoded as a viewer shows them: rotated by their EXIF data, with a white background,
-              and only the first frame. They are cached in `$KERAS_LC_CACHE` if it is set,
-              otherwise in `keras_lc` under Keras' home. If all images are grey (without a
-              palette), they have one channel, otherwise three.
+              `validation`), or only `<class>/*`, with png, jpeg, webp, bmp, gif or tiff images.
+              Without `image_size`, all must have one size. They are decoded as a viewer shows
+              them: rotated by their EXIF data, with a white background, and only the first frame.
+              They are cached in `$KERAS_LC_CACHE` if it is set, otherwise in `keras_lc` under
+              Keras' home. If all images are grey (without a palette), they have one channel,
+              otherwise three. A warning names equal files in training and test.
             - The original archive, or a folder that contains it, packed or unpacked: CIFAR's
               binary version, Fashion-MNIST's IDX files, SVHN's `train_32x32.mat` and
               `test_32x32.mat`.
@@ -49,13 +57,20 @@ def load(
         progress: Whether to show progress bars.
         data_format: Must be `"channels_last"`. Defaults to Keras' setting; if that is another
             format, an error is raised, because the images would not fit the networks.
+        image_size: Integer, at least 16, the height and width of the images. Each image is cut to
+            the square in its centre and resized (bilinear, antialiased). `None`: as they are.
+        test_share: Number between 0 and 1. In an image folder without `train` and `test`, about
+            this share of each class is for testing. `seed` and a file's content decide which: a
+            file that is added or renamed does not move the others.
+        seed: Integer, the seed of this choice.
 
     Returns:
         The `Dataset`: uint8 images, int32 labels, class names and statistics.
 
     Raises:
-        ValueError: If the name is unknown, a file is damaged or is not the expected file, or the
-            data format is not `"channels_last"`.
+        ValueError: If an argument has a value that is not allowed. If a file is damaged or is not
+            the expected file. If the images do not fit into memory. If an image folder has fewer
+            than two classes, or a class with fewer than two pictures to choose from.
         FileNotFoundError: If the data is not found. The message lists all searched places and how
             to get the data.
         ImportError: If a package is missing. The message says what to install.
@@ -65,12 +80,15 @@ def load(
     >>> data = keras_lc.data.load("cifar10", data_dir="~/archives/cifar-10-binary.tar.gz")
     >>> data.x_train.shape, data.x_train.dtype, data.class_names[3]
     ((50000, 32, 32, 3), dtype('uint8'), 'cat')
+    >>> own = keras_lc.data.load("pets", data_dir="~/Pictures/pets", image_size=96)
 
     References:
         - [The Power of Linear Combinations: Learning with Random Convolutions](
           https://arxiv.org/abs/2301.11360), Appendix A, for the size of Fashion-MNIST.
     """
     _check_data_format(data_format)
+    check_image_size(image_size)
+    check_test_share(test_share)
     if data_dir is not None and download:
         raise ValueError(
             "`data_dir` is only read, so `download=True` is not possible with it. Leave out "
@@ -78,7 +96,9 @@ def load(
             f"Received: data_dir={os.fspath(data_dir)!r}, download=True"
         )
     if data_dir is not None:
-        dataset = _load_from(name, user_path(data_dir), progress)
+        dataset = _load_from(
+            name, user_path(data_dir), progress, image_size, test_share, resolve_seed(seed)
+        )
     elif name not in _NAMES:
         raise ValueError(
             f"`name` must be one of {', '.join(_NAMES)}, unless `data_dir` is an image folder. "
@@ -88,11 +108,30 @@ def load(
         dataset = digits.read()
     else:
         dataset = _load_from_tfds_folder(name, download, progress)
-    if name == "fashion_mnist":
-        dataset = replace(
-            dataset, x_train=resize(dataset.x_train, 32), x_test=resize(dataset.x_test, 32)
+    size = 32 if image_size is None and name == "fashion_mnist" else image_size
+    if size is None or dataset.image_shape[:2] == (size, size):
+        return dataset
+    x_train, x_test = (square(x, size) for x in (dataset.x_train, dataset.x_test))
+    return replace(dataset, x_train=x_train, x_test=x_test)
+
+
+def check_image_size(image_size: int | None) -> None:
+    """Raises `ValueError` for a size that images cannot have."""
+    if image_size is not None and not (
+        isinstance(image_size, numbers.Integral) and image_size >= SMALLEST
+    ):
+        raise ValueError(
+            f"`image_size` must be an integer of at least {SMALLEST}, or None. "
+            f"Received: image_size={image_size!r}"
         )
-    return dataset
+
+
+def check_test_share(test_share: float) -> None:
+    """Raises `ValueError` for a share that leaves nothing for training, or for testing."""
+    if not (isinstance(test_share, numbers.Real) and 0 < test_share < 1):
+        raise ValueError(
+            f"`test_share` must be between 0 and 1. Received: test_share={test_share!r}"
+        )
 
 
 def _check_data_format(data_format: str | None) -> None:
@@ -109,17 +148,24 @@ def _check_data_format(data_format: str | None) -> None:
         )
 
 
-def _load_from(name: str, path: Path, progress: bool) -> Dataset:
+def _load_from(
+    name: str, path: Path, progress: bool, image_size: int | None, test_share: float, seed: int
+) -> Dataset:
     if not path.exists():
         raise FileNotFoundError(f"`data_dir` does not exist: {path}. {_how_to_get(name)}")
     dataset = None
     if path.is_dir():
-        dataset = image_folder.read(name, path, progress)
+        dataset = image_folder.read(name, path, progress, image_size)
     if dataset is None and name in _READERS:
         dataset = _READERS[name].read(name, path) or tfds_source.read(name, path)
+    # Last, because such folders can also lie beside an archive.
+    if dataset is None and path.is_dir():
+        dataset = image_folder.read_classes(name, path, test_share, seed, progress, image_size)
     if dataset is not None:
         return dataset
-    tried = [f"an image folder: {path}/train/<class>/* and {path}/test/<class>/*"]
+    tried = [
+        f"an image folder: {path}/train/<class>/* and {path}/test/<class>/*, or {path}/<class>/*"
+    ]
     if name in _READERS:
         tried.append(f"the original archive: {_READERS[name].ARCHIVES[name]}")
         tried.append(f"data prepared by TensorFlow Datasets: {path / name}")

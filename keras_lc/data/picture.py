@@ -69,6 +69,11 @@ def decode(file: str | BinaryIO, name: str) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
+def to_gray(image: np.ndarray) -> np.ndarray:
+    """Returns a picture of three channels as one of one channel, uint8 `(height, width, 1)`."""
+    return np.asarray(require("PIL.Image").fromarray(image).convert("L"))[..., np.newaxis]
+
+
 def is_turned(file: BinaryIO) -> bool:
     """Returns whether the EXIF data rotate or mirror a picture. Does not decode it."""
     with require("PIL.Image").open(file) as image:

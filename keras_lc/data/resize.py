@@ -1,4 +1,4 @@
-"""Resizes arrays of images."""
+"""Resizes arrays of images. All resizing is antialiased."""
 
 import numpy as np
 
@@ -29,3 +29,23 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
         image = image.resize((size, size), pillow.Resampling.BILINEAR)
         target[...] = np.asarray(image).reshape(target.shape)
     return resized
+
+
+def square(images: np.ndarray, size: int) -> np.ndarray:
+    """Brings images to one size: the shorter side to `size`, and then the centre.
+
+    Args:
+        images: `(n, height, width, channels)`, uint8, with one or three channels.
+        size: Height and width of the result, in pixels.
+
+    Returns:
+        The images, `(n, size, size, channels)`, uint8.
+
+    Raises:
+        ImportError: If Pillow is not installed.
+    """
+    height, width = images.shape[1:3]
+    side = min(height, width)
+    # Cut before resizing, so that only the square counts, as in `keras.layers.Resizing`.
+    top, left = (height - side) // 2, (width - side) // 2
+    return resize(images[:, top : top + side, left : left + side], size)

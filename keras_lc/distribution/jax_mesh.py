@@ -42,10 +42,10 @@ def _basis_parallel():
     devices = keras.distribution.list_devices()
     mesh = keras.distribution.DeviceMesh((1, len(devices)), ("batch", "model"), devices)
     layouts = keras.distribution.LayoutMap(mesh)
-    # Names of variables: of a convolution, and of the two convolutions in a block.
-    layouts[r"(.*/)?basis(/kernel)?"] = (None, None, None, "model")
-    layouts[r"(.*/)?combination"] = ("model", None)
-    layouts[r"(.*/)?combination/kernel"] = (None, None, "model", None)
+    # Names of variables: of a convolution, and of the two convolutions in a block. These are the
+    # last axes of a layout; those before them depend on the dimension, and are not split.
+    layouts[r"(.*/)?basis(/kernel)?"] = ("model",)
+    layouts[r"(.*/)?combination(/kernel)?"] = ("model", None)
     return _WhereItDivides(layout_map=layouts, batch_dim_name="batch")
 
 
@@ -53,13 +53,13 @@ class _WhereItDivides(keras.distribution.ModelParallel):
     """Does not split a variable that has no equal parts, because JAX would refuse to."""
 
     def get_variable_layout(self, variable):
-        layout = super().get_variable_layout(variable)
-        parts = [1 if axis is None else self._parts(axis) for axis in layout.axes]
-        if len(parts) == len(variable.shape) and not any(
-            size % part for size, part in zip(variable.shape, parts, strict=True)
-        ):
-            return layout
-        return keras.distribution.TensorLayout([None] * len(variable.shape), self.device_mesh)
+        last = super().get_variable_layout(variable).axes
+        shape = variable.shape
+        axes = [*[None] * (len(shape) - len(last)), *last]
+        parts = [1 if axis is None else self._parts(axis) for axis in axes]
+        if len(axes) > len(shape) or any(n % part for n, part in zip(shape, parts, strict=True)):
+            axes = [None] * len(shape)
+        return keras.distribution.TensorLayout(axes, self.device_mesh)
 
     def _parts(self, axis):
         return self.device_mesh.shape[self.device_mesh.axis_names.index(axis)]

@@ -5,7 +5,12 @@ import types
 import keras
 from keras import ops
 
-from keras_lc.layers.backend import convolve, fused_batch_norm, in_native_order
+from keras_lc.layers.backend import (
+    convolve,
+    convolve_transposed,
+    fused_batch_norm,
+    in_native_order,
+)
 from keras_lc.types import Tensor
 
 
@@ -28,8 +33,67 @@ def accelerate(layer: keras.layers.Layer) -> None:
             layer.call = types.MethodType(fast.call, layer)
 
 
+def _convolve(layer, inputs, kernel):
+    outputs = convolve(
+        inputs,
+        # A combined kernel is computed in the variables' dtype, and rounded once.
+        ops.cast(kernel, layer.compute_dtype),
+        layer.bias,
+        layer.strides,
+        layer.padding,
+        layer.dilation_rate,
+        layer.data_format,
+    )
+    return _activated(layer, outputs)
+
+
+def _activated(layer, outputs):
+    return outputs if layer.activation is None else layer.activation(outputs)
+
+
+class _Convolution:
+    def call(self, inputs: Tensor) -> Tensor:
+        return _convolve(self, inputs, self.kernel)
+
+
+class _DepthwiseConvolution:
+    def call(self, inputs: Tensor) -> Tensor:
+        # One group of filters for each channel.
+        return _convolve(self, inputs, ops.reshape(self.kernel, (*self.kernel_size, 1, -1)))
+
+
+class _TransposedConvolution:
+    def call(self, inputs: Tensor) -> Tensor:
+        outputs = convolve_transposed(
+            inputs,
+            ops.cast(self.kernel, self.compute_dtype),
+            self.bias,
+            self.strides,
+            self.padding,
+            self.output_padding,
+            self.dilation_rate,
+            self.data_format,
+        )
+        return _activated(self, outputs)
+
+
 @keras.saving.register_keras_serializable(package="keras_lc")
-class Conv2D(keras.layers.Conv2D):
+class Conv1D(_Convolution, keras.layers.Conv1D):
+    """`keras.layers.Conv1D`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.Conv1D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.Conv1D(8, 3)
+    >>> layer(np.zeros((1, 32, 3))).shape
+    (1, 30, 8)
+    """
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class Conv2D(_Convolution, keras.layers.Conv2D):
     """`keras.layers.Conv2D`, without Keras' copies of the feature map under PyTorch.
 
     Args:
@@ -42,13 +106,39 @@ class Conv2D(keras.layers.Conv2D):
     (1, 30, 30, 8)
     """
 
-    def call(self, inputs: Tensor) -> Tensor:
-        # A combined kernel is computed in the variables' dtype, and rounded once.
-        return _convolve(self, inputs, ops.cast(self.kernel, self.compute_dtype))
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class Conv3D(_Convolution, keras.layers.Conv3D):
+    """`keras.layers.Conv3D`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.Conv3D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.Conv3D(8, 3)
+    >>> layer(np.zeros((1, 16, 16, 16, 3))).shape
+    (1, 14, 14, 14, 8)
+    """
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+class DepthwiseConv1D(_DepthwiseConvolution, keras.layers.DepthwiseConv1D):
+    """`keras.layers.DepthwiseConv1D`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.DepthwiseConv1D`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.DepthwiseConv1D(3)
+    >>> layer(np.zeros((1, 32, 8))).shape
+    (1, 30, 8)
+    """
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class DepthwiseConv2D(_DepthwiseConvolution, keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D`, without Keras' copies of the feature map under PyTorch.
 
     Args:
@@ -61,23 +151,50 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     (1, 30, 30, 8)
     """
 
-    def call(self, inputs: Tensor) -> Tensor:
-        # One group of filters for each channel.
-        kernel = ops.reshape(self.kernel, (*self.kernel_size, 1, -1))
-        return _convolve(self, inputs, kernel)
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class Conv1DTranspose(_TransposedConvolution, keras.layers.Conv1DTranspose):
+    """`keras.layers.Conv1DTranspose`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.Conv1DTranspose`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.Conv1DTranspose(8, 2, strides=2)
+    >>> layer(np.zeros((1, 32, 3))).shape
+    (1, 64, 8)
+    """
 
 
-def _convolve(layer, inputs, kernel):
-    outputs = convolve(
-        inputs,
-        kernel,
-        layer.bias,
-        layer.strides,
-        layer.padding,
-        layer.dilation_rate,
-        layer.data_format,
-    )
-    return outputs if layer.activation is None else layer.activation(outputs)
+@keras.saving.register_keras_serializable(package="keras_lc")
+class Conv2DTranspose(_TransposedConvolution, keras.layers.Conv2DTranspose):
+    """`keras.layers.Conv2DTranspose`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.Conv2DTranspose`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.Conv2DTranspose(8, 2, strides=2)
+    >>> layer(np.zeros((1, 32, 32, 3))).shape
+    (1, 64, 64, 8)
+    """
+
+
+@keras.saving.register_keras_serializable(package="keras_lc")
+class Conv3DTranspose(_TransposedConvolution, keras.layers.Conv3DTranspose):
+    """`keras.layers.Conv3DTranspose`, without Keras' copies of the feature map under PyTorch.
+
+    Args:
+        *args, **kwargs: As in `keras.layers.Conv3DTranspose`.
+
+    Example:
+
+    >>> layer = keras_lc.layers.Conv3DTranspose(8, 2, strides=2)
+    >>> layer(np.zeros((1, 16, 16, 16, 3))).shape
+    (1, 32, 32, 32, 8)
+    """
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -173,8 +290,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 _KERAS_CLASSES = {
+    Conv1D: keras.layers.Conv1D,
     Conv2D: keras.layers.Conv2D,
+    Conv3D: keras.layers.Conv3D,
+    DepthwiseConv1D: keras.layers.DepthwiseConv1D,
     DepthwiseConv2D: keras.layers.DepthwiseConv2D,
+    Conv1DTranspose: keras.layers.Conv1DTranspose,
+    Conv2DTranspose: keras.layers.Conv2DTranspose,
+    Conv3DTranspose: keras.layers.Conv3DTranspose,
     MaxPooling2D: keras.layers.MaxPooling2D,
     AveragePooling2D: keras.layers.AveragePooling2D,
     BatchNormalization: keras.layers.BatchNormalization,

@@ -1,4 +1,4 @@
-"""Where the channels and the sides of images stand in a 4D tensor."""
+"""Where the channels and the sides of images stand in a tensor."""
 
 import keras
 
@@ -19,6 +19,7 @@ def channel_axis(data_format: str) -> int:
     return -1 if data_format == "channels_last" else 1
 
 
-def side_axes(data_format: str) -> tuple[int, int]:
-    """Returns the axes of the rows and of the columns."""
-    return (1, 2) if data_format == "channels_last" else (2, 3)
+def side_axes(data_format: str, sides: int = 2) -> tuple[int, ...]:
+    """Returns the axes of the sides: of rows and columns, if there are two."""
+    first = 1 if data_format == "channels_last" else 2
+    return tuple(range(first, first + sides))

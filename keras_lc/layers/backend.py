@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_lc.layers.axes import channel_axis
+from keras_lc.layers.axes import channel_axis, side_axes
 from keras_lc.types import Tensor
 
 
@@ -23,17 +23,19 @@ def convolve(
     dilation_rate: Sequence[int],
     data_format: str,
 ) -> Tensor:
-    """Returns a 2D convolution by the backend's fastest call.
+    """Returns a convolution of 1 to 3 dimensions by the backend's fastest call.
 
     Args:
-        inputs: 4D tensor.
-        kernel: Tensor of shape `(height, width, channels / groups, filters)`.
+        inputs: Tensor of 3 to 5 axes.
+        kernel: Tensor of shape `(*kernel_size, channels / groups, filters)`.
         bias: Tensor of shape `(filters,)`, or `None`.
-        strides, padding, dilation_rate, data_format: As in `keras.layers.Conv2D`.
+        strides, padding, dilation_rate, data_format: As in Keras' layers.
     """
     inputs, kernel = ops.convert_to_tensor(inputs), ops.convert_to_tensor(kernel)
-    if bias is not None:
-        bias = ops.cast(bias, kernel.dtype)
+    if padding == "causal":
+        around = [(0, 0), (0, 0), (0, 0)]
+        around[side_axes(data_format, 1)[0]] = (dilation_rate[0] * (kernel.shape[0] - 1), 0)
+        inputs, padding = ops.pad(inputs, around), "valid"
     geometry = dict(strides=strides, padding=padding, dilation_rate=dilation_rate)
     if keras.backend.backend() == "torch":
         # Like Keras, this rounds in half precision before it adds the bias.
@@ -46,19 +48,55 @@ def convolve(
     else:
         channels = inputs.shape[channel_axis(data_format)]
         operation = ops.conv
-        if kernel.shape[2] == 1 < channels and strides[0] == strides[1]:
+        if kernel.shape[-2] == 1 < channels and len(strides) < 3 and len(set(strides)) == 1:
             # Under TensorFlow, this is equal to a convolution with groups and many times faster.
             operation = ops.depthwise_conv
-            kernel = ops.reshape(kernel, (*kernel.shape[:2], channels, -1))
+            kernel = ops.reshape(kernel, (*kernel.shape[:-2], channels, -1))
         outputs = in_native_order(operation, inputs, kernel, data_format=data_format, **geometry)
-        if bias is None:
-            return outputs
-        if keras.backend.backend() == "tensorflow" and data_format == "channels_last":
-            import tensorflow as tf
+    return _add_bias(outputs, bias, data_format)
 
-            # TensorFlow computes this addition, and a following ReLU, within the convolution.
-            return tf.nn.bias_add(outputs, bias)
-    shape = [1, 1, 1, 1]
+
+def convolve_transposed(
+    inputs: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None,
+    strides: Sequence[int],
+    padding: str,
+    output_padding: Sequence[int] | None,
+    dilation_rate: Sequence[int],
+    data_format: str,
+) -> Tensor:
+    """Returns a transposed convolution of 1 to 3 dimensions.
+
+    Args:
+        inputs: Tensor of 3 to 5 axes.
+        kernel: Tensor of shape `(*kernel_size, filters, channels)`.
+        bias: Tensor of shape `(filters,)`, or `None`.
+        strides, padding, output_padding, dilation_rate, data_format: As in Keras' layers.
+    """
+    outputs = in_native_order(
+        ops.conv_transpose,
+        ops.convert_to_tensor(inputs),
+        ops.convert_to_tensor(kernel),
+        strides=list(strides),
+        padding=padding,
+        output_padding=output_padding,
+        dilation_rate=dilation_rate,
+        data_format=data_format,
+    )
+    return _add_bias(outputs, bias, data_format)
+
+
+def _add_bias(outputs, bias, data_format):
+    if bias is None:
+        return outputs
+    bias = ops.cast(bias, outputs.dtype)
+    if keras.backend.backend() == "tensorflow" and data_format == "channels_last":
+        import tensorflow as tf
+
+        # TensorFlow computes this addition, and a following ReLU, within the convolution.
+        return tf.nn.bias_add(outputs, bias)
+    shape = [1] * len(outputs.shape)
     shape[channel_axis(data_format)] = -1
     return outputs + ops.reshape(bias, shape)
 
@@ -67,29 +105,33 @@ def _torch_convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_
     """Returns a convolution with a bias, `channels_first`."""
     import torch
 
-    if kernel.shape[0] == kernel.shape[1] == 1 and max(strides) > 1:
+    sides = len(strides)
+    if max(kernel.shape[:-2]) == 1 < max(strides):
         # A strided 1×1 convolution uses only every second pixel. On processors without AVX-512,
         # PyTorch 2.13 writes past the end of its memory in the gradient of such a convolution.
-        inputs, strides = inputs[:, :, :: strides[0], :: strides[1]], (1, 1)
-    around = [(0, 0), (0, 0)]
+        steps = [slice(None, None, stride) for stride in strides]
+        inputs, strides = inputs[:, :, *steps], (1,) * sides
+    around = [(0, 0)] * sides
     if padding == "same":
         around = [
             _same_padding(size, extent, stride, dilation)
             for size, extent, stride, dilation in zip(
-                inputs.shape[2:], kernel.shape[:2], strides, dilation_rate, strict=True
+                inputs.shape[2:], kernel.shape[:-2], strides, dilation_rate, strict=True
             )
         ]
     if any(before != after for before, after in around):
-        inputs = torch.nn.functional.pad(inputs, (*around[1], *around[0]))
-        around = [(0, 0), (0, 0)]
-    return torch.nn.functional.conv2d(
+        # From the last axis to the first.
+        inputs = torch.nn.functional.pad(inputs, [n for pair in around[::-1] for n in pair])
+        around = [(0, 0)] * sides
+    convolution = getattr(torch.nn.functional, f"conv{sides}d")
+    return convolution(
         inputs,
-        kernel.permute(3, 2, 0, 1),
-        bias,
+        kernel.permute(-1, -2, *range(sides)),
+        None if bias is None else ops.cast(bias, kernel.dtype),
         strides,
         [before for before, _ in around],
         dilation_rate,
-        groups=inputs.shape[1] // kernel.shape[2],
+        groups=inputs.shape[1] // kernel.shape[-2],
     )
 
 
@@ -103,7 +145,7 @@ def _same_padding(size, extent, stride, dilation):
 def in_native_order(
     operation: Callable[..., Tensor], inputs: Tensor, *args: Any, data_format: str, **kwargs: Any
 ) -> Tensor:
-    """Calls a 2D convolution or pool of `keras.ops` with the axes in the backend's own order.
+    """Calls a convolution or pool of `keras.ops` with the axes in the backend's own order.
 
     PyTorch names the axes of a feature map in the order `channels_first`, whatever the order of
     its numbers in memory. For `channels_last` Keras copies each input into the other order and
@@ -112,7 +154,7 @@ def in_native_order(
 
     Args:
         operation: Function of `keras.ops`, such as `keras.ops.max_pool`.
-        inputs: 4D tensor.
+        inputs: Tensor of 3 to 5 axes.
         *args, **kwargs: The other arguments of `operation`.
         data_format: `"channels_last"` or `"channels_first"`.
 
@@ -122,7 +164,8 @@ def in_native_order(
     native = _native_format() or data_format
     if native == data_format:
         return operation(inputs, *args, data_format=data_format, **kwargs)
-    to_first, to_last = (0, 3, 1, 2), (0, 2, 3, 1)
+    axes = len(inputs.shape)
+    to_first, to_last = (0, axes - 1, *range(1, axes - 1)), (0, *range(2, axes), 1)
     there, back = (to_first, to_last) if native == "channels_first" else (to_last, to_first)
     outputs = operation(ops.transpose(inputs, there), *args, data_format=native, **kwargs)
     return ops.transpose(outputs, back)

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import keras
 
 from keras_lc.layers.accelerated import Conv2D
-from keras_lc.layers.basis_conv2d import check_expansion
+from keras_lc.layers.basis_conv import check_expansion
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.own_kernel import OwnKernel
 from keras_lc.layers.stored_variables import check_names, check_shapes

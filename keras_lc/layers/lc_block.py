@@ -8,8 +8,8 @@ from keras import ops
 from keras_lc.bases import Basis
 from keras_lc.layers.accelerated import BatchNormalization, Conv2D
 from keras_lc.layers.axes import channel_axis
-from keras_lc.layers.basis_conv2d import check_expansion, check_rank
-from keras_lc.layers.frozen_conv2d import FrozenConv2D
+from keras_lc.layers.basis_conv import check_expansion, check_rank
+from keras_lc.layers.frozen_conv import FrozenConv2D
 from keras_lc.layers.initializers import ByFunction, FanInUniform
 from keras_lc.layers.seeded_basis import get_basis_initializer
 from keras_lc.seeds import derive_seed, resolve_seed

@@ -47,7 +47,7 @@ class OwnKernel:
     frozen = False
 
     def plain_layer(self) -> keras.layers.Layer:
-        cls = next(cls for cls in type(self).__mro__ if cls.__module__.split(".")[0] == "keras")
+        cls = keras_base(self)
         if not hasattr(self, "kernel_size"):
             raise NotImplementedError(
                 f"{type(self).__name__} (layer '{self.name}') does not derive from a convolution "
@@ -66,6 +66,11 @@ class OwnKernel:
 
     def load_own_variables(self, store: Store) -> None:
         keras.layers.Layer.load_own_variables(self, store)
+
+
+def keras_base(layer: keras.layers.Layer) -> type:
+    """Returns the first class of Keras that a layer derives from."""
+    return next(cls for cls in type(layer).__mro__ if cls.__module__.split(".")[0] == "keras")
 
 
 def plain_layer_of(layer: keras.layers.Layer) -> keras.layers.Layer | None:

@@ -10,7 +10,7 @@ from keras_lc.bases import Basis, Uniform
 from keras_lc.layers.own_kernel import OwnKernel
 from keras_lc.layers.stored_variables import check_names, check_shapes
 from keras_lc.seeds import fingerprint
-from keras_lc.types import Initializer, Store, Tensor
+from keras_lc.types import Initializer, Store
 
 _STORED_SEED = "seed"
 _STORED_FINGERPRINT = "basis_fingerprint"
@@ -142,8 +142,9 @@ class SeededBasis:
         if fingerprint(numbers) != written:
             raise ValueError(
                 f"The basis of layer '{self.name}' cannot be regenerated: seed {seed} and shape "
-                f"{numbers.shape} give filters with fingerprint {fingerprint(numbers):016x}, but "
-                f"the file was written with {int(written):016x}. Was the layer built with other "
+                f"{tuple(self._basis_variable.shape)} give filters with fingerprint "
+                f"{fingerprint(numbers):016x}, but the file was written with "
+                f"{int(written):016x}. Was the layer built with other "
                 "arguments (filters, expansion, kernel_size, groups) or input channels?"
             )
         basis = self._basis_of(numbers)
@@ -166,9 +167,13 @@ class SeededFilters(SeededBasis, OwnKernel):
     #: Which arguments replace the kernel arguments of a Keras layer. It is part of an error.
     _instead_of_kernel_arguments = ""
 
-    def _refuse_kernel_arguments(self, arguments, prefixes):
+    def _refuse_kernel_arguments(self, arguments):
         """Raises `ValueError` for arguments about a kernel variable."""
-        refused = sorted(name for name in arguments if name.startswith(prefixes))
+        refused = sorted(
+            name
+            for name in arguments
+            if name.startswith(("kernel_", "depthwise_", "lora_")) and name != "kernel_size"
+        )
         if refused:
             raise ValueError(
                 f"{type(self).__name__} has no kernel variable, so it takes no "
@@ -176,12 +181,6 @@ class SeededFilters(SeededBasis, OwnKernel):
                 f"{self._instead_of_kernel_arguments} Received: "
                 + ", ".join(f"{name}={arguments[name]!r}" for name in refused)
             )
-
-    @property
-    def kernel(self) -> Tensor:
-        if not self.built:
-            raise AttributeError("You must build the layer before accessing `kernel`.")
-        return self.basis
 
     @property
     def _random_basis(self):

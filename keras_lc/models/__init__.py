@@ -10,7 +10,8 @@ All networks take these arguments:
   channels, they default to the statistics of CIFAR-10 (small images) or ImageNet (full-size
   networks). Otherwise they default to 127.5.
 - `augmentation`: Augmentation of the training images: `"crop_flip"` (pad 4, random crop, random
-  horizontal flip, as usual for CIFAR), `None`, or a Keras layer. If it is one of Keras' own
+  horizontal flip, as usual for CIFAR), `"resized_crop_flip"` (enlarge a random part, random
+  horizontal flip, as usual for photos), `None`, or a Keras layer. If it is one of Keras' own
   random layers, a PyTorch `state_dict` of the model does not load into another instance, because
   Keras numbers the states of these layers per process. Files load.
 - `classifier_activation`: Activation of the outputs. Defaults to `None`: the outputs are logits.

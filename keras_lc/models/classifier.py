@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_lc.class_names import ModelWithClassNames
 from keras_lc.images import check_counts, check_images, class_numbers
 from keras_lc.keras_internals import forget_restored_epoch
 from keras_lc.seeds import derive_seed, resolve_seed
@@ -32,16 +33,19 @@ _RECIPE_OPTIMIZER = "recipe"
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class Classifier(keras.Model):
+class Classifier(ModelWithClassNames):
     """A functional `keras.Model` that classifies images, with a default recipe in `fit`.
 
     Args:
         *args, **kwargs: `inputs`, `outputs`, `name` and `trainable`, as for `keras.Model`.
+        class_names: Sequence of strings, the name of each class, or `None`.
         seed: Integer, the seed for the order of the images in `fit`. `None` draws a seed.
         recipe: `keras_lc.training.Recipe`, or a dict of its fields. `fit` follows it if the model
             was not compiled. Defaults to `keras_lc.training.CIFAR`.
 
     Attributes:
+        class_names: The names of the classes, a tuple of strings or `None`. You can set them:
+            `model.class_names = dataset.class_names`. Files and copies keep them.
         recipe: The recipe. You can set another one: `model.recipe = dataclasses.replace(
             keras_lc.training.CIFAR, learning_rate=0.1)`. Files and copies keep it.
     """

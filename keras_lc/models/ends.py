@@ -8,6 +8,7 @@ import numpy as np
 from keras_lc.layers.axes import channel_axis, standardize_data_format
 from keras_lc.layers.initializers import FanInUniform
 from keras_lc.layers.per_image.random_crop_flip import RandomCropFlip
+from keras_lc.layers.per_image.random_resized_crop_flip import RandomResizedCropFlip
 from keras_lc.seeds import derive_seed
 from keras_lc.types import Activation, Shape
 
@@ -17,6 +18,8 @@ CIFAR10_STD = (62.99321928, 62.08870764, 66.70489964)
 # ImageNet's, as torchvision and timm have them.
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+
+_AUGMENTATIONS = {"crop_flip": RandomCropFlip, "resized_crop_flip": RandomResizedCropFlip}
 
 
 def image_input(
@@ -39,18 +42,19 @@ def image_input(
     inputs = keras.Input(shape=input_shape, name="images")
     x = inputs
     # Not in half precision: a pixel value has more digits than bfloat16.
-    if augmentation == "crop_flip":
-        x = RandomCropFlip(
+    if isinstance(augmentation, str) and augmentation in _AUGMENTATIONS:
+        x = _AUGMENTATIONS[augmentation](
             data_format=data_format,
             seed=derive_seed(seed, "augmentation") % 2**31,
             dtype=_full_precision(),
-            name="random_crop_flip",
+            name=f"random_{augmentation}",
         )(x)
     elif isinstance(augmentation, keras.layers.Layer):
         x = augmentation(x)
     elif augmentation is not None:
         raise ValueError(
-            "`augmentation` must be 'crop_flip', None or a Keras layer. "
+            f"`augmentation` must be {', '.join(map(repr, _AUGMENTATIONS))}, None or a Keras "
+            "layer. "
             f"Received: augmentation={augmentation!r}"
         )
     if include_preprocessing:

@@ -55,7 +55,7 @@ def ViT(
         mean, std: Number, or one number for each channel, in pixel values (0 to 255). For three
             channels, they default to ImageNet's statistics. Otherwise they default to 127.5.
         augmentation: Augmentation of the training images: `None`, `"crop_flip"` (as usual for
-            CIFAR), or a Keras layer.
+            CIFAR), `"resized_crop_flip"` (as usual for photos), or a Keras layer.
         dropout: Number, the rate of dropout after the position embedding, self-attention (or the
             pool) and each linear layer of the perceptrons. Its random numbers are Keras' own and
             differ by backend.

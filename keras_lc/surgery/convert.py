@@ -1,4 +1,4 @@
-"""Copies any model with linear combinations of random filters instead of spatial Conv2D."""
+"""Copies any model with linear combinations of random filters as its spatial convolutions."""
 
 import math
 
@@ -7,15 +7,18 @@ import numpy as np
 
 from keras_lc import bases
 from keras_lc.bases import Basis
-from keras_lc.layers import FrozenConv2D, LCBlock, LCConv2D
-from keras_lc.layers.accelerated import keras_class
-from keras_lc.layers.basis_conv2d import check_expansion, check_rank
-from keras_lc.layers.compact_basis import by_group, from_groups
+from keras_lc.layers.basis_conv import check_expansion, check_rank
+from keras_lc.layers.own_kernel import keras_base
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
+    FORMS,
     build_like,
+    is_frozen_form,
+    is_lc_form,
+    is_plain,
     is_spatial,
+    kernel_of,
     warn_of_no_effect,
     without_kernel_arguments,
 )
@@ -35,15 +38,16 @@ def to_lc(
     basis: str | Basis = "uniform",
     rank: int | None = None,
 ) -> keras.Model:
-    """Copies a model and replaces each spatial Conv2D with an LCConv2D.
+    """Copies a model and replaces each spatial convolution with an LC layer.
 
     Each `Conv2D` (or `FrozenConv2D`) with a kernel larger than 1×1, also in the stem, becomes a
-    `keras_lc.LCConv2D` with the same name, options and bias. A `kernel_regularizer` becomes the
-    `combination_regularizer`. All other layers stay unchanged, also LC layers. If the copy has no
-    LC layer, a warning says so.
+    `keras_lc.LCConv2D` with the same name, options and bias. So do all convolutions of Keras in
+    1D, 2D and 3D, also depthwise and transposed ones: `DepthwiseConv2D` becomes a
+    `keras_lc.LCDepthwiseConv2D`. A `kernel_regularizer` becomes the `combination_regularizer`. All
+    other layers stay unchanged, also LC layers. If the copy has no LC layer, a warning says so.
 
-    Depthwise and separable convolutions also stay unchanged and trained: the 1×1 convolution
-    after them already combines their outputs, as an LC layer would do. To freeze them, call
+    Separable convolutions also stay unchanged and trained: the 1×1 convolution in them already
+    combines their filters, as an LC layer would do. To freeze their filters, call
     `freeze_spatial(to_lc(model, expansion))`, which does not change the LC layers.
 
     Args:
@@ -58,7 +62,8 @@ def to_lc(
             what the model does. `False` starts from random combinations, PyTorch's default.
         basis: Name of a basis, or a `keras_lc.bases.Basis`: what the random filters are; see
             `keras_lc.spatial.LC`.
-        rank: Integer, the number of random filters of each layer, in place of `expansion`.
+        rank: Integer, the number of random filters of each layer, in place of `expansion`. For a
+            depthwise convolution, it is their number for each channel.
 
     Returns:
         The copy, not compiled.
@@ -67,8 +72,8 @@ def to_lc(
         ValueError: If `keep_kernels=True` and a layer has too few random filters for its kernel:
             `filters * expansion < height * width * channels`. The message names the smallest
             expansion that is enough. If the copy's kernel differs by more than 1e-3 of its
-            largest number. If a spatial Conv2D has a `kernel_constraint` or is a subclass (it
-            may compute something else). If a layer or a subclassed model hides a spatial Conv2D.
+            largest number. If a spatial convolution has a constraint of its kernel or is a
+            subclass (it may compute something else). If a layer or a subclassed model hides one.
 
     Example:
 
@@ -87,8 +92,8 @@ def to_lc(
     rank, basis = check_rank(rank, expansion), bases.get(basis)
     paths = paths_within(model)
     _refuse_what_does_not_convert(model, paths)
-    if not any(_is_converted(layer) or isinstance(layer, LCConv2D | LCBlock) for layer in paths):
-        warn_of_no_effect("to_lc", model, "Conv2D of more than one pixel")
+    if not any(_is_converted(layer) or _combines(layer) for layer in paths):
+        warn_of_no_effect("to_lc", model, "convolution of more than one pixel")
     if keep_kernels:
         _check_ranks(paths, expansion, rank)
     options = dict(
@@ -103,12 +108,12 @@ def to_lc(
         if not _is_converted(layer):
             return None
         path = paths[layer]
-        config = keras.layers.Conv2D.get_config(layer)
-        twin = LCConv2D.from_config(
+        config = _plain_config(layer)
+        twin = FORMS[keras_base(layer)].lc.from_config(
             without_kernel_arguments(config)
             | options
             | {
-                "combination_regularizer": config["kernel_regularizer"],
+                "combination_regularizer": _of_kernel(config, "regularizer"),
                 "seed": derive_seed(seed, path),
             }
         )
@@ -122,27 +127,43 @@ def to_lc(
 
 def _is_converted(layer):
     # By exact type: a subclass may compute something else.
-    return keras_class(layer) in (keras.layers.Conv2D, FrozenConv2D) and is_spatial(layer)
+    return (is_plain(layer) or is_frozen_form(layer)) and is_spatial(layer)
+
+
+def _combines(layer):
+    return getattr(layer, "combination", None) is not None
+
+
+def _plain_config(layer):
+    return keras_base(layer).get_config(layer)
+
+
+def _of_kernel(config, name):
+    """Returns an argument for the kernel from the config of a convolution."""
+    return config[f"depthwise_{name}" if "depth_multiplier" in config else f"kernel_{name}"]
 
 
 def _refuse_what_does_not_convert(model, paths):
     convolutions = {
         layer: path
         for layer, path in paths.items()
-        if isinstance(layer, keras.layers.Conv2D) and is_spatial(layer)
+        if isinstance(layer, tuple(FORMS)) and is_spatial(layer)
     }
     reasons = []
-    subclasses = [
-        f"{path} ({type(layer).__name__})"
+    subclasses = {
+        f"{path} ({type(layer).__name__})": keras_base(layer).__name__
         for layer, path in convolutions.items()
-        if not _is_converted(layer) and type(layer) is not LCConv2D
-    ]
+        if not _is_converted(layer) and not is_lc_form(layer)
+    }
     if subclasses:
-        reasons.append(f"{', '.join(subclasses)}: a subclass of Conv2D may compute something else.")
+        reasons.append(
+            f"{', '.join(subclasses)}: a subclass of {' or '.join(sorted({*subclasses.values()}))} "
+            "may compute something else."
+        )
     constrained = [
         path
         for layer, path in convolutions.items()
-        if _is_converted(layer) and layer.kernel_constraint is not None
+        if _is_converted(layer) and _of_kernel(_plain_config(layer), "constraint") is not None
     ]
     if constrained:
         reasons.append(
@@ -163,9 +184,12 @@ def _check_ranks(paths, expansion, rank):
     too_few = {}
     for layer, path in paths.items():
         if _is_converted(layer) and layer.built:
-            *area, channels, filters = layer.kernel.shape
+            *shape, filters = kernel_of(layer).shape
+            groups = getattr(layer, "groups", 1)
             # Filters and numbers of a group, times the groups.
-            numbers = math.prod(area) * channels * layer.groups
+            numbers = math.prod(shape) * groups
+            if hasattr(layer, "depth_multiplier"):
+                filters = layer.depth_multiplier
             smallest = math.ceil(numbers / filters) if rank is None else numbers
             if smallest > given:
                 too_few[path] = smallest
@@ -182,7 +206,7 @@ def _check_ranks(paths, expansion, rank):
 
 def _take_over_kernel(twin, layer, path):
     kernel = to_numpy(layer.kernel)
-    twin.combination.assign(_solve_combination(to_numpy(twin.basis), kernel, layer.groups))
+    twin.combination.assign(twin.combination_for(kernel))
     error = np.abs(to_numpy(twin.kernel).astype("float64") - kernel).max()
     largest = np.abs(kernel).max()
     if not error <= _TOLERANCE * largest:
@@ -191,13 +215,3 @@ def _take_over_kernel(twin, layer, path):
             f"random filters. The best combination in {twin.variable_dtype} has an error of "
             f"{error:.3g}. Use another `seed` or a larger `expansion`."
         )
-
-
-def _solve_combination(basis, kernel, groups):
-    """Returns the least-squares solution `C` of `basis · C = kernel` in each group."""
-    basis = by_group(basis.astype("float64"), groups)
-    transposed = basis.transpose(0, 2, 1)
-    # The Gram matrix squares the condition number, to 1e8 at worst. In float64 the error is then
-    # 1e-8, below float32's rounding. A factorization of the basis would take ten times as long.
-    dual = np.linalg.solve(basis @ transposed, by_group(kernel.astype("float64"), groups))
-    return from_groups(transposed @ dual, (-1, kernel.shape[-1]))

@@ -7,7 +7,13 @@ import keras
 import numpy as np
 
 from keras_lc.keras_internals import calls_of, graph_of, producer
-from keras_lc.layers import LCBlock, PositionEmbedding, RandomCropFlip, StochasticDepth
+from keras_lc.layers import (
+    LCBlock,
+    PositionEmbedding,
+    RandomCropFlip,
+    RandomResizedCropFlip,
+    StochasticDepth,
+)
 from keras_lc.layers.accelerated import accelerate, keras_class
 from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.compact_basis import by_group, from_groups
@@ -19,18 +25,23 @@ from keras_lc.surgery.replace import (
     replace,
     to_numpy,
 )
+from keras_lc.surgery.spatial_convolutions import FORMS, TRANSPOSED
+
+_ONLY_IN_TRAINING = (RandomCropFlip, RandomResizedCropFlip, StochasticDepth)
 
 
 def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> keras.Model:
     """Copies a model and replaces each LC layer with the equal Conv2D for inference.
 
-    - An LC layer becomes `keras.layers.Conv2D` with the same name and the combined kernel, or
-      `keras.layers.DepthwiseConv2D` if it has one group per channel.
+    - An LC layer becomes the convolution of Keras with the same name and the combined kernel:
+      `LCConv2D` becomes `keras.layers.Conv2D`, or `keras.layers.DepthwiseConv2D` if it has one
+      group per channel. `LCConv1D` becomes `keras.layers.Conv1D`, and so on.
     - So does each layer that equals a convolution of Keras, also a layer of your own; see
       `keras_lc.layers.OwnKernel`.
     - `PositionEmbedding` becomes a `keras.layers.EinsumDense` that multiplies by 1 and has the
       embedding as its bias.
-    - `RandomCropFlip` and `StochasticDepth` are removed, because they do nothing at inference.
+    - `RandomCropFlip`, `RandomResizedCropFlip` and `StochasticDepth` are removed, because they do
+      nothing at inference.
 
     The copy has only Keras' layers (and your own), so its file loads without `keras_lc`. Its
     outputs equal the model's up to float32 rounding.
@@ -40,8 +51,8 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
         batch_norm: Boolean, whether to also fuse each `keras.layers.BatchNormalization` into the
             convolution before it: `kernel · s` and `(bias - mean) · s + beta`, with
             `s = gamma / √(variance + epsilon)`, computed in float64. A normalization is fused
-            only if this is exact: it follows a Conv2D or DepthwiseConv2D without activation, no
-            other layer uses that convolution's output, and neither layer is shared. The result is
+            only if this is exact: it follows a convolution without activation, no other layer
+            uses that convolution's output, and neither layer is shared. The result is
             for inference only; training would no longer normalize. If a fused normalization was
             an output of the model, the output gets the convolution's name.
         strict: Boolean, whether to refuse an `LCBlock` that is not one convolution. If `False`,
@@ -82,7 +93,7 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
             return [_built(convolution, layer.kernel, layer.bias)]
         if exact_type is PositionEmbedding:
             return [_position_bias(layer)]
-        if exact_type in (RandomCropFlip, StochasticDepth) and layer not in in_training_mode:
+        if exact_type in _ONLY_IN_TRAINING and layer not in in_training_mode:
             return []
         if exact_type is LCBlock:
             if batch_norm and _is_affine(layer, in_training_mode):
@@ -90,7 +101,7 @@ def fold(model: keras.Model, batch_norm: bool = False, strict: bool = True) -> k
             return _unroll_block(layer)
         if keras_class(layer) is not exact_type:
             return [_plain(layer)]
-        if exact_type.__module__.partition(".")[0] == "keras":
+        if _package(exact_type) == "keras":
             config = layer.get_config()
             plain_config = _without_own_initializers(config)
             if len(plain_config) < len(config):
@@ -274,9 +285,9 @@ def _find_fusions(model):
 
 def _is_fusable(conv, batch_norm):
     return (
-        type(conv) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+        type(conv) in FORMS
         and conv.activation in (None, keras.activations.linear)
-        and batch_norm.axis % 4 == channel_axis(conv.data_format) % 4
+        and batch_norm.axis % (conv.rank + 2) == channel_axis(conv.data_format) % (conv.rank + 2)
         # Otherwise the output would have another dtype than before.
         and conv.compute_dtype == batch_norm.compute_dtype
         and not getattr(conv, "lora_enabled", False)
@@ -286,11 +297,16 @@ def _is_fusable(conv, batch_norm):
 def _fuse(conv, batch_norm):
     scale, shift = _scale_and_shift(batch_norm)
     kernel = _float64(conv.kernel)
-    # Output channels are the last axis. In a depthwise kernel, they are the last two axes.
-    kernel_scale = scale.reshape(kernel.shape[2:]) if _is_depthwise(conv) else scale
     bias = shift if conv.bias is None else _float64(conv.bias) * scale + shift
     plain = type(conv).from_config(conv.get_config() | {"use_bias": True})
-    return _built(plain, kernel * kernel_scale, bias)
+    return _built(plain, kernel * _along_filters(conv, scale), bias)
+
+
+def _along_filters(conv, scale):
+    """Returns numbers of the output channels in the place of a kernel's output channels."""
+    if _is_depthwise(conv):
+        return scale.reshape(-1, conv.depth_multiplier)
+    return scale[:, None] if isinstance(conv, TRANSPOSED) else scale
 
 
 def _is_depthwise(conv):
@@ -334,6 +350,11 @@ def _mentions_keras_lc(config):
     return isinstance(config, list | tuple) and any(map(_mentions_keras_lc, config))
 
 
+def _package(cls):
+    """Returns the package that a file names for a class."""
+    return cls.__module__.partition(".")[0]
+
+
 def _check_needs_only_keras(model):
     left = {
         layer.name: layer.name
@@ -342,7 +363,9 @@ def _check_needs_only_keras(model):
         if graph_of(layer) is None and _mentions_keras_lc(layer.get_config())
     }
     for path, layer in layers_within(model):
-        own = [cls for cls in type(layer).__mro__ if cls.__module__.partition(".")[0] == "keras_lc"]
+        if _package(type(layer)) == "keras":
+            continue
+        own = [cls for cls in type(layer).__mro__ if _package(cls) == "keras_lc"]
         if own and own[0] is not type(layer):
             what = (
                 f"a subclass of {own[0].__name__}, which may compute something else. If it does "

@@ -4,12 +4,14 @@ import keras
 
 from keras_lc import bases
 from keras_lc.bases import Basis
-from keras_lc.layers import FrozenConv2D, FrozenDepthwiseConv2D
 from keras_lc.layers.accelerated import keras_class
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
 from keras_lc.surgery.spatial_convolutions import (
+    FORMS,
+    SEPARABLE,
     build_like,
+    is_plain,
     is_spatial,
     starts_spatial,
     warn_of_no_effect,
@@ -22,19 +24,20 @@ def freeze_spatial(
 ) -> keras.Model:
     """Copies a model and replaces its spatial convolutions with random, frozen ones.
 
-    This is the experiment of Section 3 of the LC paper, for any Keras model. Each 2D convolution
+    This is the experiment of Section 3 of the LC paper, for any Keras model. Each convolution
     with a kernel larger than 1×1 gets new random filters. Training never changes these filters.
 
     - `Conv2D` becomes `keras_lc.FrozenConv2D`,
     - `DepthwiseConv2D` becomes `keras_lc.layers.FrozenDepthwiseConv2D`,
     - `SeparableConv2D` becomes two layers: a `FrozenDepthwiseConv2D` named `{name}_depthwise`,
-      and a trained 1×1 `Conv2D` with the layer's name and its pointwise weights.
+      and a trained 1×1 `Conv2D` with the layer's name and its pointwise weights,
+    - in the same way, `Conv1D`, `Conv3D`, `Conv2DTranspose` and the others of one and three
+      dimensions become `keras_lc.layers.FrozenConv1D` and so on.
 
     All other parts stay unchanged and trained: 1×1 convolutions, normalization, dense layers, and
     the biases of the frozen layers. Layers that are already frozen (also frozen LC layers) do not
     change, so freezing twice is the same as freezing once. Regularizers and constraints of the
-    frozen kernels are removed. 1D and 3D convolutions are not spatial here and stay trained. If
-    the copy has no frozen layer, a warning says so.
+    frozen kernels are removed. If the copy has no frozen layer, a warning says so.
 
     `keras_lc.analysis.lc_rate(model)` tells whether such training can work.
 
@@ -51,10 +54,10 @@ def freeze_spatial(
         The copy, not compiled.
 
     Raises:
-        ValueError: If the model has a spatial convolution without a frozen form: a
-            `Conv2DTranspose` or `ConvLSTM2D` (the papers do not treat them), a subclass of a
-            convolution (it may compute something else), or an LC layer with a learned basis. If
-            a layer or a subclassed model hides a convolution.
+        ValueError: If the model has a spatial convolution without a frozen form: a `ConvLSTM2D`
+            (the papers do not treat it), a subclass of a convolution (it may compute something
+            else), or an LC layer with a learned basis. If a layer or a subclassed model hides a
+            convolution.
 
     Example:
 
@@ -73,27 +76,21 @@ def freeze_spatial(
     paths = paths_within(model)
     _refuse_others(model, paths)
     if not any(_is_replaced(layer) or _is_frozen(layer) for layer in paths):
-        warn_of_no_effect("freeze_spatial", model, "2D convolution of more than one pixel")
+        warn_of_no_effect("freeze_spatial", model, "convolution of more than one pixel")
 
     def frozen(layer):
         if not _is_replaced(layer):
             return None
         options = {"seed": derive_seed(seed, paths[layer]), "basis_initializer": basis}
-        return _FROZEN[keras_class(layer)](layer, options)
+        form = _frozen_separable if type(layer) in SEPARABLE else _frozen_form
+        return form(layer, options)
 
     return replace(model, frozen)
 
 
-def _frozen_conv2d(layer, options):
+def _frozen_form(layer, options):
     config = without_kernel_arguments(layer.get_config())
-    twin = FrozenConv2D.from_config(config | options)
-    build_like(twin, layer)
-    return [twin]
-
-
-def _frozen_depthwise(layer, options):
-    config = without_kernel_arguments(layer.get_config(), prefix="depthwise")
-    twin = FrozenDepthwiseConv2D.from_config(config | options)
+    twin = FORMS[keras_class(layer)].frozen.from_config(config | options)
     build_like(twin, layer)
     return [twin]
 
@@ -102,14 +99,15 @@ def _frozen_separable(layer, options):
     config = layer.get_config()
     shared = {key: config[key] for key in ("trainable", "dtype", "data_format")}
     geometry = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
-    depthwise = FrozenDepthwiseConv2D.from_config(
+    plain_depthwise, plain_pointwise = SEPARABLE[type(layer)]
+    depthwise = FORMS[plain_depthwise].frozen.from_config(
         {key: config[key] for key in geometry}
         | shared
         | {"name": f"{layer.name}_depthwise", "use_bias": False}
         | options
     )
     own = ("name", "filters", "activation", "use_bias", "activity_regularizer")
-    pointwise = keras.layers.Conv2D.from_config(
+    pointwise = plain_pointwise.from_config(
         {key: value for key, value in config.items() if key in own or key.startswith("bias_")}
         | {f"kernel_{key}": config[f"pointwise_{key}"] for key in _KERNEL_ARGUMENTS}
         | shared
@@ -127,16 +125,9 @@ def _frozen_separable(layer, options):
 
 _KERNEL_ARGUMENTS = ("initializer", "regularizer", "constraint")
 
-# By exact type: a subclass may compute something else.
-_FROZEN = {
-    keras.layers.Conv2D: _frozen_conv2d,
-    keras.layers.DepthwiseConv2D: _frozen_depthwise,
-    keras.layers.SeparableConv2D: _frozen_separable,
-}
-
 
 def _is_replaced(layer):
-    return keras_class(layer) in _FROZEN and is_spatial(layer)
+    return (is_plain(layer) or type(layer) in SEPARABLE) and is_spatial(layer)
 
 
 def _is_frozen(layer):
@@ -152,7 +143,6 @@ def _refuse_others(model, paths):
     if others:
         raise ValueError(
             f"These spatial convolutions of model '{model.name}' have no frozen form: "
-            f"{', '.join(others)}. Only Conv2D, DepthwiseConv2D and SeparableConv2D have one, not "
-            "their subclasses. Instead of a Conv2DTranspose, use UpSampling2D and Conv2D. Build "
-            "LC layers with `frozen=True`."
+            f"{', '.join(others)}. Subclasses and recurrent convolutions have none. Build LC "
+            "layers with `frozen=True`."
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import numpy as np
 
+from keras_lc.class_names import class_names_of, functional
 from keras_lc.keras_internals import flat_layers, graph_of, inner_layers
 from keras_lc.types import Array
 
@@ -19,8 +20,9 @@ def replace(model: keras.Model, substitute: Substitute) -> keras.Model:
     state of seed generators), dtype policies and `trainable` flags.
 
     The copy is a plain `keras.Model` or `keras.Sequential`, even if the model is a subclass: the
-    subclass's constructor would build the old layers again. The copy is not compiled, because the
-    optimizer's slots belong to variables that the copy may not have.
+    subclass's constructor would build the old layers again. The copy keeps the model's
+    `class_names`. It is not compiled, because the optimizer's slots belong to variables that the
+    copy may not have.
 
     Args:
         model: A Functional or Sequential model that is built. It does not change.
@@ -142,15 +144,18 @@ class _Walk:
         return copy
 
     def copy_model(self, model, path):
-        graph = graph_of(model)
+        graph, names = graph_of(model), class_names_of(model)
         if isinstance(model, keras.Sequential):
             layers = [new for layer in model.layers for new in self.copies_of(layer, path)]
             # Without a layer, a Sequential cannot be called.
             layers = layers or [keras.layers.Identity()]
             inputs = _input_copier(graph)(graph.inputs[0])
-            return keras.Sequential([inputs, *layers], name=model.name)
+            copy = keras.Sequential([inputs, *layers], name=model.name)
+            if names is not None:
+                copy.class_names = names
+            return copy
         # Not a subclass and not compiled, because the copy would be the same.
-        plain = keras.Model(model.input, model.output, name=model.name)
+        plain = functional(model.input, model.output, model.name, names)
         return keras.models.clone_model(
             plain,
             input_tensors=keras.tree.map_structure(_input_copier(plain), plain.input),

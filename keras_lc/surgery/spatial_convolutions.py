@@ -1,30 +1,64 @@
 """Finds the spatial convolutions of a model, and helps to replace them."""
 
 import warnings
-from collections.abc import Iterable
+from typing import NamedTuple
 
 import keras
+import numpy as np
 
+from keras_lc import layers as own
+from keras_lc.layers.accelerated import keras_class
 from keras_lc.layers.own_kernel import plain_layer_of
-from keras_lc.surgery.replace import paths_within, to_numpy
+from keras_lc.surgery.replace import to_numpy
 
-_CONVOLUTIONS = (
-    keras.layers.Conv2D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv2D,
-    keras.layers.Conv2DTranspose,
-    keras.layers.ConvLSTM2D,
-)
-_OF_OTHER_DIMENSIONS = (
-    keras.layers.Conv1D,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.SeparableConv1D,
+
+class Forms(NamedTuple):
+    """The layers that can take the place of a convolution of Keras."""
+
+    lc: type
+    frozen: type
+
+
+FORMS = {
+    keras.layers.Conv1D: Forms(own.LCConv1D, own.FrozenConv1D),
+    keras.layers.Conv2D: Forms(own.LCConv2D, own.FrozenConv2D),
+    keras.layers.Conv3D: Forms(own.LCConv3D, own.FrozenConv3D),
+    keras.layers.DepthwiseConv1D: Forms(own.LCDepthwiseConv1D, own.FrozenDepthwiseConv1D),
+    keras.layers.DepthwiseConv2D: Forms(own.LCDepthwiseConv2D, own.FrozenDepthwiseConv2D),
+    keras.layers.Conv1DTranspose: Forms(own.LCConv1DTranspose, own.FrozenConv1DTranspose),
+    keras.layers.Conv2DTranspose: Forms(own.LCConv2DTranspose, own.FrozenConv2DTranspose),
+    keras.layers.Conv3DTranspose: Forms(own.LCConv3DTranspose, own.FrozenConv3DTranspose),
+}
+# The two convolutions that a separable one consists of.
+SEPARABLE = {
+    keras.layers.SeparableConv1D: (keras.layers.DepthwiseConv1D, keras.layers.Conv1D),
+    keras.layers.SeparableConv2D: (keras.layers.DepthwiseConv2D, keras.layers.Conv2D),
+}
+_RECURRENT = (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)
+TRANSPOSED = (
     keras.layers.Conv1DTranspose,
-    keras.layers.ConvLSTM1D,
-    keras.layers.Conv3D,
+    keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
-    keras.layers.ConvLSTM3D,
 )
+_CONVOLUTIONS = (*FORMS, *SEPARABLE, *_RECURRENT)
+
+
+# By exact type: a subclass may compute something else.
+
+
+def is_plain(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer is a convolution of Keras that has an LC and a frozen form."""
+    return keras_class(layer) in FORMS
+
+
+def is_lc_form(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer is the LC form of a convolution of Keras."""
+    return type(layer) in {forms.lc for forms in FORMS.values()}
+
+
+def is_frozen_form(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer is the frozen form of a convolution of Keras."""
+    return type(layer) in {forms.frozen for forms in FORMS.values()}
 
 
 def as_convolution(layer: keras.layers.Layer) -> keras.layers.Layer | None:
@@ -35,10 +69,29 @@ def as_convolution(layer: keras.layers.Layer) -> keras.layers.Layer | None:
     return plain if isinstance(plain, _CONVOLUTIONS) else None
 
 
-def is_spatial(layer: keras.layers.Layer) -> bool:
-    """Returns whether a layer is a 2D convolution with a kernel of more than one pixel.
+def kernel_of(layer: keras.layers.Layer) -> np.ndarray:
+    """Returns the kernel of a convolution as an array `(*kernel_size, channels/groups, filters)`.
 
-    1D and 3D convolutions are not spatial here, because the papers are about images.
+    In a depthwise convolution each channel is a group.
+    """
+    convolution = as_convolution(layer)
+    if isinstance(convolution, tuple(SEPARABLE)):
+        kernel = layer.depthwise_kernel
+    elif isinstance(convolution, _RECURRENT):
+        kernel = layer.cell.kernel
+    else:
+        kernel = layer.kernel
+    array = to_numpy(kernel)
+    if hasattr(convolution, "depth_multiplier"):
+        return array.reshape(*array.shape[:-2], 1, -1)
+    # Stored with the filters before the channels.
+    return array.swapaxes(-1, -2) if isinstance(convolution, TRANSPOSED) else array
+
+
+def is_spatial(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer is a convolution with a kernel of more than one pixel.
+
+    Convolutions of one and three dimensions are spatial too, with their steps and voxels.
     """
     convolution = as_convolution(layer)
     return convolution is not None and max(convolution.kernel_size) > 1
@@ -60,35 +113,23 @@ def warn_of_no_effect(function: str, model: keras.Model, what: str) -> None:
         what: The kind of layer that the model lacks.
     """
     warnings.warn(
-        f"`{function}` replaced nothing: model '{model.name}' has no {what}."
-        + note_of_other_dimensions(paths_within(model).items()),
-        stacklevel=3,
+        f"`{function}` replaced nothing: model '{model.name}' has no {what}.", stacklevel=3
     )
-
-
-def note_of_other_dimensions(layers: Iterable[tuple[keras.layers.Layer, str]]) -> str:
-    """Returns a sentence about the convolutions that are not 2D, or `""` if there are none."""
-    others = [
-        f"{path} ({type(layer).__name__})"
-        for layer, path in layers
-        if isinstance(layer, _OF_OTHER_DIMENSIONS)
-    ]
-    if not others:
-        return ""
-    return f" Convolutions of one and three dimensions are not spatial here: {', '.join(others)}."
 
 
 def combines_itself(layer: keras.layers.Layer) -> bool:
     """Returns whether a layer itself makes linear combinations of its spatial filters."""
-    is_separable = isinstance(layer, keras.layers.SeparableConv2D)
-    return is_separable or getattr(layer, "combination", None) is not None
+    return isinstance(layer, tuple(SEPARABLE)) or getattr(layer, "combination", None) is not None
 
 
-def without_kernel_arguments(config: dict, prefix: str = "kernel") -> dict:
+def without_kernel_arguments(config: dict) -> dict:
     """Returns the config of a convolution without the arguments for its kernel variable."""
-    dropped = {f"{prefix}_{name}" for name in ("initializer", "regularizer", "constraint")}
-    dropped |= {"lora_rank", "lora_alpha"}
-    return {key: value for key, value in config.items() if key not in dropped}
+    of_kernel = ("kernel_", "depthwise_", "lora_")
+    return {
+        key: value
+        for key, value in config.items()
+        if key == "kernel_size" or not key.startswith(of_kernel)
+    }
 
 
 def build_like(twin: keras.layers.Layer, layer: keras.layers.Layer) -> None:

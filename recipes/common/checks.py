@@ -74,9 +74,28 @@ _EXPORT_PACKAGES = {
 }
 
 
-def check_export(format: str) -> None:
-    """Raises `ValueError` if a package is missing that this format of `keras_lc.export` needs."""
+def check_export(arguments) -> None:
+    """Raises `ValueError` if `--export` is not possible: a package is missing, or two options
+    exclude each other.
+
+    Args:
+        arguments: A dataclass with the settings of `--export`.
+    """
+    if not arguments.export:
+        return
+    # Not all commands have all settings.
+    quantization = getattr(arguments, "export_quantization", "none")
+    format, resize = arguments.export_format, getattr(arguments, "export_resize", False)
     check_packages(_EXPORT_PACKAGES[format], f"--export-format {format}")
+    if quantization != "none" and format != "litert":
+        raise ValueError(
+            f"--export-quantization {quantization} needs --export-format litert. "
+            f"Received: --export-format {format}"
+        )
+    if resize:
+        check_packages(["PIL"], "--export-resize")
+        if quantization == "int8":
+            raise ValueError("--export-resize is not possible with --export-quantization int8.")
 
 
 def check_data(dataset: str, data_dir: pathlib.Path | None, download: bool = False) -> None:

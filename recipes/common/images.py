@@ -43,6 +43,19 @@ def take_subset(dataset: keras_lc.data.Dataset, count: int) -> keras_lc.data.Dat
     )
 
 
+def spread(images: np.ndarray, count: int) -> np.ndarray:
+    """Returns `count` images at equal distances, or all. A folder's images are sorted by class."""
+    return images[np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)]
+
+
+def check_classes(dataset: keras_lc.data.Dataset) -> None:
+    """Raises `ValueError` if there is nothing to tell apart."""
+    if dataset.num_classes < 2:
+        raise ValueError(
+            f"{dataset.name} must have at least two classes. Received: {dataset.num_classes}"
+        )
+
+
 def describe(dataset: keras_lc.data.Dataset, data_dir: pathlib.Path | None) -> dict:
     """Returns a description that tells these images from other images of the same data set.
 
@@ -64,9 +77,11 @@ def describe(dataset: keras_lc.data.Dataset, data_dir: pathlib.Path | None) -> d
 
 def _source(data_dir):
     root = pathlib.Path(data_dir).expanduser() if data_dir else None
-    train = image_folder.find_train(root) if root and root.is_dir() else None
-    if train is None:
+    if root is None or not root.is_dir():
         return "original"
-    suffixes = (path.suffix.lower() for path in train.glob("*/*"))
+    train = image_folder.find_train(root)
+    suffixes = (path.suffix.lower() for path in (train or root).glob("*/*"))
     first = next((suffix for suffix in suffixes if suffix in picture.SUFFIXES), None)
+    if train is None and first is None:
+        return "original"
     return "image folder, JPEG" if first in (".jpg", ".jpeg", ".jfif") else "image folder"

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -28,13 +28,16 @@ from .folder import (
     resume_command,
     way_out_of_damage,
 )
+from .images import spread
 
 _EXPORTED = {
-    "tf_saved_model": "saved_model",
-    "onnx": "model.onnx",
-    "litert": "model.tflite",
-    "torch": "model.pt2",
+    "tf_saved_model": ("saved_model", ""),
+    "onnx": ("model", ".onnx"),
+    "litert": ("model", ".tflite"),
+    "torch": ("model", ".pt2"),
 }
+# Images for a quantized export.
+_CALIBRATION = 256
 
 
 class Session:
@@ -45,7 +48,8 @@ class Session:
 
     Args:
         arguments: A dataclass with `batch_size`, `distribute`, `export`, `export_format`,
-            `output` and `resume`, as `recipes.common.settings.Settings`.
+            `output` and `resume`, as `recipes.common.settings.Settings`. It can have the other
+            settings of `--export`.
         module: String, the module of the command: `"recipes.train"`.
         name: String for the name of a new folder in `runs/`.
         writes: Boolean, whether the run writes to a folder.
@@ -105,12 +109,14 @@ class Session:
         self,
         build: Callable[[], keras.Model],
         compile: Callable[[keras.Model], None],
+        class_names: Sequence[str] | None = None,
         **config,
     ) -> tuple[keras.Model, int]:
         """Returns the compiled model, from the folder or new, and its first epoch.
 
         Args:
             build, compile: Functions that build a new model, and compile one.
+            class_names: Sequence of strings for a new model. Its files and exports keep them.
             **config: Content of `config.json` besides arguments and environment. `data` must be a
                 dict with the `fingerprint` of the images.
         """
@@ -128,7 +134,7 @@ class Session:
             self.output, write=self.devices.is_first, config=begun_with(config, self._arguments)
         )
         with self.devices.scope(), in_one_line():
-            model, first_epoch = self._restore(before) or (build(), 0)
+            model, first_epoch = self._restore(before) or (_named(build(), class_names), 0)
             if not model.compiled:
                 compile(model)
         self._config["run"] = self.checkpoints.id
@@ -184,8 +190,11 @@ class Session:
         """Whether the run to resume is already finished; see `make_up`."""
         return self._writes and (self.output / "model.keras").exists()
 
-    def make_up(self) -> dict:
+    def make_up(self, images: Callable[[], np.ndarray] | None = None) -> dict:
         """Writes missing files of a finished run: it was killed, or has new options.
+
+        Args:
+            images: Function that returns the training images. A quantized export needs it.
 
         Returns:
             The results of the run.
@@ -198,7 +207,7 @@ class Session:
         self.say(f"The run in {self.output} is finished: see its config.json.")
         missing = [path for path in self._decoration() if not path.exists()]
         if missing and self.devices.is_first:
-            self._decorate(self._reported(config), read_state(file)["history"], missing)
+            self._decorate(self._reported(config), read_state(file)["history"], missing, images)
         return config["results"]
 
     def _reported(self, config):
@@ -210,18 +219,25 @@ class Session:
             check_run(config, read_state(file).get("run"), file)
         return keras.saving.load_model(file)
 
-    def finish(self, model, results: dict, rows: dict[str, str]) -> dict:
+    def finish(
+        self,
+        model,
+        results: dict,
+        rows: dict[str, str],
+        images: Callable[[], np.ndarray] | None = None,
+    ) -> dict:
         """Writes the files of a finished run and prints its results.
 
         Args:
             model: The trained `keras.Model`.
             results: Dict for `config.json`.
             rows: Dict of strings, names of results and their text on the screen.
+            images: As in `make_up`.
 
         Returns:
             The results, with the numbers of the model's parameters.
         """
-        trained, frozen = _count_parameters(model)
+        trained, frozen = count_parameters(model)
         results = {
             **results,
             "trained_parameters": trained,
@@ -234,7 +250,7 @@ class Session:
         # A run with model.keras is finished. The rest may fail without loss.
         self.checkpoints.finish(self.output / "model.keras")
         self._finished = True
-        self._decorate(model, self.checkpoints.history, self._decoration())
+        self._decorate(model, self.checkpoints.history, self._decoration(), images)
 
         rows = {**rows, "trained parameters": f"{trained:,}", "frozen parameters": f"{frozen:,}"}
         if results["images_per_second"]:
@@ -251,10 +267,10 @@ class Session:
         """The paths of the files after the model. Writing them may fail."""
         names = ["curves.png"]
         if self._arguments.export:
-            names.append(_EXPORTED[self._arguments.export_format])
+            names.append(_exported_name(self._arguments))
         return [self.output / name for name in names]
 
-    def _decorate(self, model, history, paths):
+    def _decorate(self, model, history, paths, images):
         for path in paths:
             if path.name == "curves.png":
                 dataset = getattr(self._arguments, "dataset", None)
@@ -262,7 +278,7 @@ class Session:
                 plot = functools.partial(keras_lc.analysis.plot_curves, history, title=title)
                 self._try_to_write(path, plot)
                 continue
-            export = functools.partial(keras_lc.export, model, format=self._arguments.export_format)
+            export = functools.partial(_export, model, arguments=self._arguments, images=images)
             if self._try_to_write(path, export):
                 self.say(f"Exported and verified: {path}")
 
@@ -298,10 +314,43 @@ def _distribute(arguments):
     return devices
 
 
-def _count_parameters(model):
+def _exported_name(arguments):
+    """Returns a name for each kind of export, so that a resumed run writes a new kind."""
+    stem, suffix = _EXPORTED[arguments.export_format]
+    options = _export_options(arguments).items()
+    return "-".join([stem, *(name if value is True else value for name, value in options)]) + suffix
+
+
+def _export_options(arguments):
+    # Not all commands have all of them.
+    names = ("quantization", "probabilities", "resize")
+    options = {name: getattr(arguments, f"export_{name}", None) for name in names}
+    return {name: value for name, value in options.items() if value not in (None, False, "none")}
+
+
+def _export(model, path, arguments, images):
+    options = _export_options(arguments)
+    if "quantization" in options:
+        options["calibration"] = spread(images(), _CALIBRATION)
+    keras_lc.export(model, path, format=arguments.export_format, **options)
+
+
+def _named(model, class_names):
+    model.class_names = class_names
+    return model
+
+
+def count_parameters(model: keras.Model) -> tuple[int, int]:
+    """Returns the numbers of a model's trained parameters and of its frozen ones."""
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    basis = {id(v): v for layer in _layers_with_basis(model) for v in layer.non_trainable_weights}
-    return trained, sum(int(np.prod(v.shape)) for v in basis.values())
+    # Statistics of a normalization are not parameters.
+    frozen = {id(v): v for layer in _with_kernel(model) for v in layer.non_trainable_weights}
+    return trained, sum(int(np.prod(v.shape)) for v in frozen.values())
+
+
+def _with_kernel(model):
+    layers = (getattr(layer, "basis_conv", layer) for layer in model.layers)
+    return (layer for layer in layers if hasattr(layer, "kernel"))
 
 
 def _count_multiplications(model):
@@ -309,10 +358,3 @@ def _count_multiplications(model):
         return keras_lc.analysis.count_multiplications(model)
     except ValueError:  # a layer of the user's own, of which it is not known
         return None
-
-
-def _layers_with_basis(model):
-    for layer in model.layers:
-        layer = getattr(layer, "basis_conv", layer)
-        if hasattr(layer, "basis"):
-            yield layer

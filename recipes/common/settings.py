@@ -92,22 +92,23 @@ def operator_name(spatial: str, frozen: bool = True) -> str:
 
 
 def operator_of(name: str) -> Operator:
-    """Returns the operator with a name, also one of the user's own.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Returns the operator with a name, also one of the user's own."""
     if own.is_own(name):
         # Its options are a part of its name.
         return Operator(name, "a class of your own", name)
-    if name not in OPERATORS:
-        raise ValueError(_not_one_of("operators", OPERATORS, name))
     return OPERATORS[name]
 
 
 def operators(command: str) -> dict[str, Operator]:
     """Returns the operators of a command."""
     return {name: found for name, found in OPERATORS.items() if command in found.commands}
+
+
+def check_operator(name: str) -> None:
+    """Raises `ValueError` if `recipes.train` has no operator with a name."""
+    known = operators("train")
+    if name not in known and not own.is_own(name):
+        raise ValueError(_not_one_of("operators", known, name))
 
 
 def spatials(command: str) -> dict[str, str]:
@@ -205,6 +206,7 @@ class Setting:
         scaled: `"many"` or `"one"`, if `recipes.reproduce` takes several values of it or one.
         free: Boolean, whether a resumed run may use another value. It does not change the result.
         listed: Boolean, whether the report of a run shows it.
+        tabled: Boolean, whether the tables of a sweep have a column for it.
     """
 
     help: str = ""
@@ -222,6 +224,7 @@ class Setting:
     scaled: Literal["many", "one"] | None = None
     free: bool = False
     listed: bool = True
+    tabled: bool = True
 
     def applies(self, network: str, operator: Operator) -> bool:
         """Returns whether a network with this spatial operator has the setting."""
@@ -269,8 +272,22 @@ class Settings:
     )  # fmt: skip
     data_dir: pathlib.Path | None = setting(
         None,
-        "Image folder (train/<class>/*, test/<class>/*), or the original archive or its folder.",
+        "Image folder (<class>/*, or train/<class>/* and test/<class>/*), or the original archive "
+        "or its folder.",
         group=DATA, free=True,
+    )  # fmt: skip
+    image_size: int | None = setting(
+        None,
+        "Height and width of the images in pixels. They are cut to a square and resized. None: as "
+        "they are.",
+        group=DATA, must=at_least(16), tabled=False,
+    )  # fmt: skip
+    test_share: float = setting(
+        0.2,
+        "About this share of each class is for testing, if an image folder has no test images. "
+        "The seed and each file's content decide which.",
+        group=DATA, must=Must(" must be between 0 and 1.", lambda value: 0 < value < 1, True),
+        tabled=False,
     )  # fmt: skip
     download: bool = setting(
         False,
@@ -280,7 +297,8 @@ class Settings:
     # The paper's own first.
     network: Literal[tuple(sorted(NETWORKS, key=lambda name: name != "cifar_resnet"))] = setting(
         "cifar_resnet",
-        "cifar_resnet: the paper's ResNet-{depth}-{width}; others: the versions for small images.",
+        "cifar_resnet: the paper's ResNet-{depth}-{width}; others: the versions for small images, "
+        "or the full versions if an image size of 64 or more is given.",
         group=NETWORK, axis="networks", scaled="many",
     )  # fmt: skip
     depth: int = setting(
@@ -363,9 +381,10 @@ class Settings:
         "Images in one step, over all devices.",
         axis="batch_sizes", word="b{}", scaled="one", must=at_least(1),
     )  # fmt: skip
-    augmentation: Literal["auto", "crop_flip", "none"] = setting(
+    augmentation: Literal["auto", "crop_flip", "resized_crop_flip", "none"] = setting(
         "auto",
-        "auto: as in the paper, crop_flip on CIFAR and none elsewhere.",
+        "auto: as in the paper, crop_flip on CIFAR and none elsewhere; resized_crop_flip if an "
+        "image size is given.",
         axis="augmentations", word="augment_{}",
     )  # fmt: skip
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = setting(
@@ -401,6 +420,22 @@ class Settings:
     export_format: Literal["tf_saved_model", "onnx", "litert", "torch"] = setting(
         "tf_saved_model", "File format of --export.", group=FILES, free=True, listed=False
     )
+    export_quantization: Literal["none", "float16", "dynamic", "int8"] = setting(
+        "none",
+        "Smaller numbers in the file of --export: float16: 2 bytes for a weight; dynamic: 1 byte; "
+        "int8: also computes in integers. Training images check the file.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
+    export_probabilities: _FLAG = setting(
+        False,
+        "Whether the file of --export computes probabilities. Otherwise logits.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
+    export_resize: _FLAG = setting(
+        False,
+        "Whether the file of --export takes pictures of any size. Not with int8.",
+        group=FILES, free=True, listed=False,
+    )  # fmt: skip
 
 
 def columns() -> tuple[str, ...]:
@@ -408,7 +443,10 @@ def columns() -> tuple[str, ...]:
     names = [
         "operator" if name == "spatial" else name
         for name, known in settings_of(Settings).items()
-        if known.group in (DATA, NETWORK, TRAINING) and not known.free and name != "frozen"
+        if known.group in (DATA, NETWORK, TRAINING)
+        and known.tabled
+        and not known.free
+        and name != "frozen"
     ]
     return (*(name for name in names if name != "seed"), "seed")
 

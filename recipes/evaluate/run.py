@@ -81,6 +81,9 @@ def _load(config, data_dir):
         data_dir=data_dir,
         download=arguments["download"],
         data_format="channels_last",
+        image_size=arguments["image_size"],
+        test_share=arguments["test_share"],
+        seed=arguments["seed"],
     )
     found = images.describe(dataset, data_dir)
     then = config["data"]

@@ -47,9 +47,11 @@ class Arguments:
     )  # fmt: skip
     data_dir: pathlib.Path | None = like(
         "data_dir",
-        help="Image folder (train/<class>/*, val/<class>/*), or folder of tensorflow-datasets "
-        "with a prepared imagenet2012. Defaults to the standard folder of tensorflow-datasets.",
+        help="Image folder (<class>/*, or train/<class>/* and val/<class>/*), or folder of "
+        "tensorflow-datasets with a prepared imagenet2012. Defaults to the standard folder of "
+        "tensorflow-datasets.",
     )
+    test_share: float = like("test_share")
     network: Literal["resnet", "mobilenet_v2", "mobilenet_v3_large", "vit", "pit"] = like(
         "network", "resnet", help="The network without its spatial operator.", axis=None
     )
@@ -184,6 +186,9 @@ class Arguments:
         "export", help="Also write the best model, folded for inference, to the output folder."
     )
     export_format: Literal["tf_saved_model", "onnx", "litert", "torch"] = like("export_format")
+    export_probabilities: Annotated[bool, tyro.conf.FlagCreatePairsOff] = like(
+        "export_probabilities"
+    )
 
 
 def parse(description: str, words: Sequence[str] | None = None) -> Arguments:

@@ -33,8 +33,7 @@ def main() -> None:
         else:
             checks.check_plots()
             checks.check_writable(arguments.output or pathlib.Path("runs"))
-        if arguments.export:
-            checks.check_export(arguments.export_format)
+        checks.check_export(arguments)
     # Before the first import of keras: a process can use one backend only.
     if arguments.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.backend

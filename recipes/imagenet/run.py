@@ -45,7 +45,9 @@ def run(arguments) -> dict | None:
 def _run(arguments, session):
     devices = session.devices
     with in_one_line():
-        train, test, class_names = sources.find(arguments.data_dir, arguments.seed)
+        train, test, class_names = sources.find(
+            arguments.data_dir, arguments.seed, arguments.test_share
+        )
     steps = _steps(arguments, len(train))
     corrupt = Corrupt(arguments.max_corrupt)
     batches = Batches(
@@ -73,6 +75,7 @@ def _run(arguments, session):
     model, first_epoch = session.start(
         lambda: build(arguments, len(class_names)),
         lambda model: _compile(model, arguments, steps),
+        class_names=class_names,
         data=sources.describe(train, test, class_names),
         precision=precision,
     )

@@ -164,13 +164,18 @@ def shuffled_order(count: int, seed: int, number: int) -> np.ndarray:
     return np.argsort(keys.random_raw(count), kind="stable")
 
 
-def find(data_dir: pathlib.Path | None, seed: int) -> tuple[Source, Source, tuple[str, ...]]:
+def find(
+    data_dir: pathlib.Path | None, seed: int, test_share: float = 0.2
+) -> tuple[Source, Source, tuple[str, ...]]:
     """Finds ImageNet, or any images in the same format.
 
     Args:
-        data_dir: An image folder (`train/<class>/*`, and `val/<class>/*` or `test/<class>/*`),
-            or the folder of TFDS with a prepared `imagenet2012`. Defaults to TFDS' own folder.
+        data_dir: An image folder (`train/<class>/*`, and `val/<class>/*` or `test/<class>/*`; or
+            only `<class>/*`), or the folder of TFDS with a prepared `imagenet2012`. Defaults to
+            TFDS' own folder.
         seed: Integer that determines the order of every pass.
+        test_share: Number between 0 and 1. Without a folder of test images, this share of each
+            class is for testing; see `keras_lc.data.image_folder.list_parts`.
 
     Returns:
         Sources of training and test images, and the names of the classes.
@@ -184,14 +189,20 @@ def find(data_dir: pathlib.Path | None, seed: int) -> tuple[Source, Source, tupl
         builder = tfds_source.builder(_TFDS_NAME, root)
         train, test = (TFRecords(builder, split, seed) for split in ("train", "validation"))
         return train, test, tuple(builder.info.features["label"].names)
-    listings = image_folder.list_splits(root) if root.is_dir() else None
-    if listings is None:
+    train, test = _listings(root, seed, test_share) if root.is_dir() else (None, None)
+    if train is None:
         raise FileNotFoundError(
-            f"{root} holds neither train/<class>/* and val/<class>/*, nor {_TFDS_NAME} prepared "
-            "by tensorflow-datasets. Pass --data-dir."
+            f"{root} holds neither train/<class>/* and val/<class>/*, nor <class>/*, nor "
+            f"{_TFDS_NAME} prepared by tensorflow-datasets. Pass --data-dir."
         )
-    (_, train), (_, test) = listings.items()
     return _folder(train, seed), _folder(test, seed), tuple(train)
+
+
+def _listings(root, seed, test_share):
+    splits = image_folder.list_splits(root)
+    if splits is not None:
+        return splits.values()
+    return image_folder.list_parts(root, test_share, seed) or (None, None)
 
 
 def describe(train: Source, test: Source, class_names: tuple[str, ...]) -> dict:

@@ -8,9 +8,11 @@ Features with Parameter-Free Layers*. Each table or figure is a sweep (see `reci
 writes `NAME.md`, `NAME.json` with its runs, and pictures to --output. All share their runs there:
 figures 4 and 5 show the same sweep. Without options, it is the paper's experiment, which takes up
 to hundreds of GPU hours. Options scale it to the machine; the result lists how its settings differ
-from the paper's. Figures 2 and 3 are drawings, and the paper's text mentions no figure 9. `weights`
-compares small LC networks with narrower plain networks. It takes 15 epochs and 2 seeds, if you set
-no others.
+from the paper's. Figures 2 and 3 are drawings, and the paper's text mentions no figure 9.
+
+Two comparisons are not in the papers. Both take 2 seeds if you set no other number:
+`weights`: small LC networks with narrower plain networks, in 15 epochs.
+`bases`: several kinds of frozen filters, in 10 epochs on 10,000 images.
 
 Where a paper varies a setting, your values replace its values. Where it has one value, that value
 stays if it is among yours; otherwise the first of yours replaces it, and the others have no effect.
@@ -29,6 +31,7 @@ from ..common import checks, own
 from ..common.command_line import described, this_command
 from ..common.files import write_json, write_text
 from ..common.results import collect
+from ..common.settings import check_operator
 from ..evaluate.settings import Evaluation
 from ..imagenet.presets import PRESETS, preset_operator
 from ..sweep.command import check_machine, share_cores, sweep
@@ -39,7 +42,7 @@ from .experiments import EXPERIMENTS, cells_of, differences, scale, title_of
 
 Name = Literal[
     "table1", "table2", "table3", "figure1", "figure4", "figure5", "figure6", "figure7", "figure8",
-    "figure10", "figure11", "figure12", "weights",
+    "figure10", "figure11", "figure12", "weights", "bases",
     "pf_table_resnet", "pf_table_transformers", "pf_depthwise",
 ]  # fmt: skip
 
@@ -102,6 +105,8 @@ def main() -> None:
     with checks.in_one_line():
         arguments.evaluation.check()
         checks.check_packages(["matplotlib"], "A figure")
+        for name in arguments.operators:
+            check_operator(name)
     grids = {name: scaled(name, arguments) for name in arguments.names}
     failed = False
     if not arguments.render_only:

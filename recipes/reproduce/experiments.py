@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 
+from ..common.settings import BASES
 from ..sweep.grid import Cell, Grid
 from ..sweep.imagenet_grid import ImageNetCell, ImageNetGrid
 from .numbers import DATASETS, IMAGENET_NETWORKS, NETWORKS
@@ -11,6 +12,7 @@ from .weights import as_large_as
 
 _EXPANSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BOTH = ("lc_frozen", "lc_learnable")
+_OF_BASES = (1, 4, 16, 64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +192,22 @@ EXPERIMENTS = {
         ),
         budget={"epochs": (15,), "seeds": (0, 1)},
         complete=_with_plain_networks,
+    ),
+    # Of the paper's words that random filters are the baseline for better frozen ones.
+    "bases": Experiment(
+        "Frozen filters of several bases, beside a control without random filters",
+        {
+            "LC": Grid(
+                operators=("lc_frozen",),
+                expansions=_OF_BASES,
+                bases=BASES,
+                compact=(True,),
+            ),
+            "control": Grid(operators=("gram_limit",), expansions=_OF_BASES),
+            "learned": Grid(operators=("learned",)),
+        },
+        attacked=True,
+        budget={"epochs": (10,), "seeds": (0, 1), "subsets": (10_000,)},
     ),
 }
 

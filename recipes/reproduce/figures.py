@@ -11,8 +11,8 @@ from keras_lc.analysis import gap, plot_kernels, plot_spatial_variance, plot_swe
 from ..common import own
 from ..common.checks import in_one_line
 from ..common.files import DamagedFile, check_whole, read_checked
+from . import bases, parameter_free
 from . import numbers as paper
-from . import parameter_free
 from .render import (
     Runs,
     beside_paper,
@@ -340,6 +340,7 @@ RENDERERS = {
     "figure4": figure_4, "figure5": figure_5, "figure6": figure_6, "figure7": figure_7,
     "figure8": figure_8, "figure10": figure_10, "figure11": figure_11, "figure12": figure_12,
     "weights": weights,
+    "bases": lambda runs: bases.bases(runs, lambda row: _model(runs, row)),
     "pf_table_resnet": parameter_free.table_resnet,
     "pf_table_transformers": parameter_free.table_transformers,
     "pf_depthwise": parameter_free.depthwise,

@@ -16,6 +16,7 @@ from ..common.settings import (
     Setting,
     Settings,
     check,
+    check_operator,
     listed,
     operator_of,
     operators,
@@ -163,6 +164,7 @@ class Cell(cell_fields(_AXES)):
                 "The name of a data set is part of folder names. Use letters, digits, _, - and "
                 f"dots. Received: {self.dataset!r}"
             )
+        check_operator(self.operator)
         operator = operator_of(self.operator)
         for axis in _AXES.values():
             known, default = axis.known, axis.values[0]

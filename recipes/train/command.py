@@ -23,8 +23,7 @@ def main() -> None:
         checks.check_plots()
         checks.check_data(arguments.dataset, arguments.data_dir, arguments.download)
         checks.check_writable(arguments.output or pathlib.Path("runs"))
-        if arguments.export:
-            checks.check_export(arguments.export_format)
+        checks.check_export(arguments)
     # Before the first import of keras: a process can use one backend only.
     if arguments.backend is not None:
         os.environ["KERAS_BACKEND"] = arguments.backend

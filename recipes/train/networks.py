@@ -17,6 +17,10 @@ _RESNETS = {
     "resnet101": {"depth": 101},
     "wide_resnet50_2": {"depth": 50, "variant": "wide"},
 }
+# Has no version for ImageNet.
+_ONLY_SMALL = ("resnet14",)
+# From this side on, the first layers reduce the image's size, as in the versions for ImageNet.
+_FULL_SIZE = 64
 
 
 def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
@@ -38,7 +42,8 @@ def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
             if arguments.network in setting.only_on
         }
         return keras_lc.CIFARResNet(**own, **common)
-    common["low_resolution"] = True
+    full_size = arguments.image_size is not None and arguments.image_size >= _FULL_SIZE
+    common["low_resolution"] = not full_size or arguments.network in _ONLY_SMALL
     if arguments.network == "mobilenet_v2":
         return keras_lc.MobileNetV2(width_multiplier=arguments.width_multiplier, **common)
     width = round(64 * arguments.width_multiplier)
@@ -47,5 +52,7 @@ def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
 
 def _augmentation(arguments, dataset):
     if arguments.augmentation == "auto":
+        if arguments.image_size is not None:
+            return "resized_crop_flip"
         return "crop_flip" if dataset.name.startswith("cifar") else None
     return None if arguments.augmentation == "none" else arguments.augmentation

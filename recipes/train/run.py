@@ -8,7 +8,7 @@ from keras_lc.seeds import derive_seed
 from ..common.callbacks import TrainingTime
 from ..common.checks import in_one_line
 from ..common.command_line import PACKAGE
-from ..common.images import describe, take_subset
+from ..common.images import check_classes, describe, take_subset
 from ..common.operator import operator
 from ..common.session import Session
 from .networks import build
@@ -30,7 +30,21 @@ def run(arguments) -> dict:
         operator(arguments)
     name = f"{arguments.dataset}-{arguments.spatial}"
     with Session(arguments, f"{PACKAGE}.train", name) as session:
-        return session.make_up() if session.finished else _run(arguments, session)
+        if session.finished:
+            return session.make_up(lambda: _load(arguments).x_train)
+        return _run(arguments, session)
+
+
+def _load(arguments):
+    return keras_lc.data.load(
+        arguments.dataset,
+        data_dir=arguments.data_dir,
+        download=arguments.download,
+        data_format="channels_last",
+        image_size=arguments.image_size,
+        test_share=arguments.test_share,
+        seed=arguments.seed,
+    )
 
 
 def _run(arguments, session):
@@ -39,12 +53,8 @@ def _run(arguments, session):
     keras.utils.set_random_seed(arguments.seed % 2**32)
 
     with in_one_line():
-        dataset = keras_lc.data.load(
-            arguments.dataset,
-            data_dir=arguments.data_dir,
-            download=arguments.download,
-            data_format="channels_last",
-        )
+        dataset = _load(arguments)
+        check_classes(dataset)
         data = describe(dataset, arguments.data_dir)
         if arguments.subset is not None:
             dataset = take_subset(dataset, arguments.subset)
@@ -62,6 +72,7 @@ def _run(arguments, session):
         lambda model: keras_lc.training.CIFAR.compile(
             model, arguments.epochs * steps, weighted_metrics=["accuracy"]
         ),
+        class_names=dataset.class_names,
         data=data,
     )
     session.say(
@@ -96,7 +107,8 @@ def _run(arguments, session):
         "seconds": speed.total,
     }
     accuracy = f"{correct / images:.2%} ({correct:,} of {images:,})"
-    return session.finish(model, results, {"test accuracy": accuracy})
+    rows = {"test accuracy": accuracy}
+    return session.finish(model, results, rows, images=lambda: dataset.x_train)
 
 
 def _batches(model, dataset, batch_size, first_epoch):

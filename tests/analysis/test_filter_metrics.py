@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 
+import keras_lc
 from keras_lc.analysis import (
     combination_sparsity,
     effective_rank,
+    gram_spread,
     norms,
     orthogonality,
     randomness_threshold,
@@ -274,16 +276,48 @@ def test_a_tensor_and_a_variable_give_what_their_array_gives(metric):
 
 
 @pytest.mark.parametrize("metric", ON_KERNELS)
-@pytest.mark.parametrize("shape", [(3, 3), (3, 3, 4), (3, 3, 0, 4), (2, 3, 3, 4, 4)])
-def test_a_kernel_has_4_axes_and_is_not_empty(metric, shape):
+@pytest.mark.parametrize("area", [(12,), (2, 3, 2)])
+def test_filters_of_other_dimensions_are_measured_by_their_numbers(metric, area):
+    kernel = random_kernel(3, 4, 2, 5)
+    assert metric(kernel.reshape(*area, 2, 5)) == metric(kernel)
+
+
+@pytest.mark.parametrize("metric", ON_KERNELS)
+@pytest.mark.parametrize("shape", [(3, 3), (3, 3, 0, 4), (1, 2, 3, 3, 4, 4)])
+def test_a_kernel_has_3_to_5_axes_and_is_not_empty(metric, shape):
     with pytest.raises(ValueError, match=r"`kernel` must have the shape \(height.*Received: shape"):
         metric(np.ones(shape))
 
 
 @pytest.mark.parametrize("metric", ON_KERNELS)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_kernel_is_finite(metric, value):
+def test_a_kernel_that_is_not_finite_is_refused(metric, value):
     kernel = random_kernel(3, 3, 2, 4)
     kernel[0, 1, 1, 2] = value
     with pytest.raises(ValueError, match="`kernel` must be finite"):
         metric(kernel)
+
+
+def test_gram_spread_is_that_of_marchenko_and_pastur_for_independent_filters():
+    layer = keras_lc.LCConv2D(32, 3, expansion=32, seed=0)
+    layer.build((None, 8, 8, 32))
+    assert gram_spread(layer.basis) == pytest.approx((9 * 32 / 32**2) ** 0.5, rel=0.02)
+
+
+def test_gram_spread_of_the_compact_form_is_that_of_its_filters():
+    full, compact = (
+        keras_lc.LCConv2D(8, 3, expansion=16, seed=0, compact=compact) for compact in (False, True)
+    )
+    for layer in (full, compact):
+        layer.build((None, 8, 8, 4))
+    assert gram_spread(compact.basis) == pytest.approx(gram_spread(full.basis), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "eigenvalues, spread", [([4, 4, 4, 4], 0), ([1, 3, 1, 3], 0.5), ([5, 0, 0, 0], 3**0.5)]
+)
+def test_gram_spread_is_the_deviation_of_the_eigenvalues(eigenvalues, spread):
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
+    basis = (rotation * np.sqrt(eigenvalues)).reshape(2, 2, 1, 4)
+    assert gram_spread(basis) == pytest.approx(spread, abs=1e-7)
+    assert gram_spread(np.zeros((3, 3, 2, 4))) == 0

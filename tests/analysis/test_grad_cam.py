@@ -141,5 +141,8 @@ def test_the_picture_shows_images_above_and_maps_below(data_format, tmp_path):
     path = plot_grad_cam(model, x, tmp_path / "cam.png", class_names=names)
     picture = matplotlib.image.imread(path)
     assert path.name == "cam.png" and picture.shape[1] > picture.shape[0] > 200
+    model.class_names = names
+    again = plot_grad_cam(model, x, tmp_path / "again.png")
+    np.testing.assert_array_equal(matplotlib.image.imread(again), picture)
     # Coloured noise above, and the map's colours on grey below.
     assert picture[..., :3].std(-1).max() > 0.2

@@ -174,7 +174,7 @@ def test_many_lines_differ_in_colour_or_marker_and_are_named_beside_the_picture(
     assert axis.get_legend() is None and len(legend.texts) == 12
 
 
-def test_sweep_is_a_picture(tmp_path):
+def test_a_plotted_sweep_has_a_line_of_the_first_colour(tmp_path):
     path = plot_sweep(ROWS, tmp_path / "sweep.png", "expansion", "test_accuracy", group="operator")
     assert (pixels(path) == (0x00, 0x72, 0xB2)).all(axis=-1).any()
 

@@ -242,7 +242,8 @@ def test_the_model_stays_as_it_was(few, numbers):
         np.testing.assert_array_equal(old, new)
 
 
-def test_images_of_another_range(few, numbers, small):
+@pytest.mark.once
+def test_epsilon_is_a_share_of_the_range_of_pixels(few, numbers, small):
     model = small_network(first=keras.layers.Rescaling(127.5 / 64, offset=127.5 / 64 - 2))
     scaled = (few / 127.5 - 1).astype("float32")
     attacked = adversarial_examples(model, scaled, numbers, pixel_range=(-1, 1), epsilon=0.01)
@@ -261,6 +262,7 @@ def test_the_batch_size_does_not_matter(small, few, numbers):
     assert np.mean(whole != parts) < 1e-3
 
 
+@pytest.mark.once
 def test_another_seed_starts_elsewhere(small, few, numbers):
     # Steps that do not reach the surface of the ball from everywhere.
     options = dict(attack="pgd", steps=1, step_size=0.2 / 255)
@@ -274,6 +276,7 @@ def test_another_seed_starts_elsewhere(small, few, numbers):
 # --- models and labels ---
 
 
+@pytest.mark.once
 def test_one_hot_and_column_labels_are_class_numbers(small, few, numbers):
     expected = adversarial_examples(small, few, numbers)
     for other in (np.eye(10)[numbers], numbers[:, None], numbers.astype("uint8"), list(numbers)):
@@ -320,6 +323,7 @@ class Subclassed(keras.Model):
         return self.inner(inputs, training=training)
 
 
+@pytest.mark.once
 def test_a_subclassed_model_must_be_said_to_return_logits(small, few, numbers):
     own = Subclassed(small)
     own(few.astype("float32"))
@@ -331,12 +335,13 @@ def test_a_subclassed_model_must_be_said_to_return_logits(small, few, numbers):
     )
 
 
+@pytest.mark.once
 def test_other_activations_are_refused(few, numbers):
     with pytest.raises(ValueError, match=r"'scores' \(Activation, activation sigmoid\)\. Pass"):
         adversarial_examples(small_network("sigmoid"), few, numbers)
 
 
-def test_channels_first(small, few, numbers):
+def test_channels_first_images_are_attacked_as_their_transposes(small, few, numbers):
     if keras.backend.backend() == "tensorflow":
         pytest.skip("TensorFlow has no such convolution on CPUs.")
     first = small_network(data_format="channels_first")
@@ -346,7 +351,7 @@ def test_channels_first(small, few, numbers):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
-def test_other_precisions(policy, small, few, numbers):
+def test_models_of_other_precisions_are_attacked_alike(policy, small, few, numbers):
     if (keras.backend.backend(), policy) == ("jax", "float64"):
         pytest.skip("JAX computes in float64 only if it is told before it starts.")
     keras.config.set_dtype_policy(policy)
@@ -361,6 +366,7 @@ def test_other_precisions(policy, small, few, numbers):
 # --- what is refused ---
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -376,11 +382,12 @@ def test_other_precisions(policy, small, few, numbers):
         (dict(pixel_range=(0, 1)), r"pixel_range=\(0, 1\)\. Received: values from \d+ to 2"),
     ],
 )
-def test_arguments_out_of_range(options, message, small, few, numbers):
+def test_arguments_out_of_range_are_refused(options, message, small, few, numbers):
     with pytest.raises(ValueError, match=message):
         adversarial_examples(small, few, numbers, **options)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -390,17 +397,19 @@ def test_arguments_out_of_range(options, message, small, few, numbers):
         (np.arange(40) % 10 + 1, r"from 0 to 9 .*Received: labels from 1 to 10"),
     ],
 )
-def test_labels_that_do_not_match(wrong, message, small, few):
+def test_labels_that_do_not_match_are_refused(wrong, message, small, few):
     with pytest.raises(ValueError, match=message):
         adversarial_examples(small, few, wrong)
 
 
+@pytest.mark.once
 def test_images_scaled_to_1_are_warned_of(small, few, numbers):
     with pytest.warns(UserWarning, match=r"Pass `pixel_range=\(0, 1\)` if they are scaled"):
         adversarial_examples(small, few / 255, numbers)
 
 
-def test_no_images_and_images_of_another_shape(small, few, numbers):
+@pytest.mark.once
+def test_no_images_and_images_of_another_shape_are_refused(small, few, numbers):
     with pytest.raises(ValueError, match=r"Received: shape \(0, 8, 8, 3\)"):
         adversarial_examples(small, few[:0], numbers[:0])
     wrong = r"shape \(None, 8, 8, 3\)\. Received: shape \(40, 8, 8, 1\)"
@@ -408,12 +417,14 @@ def test_no_images_and_images_of_another_shape(small, few, numbers):
         adversarial_examples(small, few[..., :1], numbers)
 
 
+@pytest.mark.once
 def test_a_model_of_integer_images_has_no_gradient(small, few, numbers):
     inputs = keras.Input((8, 8, 3), dtype="uint8")
     with pytest.raises(ValueError, match="takes images of dtype uint8"):
         adversarial_examples(keras.Model(inputs, small(inputs)), few, numbers)
 
 
+@pytest.mark.once
 def test_a_model_with_two_outputs_is_refused(small, few, numbers):
     two = keras.Model(small.inputs[0], [small.outputs[0], small.outputs[0]])
     with pytest.raises(ValueError, match=r"must have one output of shape \(batch, classes\)"):

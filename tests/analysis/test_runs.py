@@ -64,11 +64,11 @@ def test_gap_leaves_out_runs_without_a_counterpart():
     assert len(rows) == 3
 
 
-def test_gap_needs_pairs():
+def test_a_gap_without_pairs_is_refused():
     with pytest.raises(ValueError, match=r"frozen=True agrees .* Received: 0 and 4 runs"):
         gap(PAIRED[:4], "accuracy", ("frozen", True, False))
 
 
-def test_gap_needs_one_counterpart():
+def test_a_gap_of_two_counterparts_is_refused():
     with pytest.raises(ValueError, match=r"Two runs with frozen=False have equal \{'seed': 0\}"):
         gap(PAIRED, "accuracy", ("frozen", True, False), match=["seed"])

@@ -130,6 +130,7 @@ class TestFiles:
 
 
 class TestCompact:
+    @pytest.mark.once  # `test_compact` takes the steps with the paper's basis under every backend.
     @each
     def test_steps_in_float64_give_the_kernel_of_the_full_form(self, name):
         generator = np.random.default_rng(0)

@@ -15,6 +15,8 @@ from keras_lc.bases.random_numbers import (
     symmetric_uniform,
 )
 
+pytestmark = pytest.mark.once
+
 MASK = 2**64 - 1
 
 

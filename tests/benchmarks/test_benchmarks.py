@@ -154,7 +154,7 @@ def test_raw_scripts_are_of_the_same_network():
     from benchmarks.raw import network
 
     ours = networks.make("plain", depth=8, width=4)
-    trained = sum(variable.shape.num_elements() for variable in ours.trainable_variables)
+    trained = sum(int(np.prod(variable.shape)) for variable in ours.trainable_variables)
     kernels, channels = [27 * 4], [4]
     for block in network.blocks(8, 4):
         kernels += [9 * block.inputs * block.outputs, 9 * block.outputs**2]

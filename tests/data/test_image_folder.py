@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from keras_lc.data import image_folder, load
+from keras_lc.data.memory import free_memory
 
 pytestmark = pytest.mark.once
 
@@ -118,8 +119,8 @@ def test_what_systems_and_archives_leave_behind_is_ignored(name, is_folder, root
 
 
 def test_only_grayscale_images_keep_one_channel(tmp_path):
-    for name in ("train", "test"):
-        save(picture(0, "L"), tmp_path / name / "cat/a.png")
+    for seed, name in enumerate(("train", "test")):
+        save(picture(seed, "L"), tmp_path / name / "cat/a.png")
     data = load("pets", tmp_path)
     assert data.image_shape == (5, 6, 1)
     np.testing.assert_array_equal(data.x_train[0, ..., 0], np.asarray(picture(0, "L")))
@@ -221,12 +222,12 @@ def put(name, value):
 @pytest.mark.parametrize(
     "change",
     [
-        drop("x_test"), drop("y_train"), put("z", np.zeros(1)),
-        put("x_train", np.zeros((3, 5, 6, 3), np.uint8)), put("x_test", np.zeros((2, 5, 6, 3))),
-        put("x_test", np.zeros((2, 6, 5, 3), np.uint8)), put("y_test", np.array([0, 0], np.int32)),
-        put("y_train", np.array([0, 0, 1, 1])),
+        drop("images"), drop("contents"), put("z", np.zeros(1)),
+        put("images", np.zeros((5, 5, 6, 3), np.uint8)), put("images", np.zeros((6, 5, 6, 3))),
+        put("images", np.zeros((6, 5, 6), np.uint8)), put("contents", np.zeros((5, 16), np.uint8)),
+        put("contents", np.zeros((6, 16))),
     ],
-    ids=["one less", "labels less", "one more", "fewer images", "type", "size", "label", "ints"],
+    ids=["one less", "no hashes", "one more", "fewer images", "type", "axes", "fewer", "floats"],
 )  # fmt: skip
 def test_a_cache_with_other_arrays_is_decoded_anew(change, root, tmp_path, never_decode):
     first = load("pets", root)
@@ -465,3 +466,201 @@ def test_real_cifar10_jpegs(tmp_path):
     assert data.y_train.tolist() == data.y_test.tolist() == [k for k in range(10) for _ in "abc"]
     assert data.class_names == tuple(classes)
     assert all(60 < mean < 190 for mean in data.mean)
+
+
+# --- pictures of any size, and folders without train and test ---
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of pictures of many sizes, without train and test."""
+    for name, count in (("cat", 30), ("dog", 40)):
+        for i in range(count):
+            save(picture(100 * count + i, size=(20 + i, 45 - i)), tmp_path / f"all/{name}/{i}.png")
+    return tmp_path / "all"
+
+
+def names_of(folder, **kwargs):
+    train, test = image_folder.list_parts(folder, **{"test_share": 0.3, "seed": 1, **kwargs})
+    return (
+        {f"{name}/{file.name}" for name, files in part.items() for file in files}
+        for part in (train, test)
+    )
+
+
+def centre(image, size):
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def test_pictures_of_any_size_show_their_centre(root):
+    for i, size in enumerate([(40, 25), (16, 16), (23, 50)]):
+        save(picture(i, size=size), root / f"train/cat/{i}.png")
+    data = load("pets", root, image_size=18)
+    assert data.image_shape == (18, 18, 3)
+    for i, size in enumerate([(40, 25), (16, 16), (23, 50)]):
+        np.testing.assert_array_equal(data.x_train[i], centre(picture(i, size=size), 18))
+
+
+def test_a_turned_photo_is_cut_as_a_viewer_shows_it(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = picture(5, size=(20, 31))
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    turned.save(root / "train/cat/a.png", exif=exif)
+    data = load("pets", root, image_size=16)
+    np.testing.assert_array_equal(data.x_train[0], centre(upright, 16))
+
+
+def test_each_size_has_its_own_cache(root, never_decode):
+    small, large = (load("pets", root, image_size=size).x_train for size in (16, 17))
+    never_decode()
+    np.testing.assert_array_equal(load("pets", root, image_size=16).x_train, small)
+    np.testing.assert_array_equal(load("pets", root, image_size=17).x_train, large)
+
+
+def test_other_sources_come_in_the_size_too():
+    digits = load("digits", image_size=16)
+    assert digits.image_shape == (16, 16, 1)
+    full = load("digits")
+    expected = centre(Image.fromarray(full.x_test[7, ..., 0]), 16)
+    np.testing.assert_array_equal(digits.x_test[7, ..., 0], expected)
+
+
+def test_a_folder_of_classes_is_divided(photos):
+    data = load("pets", photos, image_size=16, test_share=0.3, seed=1)
+    assert data.class_names == ("cat", "dog")
+    train, test = names_of(photos)
+    assert (len(train), len(test)) == (len(data.x_train), len(data.x_test))
+    assert len(train) + len(test) == 70 and not train & test
+    assert 0.15 < np.mean(data.y_test == 0) < 0.85 and 10 < len(test) < 35
+    first = min(name for name in test if name.startswith("cat"))
+    with Image.open(photos / first) as image:
+        np.testing.assert_array_equal(data.x_test[0], centre(image, 16))
+
+
+def test_the_share_holds_on_average():
+    contents = np.random.default_rng(0).integers(0, 256, (4000, 16), np.uint8)
+    labels = np.arange(4000) % 2
+    for share in (0.1, 0.2, 0.5):
+        chosen = image_folder._choose("ab", labels, contents, share, 3)
+        assert abs(chosen.mean() - share) < 4 * (share / 4000) ** 0.5
+
+
+def test_seed_decides_what_is_for_testing(photos):
+    (_, first), (_, same), (_, other) = (names_of(photos, seed=seed) for seed in (1, 1, 2))
+    assert first == same != other
+
+
+def test_renamed_and_added_files_do_not_move_others(photos):
+    train, test = names_of(photos)
+    moved, stays = min(test), min(train)
+    (photos / moved).rename(photos / "cat" / "zz.png")
+    (photos / stays).rename(photos / "cat" / "yy.png")
+    for i in range(20):
+        save(picture(7000 + i, size=(9, 9)), photos / f"cat/new{i}.png")
+    now_train, now_test = names_of(photos)
+    assert "cat/zz.png" in now_test and test - {moved} <= now_test
+    assert "cat/yy.png" in now_train and train - {stays} <= now_train
+    assert len(now_train) > len(train) and len(now_test) > len(test)
+
+
+def test_equal_files_stay_together(photos):
+    train, test = names_of(photos)
+    for i, name in enumerate([*sorted(train)[:9], *sorted(test)[:9]]):
+        (photos / name.partition("/")[0] / f"copy{i}.png").write_bytes((photos / name).read_bytes())
+    now_train, now_test = names_of(photos)
+    copies = {name for name in now_train if "copy" in name}
+    assert {int(name.partition("copy")[2][:-4]) for name in copies} == set(range(9))
+    assert len(now_test) == len(test) + 9
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load("pets", photos, image_size=16)
+
+
+def test_each_class_has_a_picture_in_each_part(tmp_path):
+    for seed in range(6):
+        save(picture(seed), tmp_path / f"all/{'abc'[seed % 3]}/{seed}.png")
+    for share in (0.001, 0.999):
+        data = load("three", tmp_path / "all", test_share=share)
+        assert data.y_train.tolist() == data.y_test.tolist() == [0, 1, 2]
+
+
+def test_equal_files_in_both_splits_or_in_two_classes_are_reported(root):
+    data = (root / "train/cat/a.png").read_bytes()
+    (root / "test/cat/again.png").write_bytes(data)
+    with pytest.warns(UserWarning, match=r"test accuracy is too high: .*cat/a.png = "):
+        load("pets", root)
+    (root / "test/cat/again.png").unlink()
+    (root / "train/dog/again.png").write_bytes(data)
+    with pytest.warns(UserWarning, match=r"in different classes: .*cat/a.png = .*dog/again.png"):
+        load("pets", root)
+
+
+def test_classes_may_be_called_train_and_test(tmp_path):
+    for seed in range(9):
+        save(picture(seed), tmp_path / f"{('bus', 'test', 'train')[seed % 3]}/{seed}.png")
+    assert load("traffic", tmp_path).class_names == ("bus", "test", "train")
+
+
+def test_a_folder_with_only_train_can_be_divided(root):
+    (root / "test").rename(root.parent / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"no folder `test`.*pass the folder .*/train$"):
+        load("pets", root)
+    assert len(load("pets", root / "train").x_test) == 2
+
+
+def test_a_class_with_one_picture_is_named(photos):
+    save(picture(1, size=(9, 9)), photos / "rat/a.png")
+    save(picture(1, size=(9, 9)), photos / "rat/equal.png")
+    save(picture(2, size=(9, 9)), photos / "mouse/a.png")
+    message = r"two different pictures.*Received: mouse \(1\), rat \(2\)$"
+    for read in (lambda: load("pets", photos, image_size=16), lambda: names_of(photos)):
+        with pytest.raises(ValueError, match=message):
+            read()
+
+
+def test_a_single_class_is_refused(photos):
+    (photos / "dog").rename(photos.parent / "dog")
+    with pytest.raises(ValueError, match=r"folder for each class, at least two. Received: cat$"):
+        load("pets", photos, image_size=16)
+
+
+def test_a_folder_of_pictures_without_classes_is_no_data(tmp_path):
+    save(picture(0), tmp_path / "a.png")
+    with pytest.raises(FileNotFoundError, match=r"or .*/<class>/\*"):
+        load("pets", tmp_path)
+
+
+@pytest.mark.parametrize("size", [15, 0, 96.0, "96"])
+def test_sizes_below_16_are_refused(size, root):
+    with pytest.raises(ValueError, match=rf"`image_size` must be .* 16.*image_size={size!r}"):
+        load("pets", root, image_size=size)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, None])
+def test_a_share_must_leave_something(share, root):
+    with pytest.raises(ValueError, match=rf"`test_share` must be .*test_share={share}"):
+        load("pets", root, test_share=share)
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(photos, monkeypatch):
+    monkeypatch.setattr(image_folder, "free_memory", lambda: 2 * 70 * 96 * 96 * 3 - 1)
+    monkeypatch.setattr(image_folder, "_try_decode", None)
+    message = r"70 pictures.*0\.0 GB.*recipes.imagenet --data-dir .*/all --image-size 96$"
+    with pytest.raises(ValueError, match=message):
+        load("pets", photos, image_size=96)
+    monkeypatch.undo()
+    assert len(load("pets", photos, image_size=96).x_train)
+
+
+def test_memory_is_known_here():
+    assert 2**20 < free_memory() < 2**50
+
+
+def test_one_size_without_image_size_is_named_with_the_way_out(root):
+    save(picture(0, size=(7, 5)), root / "train/dog/b.png")
+    with pytest.raises(ValueError, match=r"pass `image_size`, for example image_size=96"):
+        load("pets", root)

@@ -13,13 +13,15 @@ import subprocess
 import sys
 import tempfile
 
+from tests import QUICK_TO_COMPILE
+
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 ROOT = WORKER.parents[2]
 # Some seconds on a machine that has nothing else to do.
 _SECONDS = 900
 KIND = {"hosts": "data"}
 MODES = {"jax": ("data", "model", "hosts"), "tensorflow": ("data",), "torch": ("data",)}
-TWO_CPUS = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+TWO_CPUS = {"XLA_FLAGS": f"{QUICK_TO_COMPILE} --xla_force_host_platform_device_count=2"}
 
 
 def processes_of(backend, mode, words, **variables):
@@ -38,7 +40,7 @@ def processes_of(backend, mode, words, **variables):
     environment = os.environ | {"KERAS_BACKEND": backend, "MODE": mode, "OMP_NUM_THREADS": "1"}
     environment |= variables
     environment["PYTHONPATH"] = str(ROOT)
-    environment.pop("XLA_FLAGS", None)
+    environment["XLA_FLAGS"] = QUICK_TO_COMPILE
     command = [sys.executable]
     each = [{}]
     if backend == "jax" and mode == "hosts":

@@ -35,7 +35,7 @@ def alone(seen):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_two_devices_train(mode, seen):
+def test_each_mode_has_its_processes_and_replicas(mode, seen):
     processes = 2 if mode in TOGETHER else 1
     assert [p["process"] for p in seen[mode]] == list(range(processes))
     for process in seen[mode]:
@@ -131,6 +131,15 @@ def test_each_device_holds_half_of_each_basis_and_of_its_combination(seen):
     assert set(shares.values()) == {0.5, 1.0}
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX cuts a model into parts")
+def test_each_device_holds_half_of_a_basis_of_any_dimension(seen):
+    shares = seen["model"][0]["shards_of_other_layers"]
+    assert len(shares) == 4 * 3
+    for path, share in shares.items():
+        assert share == (1 if path.endswith("/bias") else 0.5), path
+
+
+@pytest.mark.once
 def test_part_of_batches_follows_the_epochs():
     batches = keras_lc.training.ShuffledBatches(np.arange(8), np.arange(8), 4, seed=1)
     parts = [PartOfBatches(batches, 2, part) for part in range(2)]
@@ -146,6 +155,7 @@ def test_part_of_batches_follows_the_epochs():
         assert not np.array_equal(batches[0][0], before)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("images", [1, 7, 8, 13])
 @pytest.mark.parametrize("replicas", [1, 2, 3])
 def test_evaluation_batches_hold_each_image_once_and_divide(images, replicas):
@@ -158,6 +168,7 @@ def test_evaluation_batches_hold_each_image_once_and_divide(images, replicas):
     np.testing.assert_allclose(weights.sum(), len(weights), rtol=1e-6)
 
 
+@pytest.mark.once
 def test_evaluation_batches_are_cut_into_the_processes_parts():
     x = np.arange(5)
     whole = EvaluationBatches(x, x, 4, multiple_of=2)
@@ -168,6 +179,7 @@ def test_evaluation_batches_are_cut_into_the_processes_parts():
             np.testing.assert_array_equal(together, whole[i][column])
 
 
+@pytest.mark.once
 def test_unusable_evaluation_batches_are_refused():
     with pytest.raises(ValueError, match=r"`batch_size` .* batch_size=0"):
         EvaluationBatches(np.zeros(2), np.zeros(2), 0)
@@ -179,6 +191,7 @@ class TwoReplicas(keras_lc.distribution.Distribution):
     replicas = 2
 
 
+@pytest.mark.once
 def test_batch_size_must_divide():
     with pytest.raises(ValueError, match=r"all 2 replicas .* batch_size=5"):
         TwoReplicas().batch_size(5, images=100)
@@ -188,6 +201,7 @@ def test_batch_size_must_divide():
     assert TwoReplicas().batch_size(16, images=11) == 10
 
 
+@pytest.mark.once
 def test_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="kind='both'"):
         distribute("both")

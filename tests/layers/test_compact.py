@@ -58,6 +58,7 @@ class TestForm:
         assert compact.combination.shape == (n, 6)
         assert compact.basis.shape == (3, 3, 4 // groups, groups * n)
 
+    @pytest.mark.once
     def test_basis_is_the_triangular_factor(self):
         filters = fan_in_uniform(1, (2, 12, 40))
         factor = compact_basis.triangular_factor(filters)
@@ -66,6 +67,7 @@ class TestForm:
         gram = filters.astype("float64") @ filters.astype("float64").transpose(0, 2, 1)
         np.testing.assert_allclose(factor @ factor.transpose(0, 2, 1), gram, atol=1e-13)
 
+    @pytest.mark.once
     def test_factor_of_nearly_square_filters_is_that_of_a_qr_factorization(self):
         """Where the Gram matrix, of the squared condition, has lost half the digits."""
         generator = np.random.default_rng(0)
@@ -75,6 +77,7 @@ class TestForm:
         factor = compact_basis.triangular_factor((lower @ rows.T)[None])
         np.testing.assert_allclose(factor[0], lower, rtol=0, atol=1e-14)
 
+    @pytest.mark.once
     def test_factor_of_dependent_rows_has_columns_of_zeros(self):
         rows = np.random.default_rng(0).integers(-4, 5, (3, 40)).astype("float32")
         a, b, c = rows
@@ -125,6 +128,7 @@ class OwnBasis(LCConv2D):
         return ops.ones(shape, dtype)
 
 
+@pytest.mark.once
 class TestSubclass:
     @grouped
     def test_own_random_numbers_are_those_that_are_factored(self, groups):
@@ -166,16 +170,14 @@ class TestSubclass:
 def trained_kernel(layer, optimizer, steps):
     """The kernel after steps on a new random regression each."""
     generator = np.random.default_rng(0)
-    shape = layer.compute_output_shape(SHAPE)
+    shapes = layer.compute_output_shape(SHAPE), SHAPE
+    gradients_of = oracles.gradient_function(
+        lambda x, targets: ops.mean(ops.square(ops.subtract(layer(x), targets))),
+        layer.trainable_variables,
+    )
     for _ in range(steps):
-        targets = generator.normal(size=shape)
-        _, gradients = oracles.gradients(
-            lambda x, targets=targets: ops.mean(
-                ops.square(ops.subtract(layer(x), ops.convert_to_tensor(targets, layer.dtype)))
-            ),
-            generator.normal(size=SHAPE).astype(layer.dtype),
-            layer.trainable_variables,
-        )
+        targets, x = (generator.normal(size=shape).astype(layer.dtype) for shape in shapes)
+        _, gradients = gradients_of(x, targets)
         optimizer.apply([ops.convert_to_tensor(g) for g in gradients], layer.trainable_variables)
     return oracles.numpy(layer.kernel)
 
@@ -191,7 +193,7 @@ OPTIMIZERS = {
 class TestLearning:
     @pytest.mark.parametrize(
         ("optimizer", "groups", "steps"),
-        [("training.SGD", 1, 100), ("training.SGD", 2, 30), ("keras SGD", 1, 30)],
+        [("training.SGD", 1, 100), ("training.SGD", 2, 20), ("keras SGD", 1, 20)],
     )
     def test_steps_in_float64_give_the_kernel_of_the_full_form(self, optimizer, groups, steps):
         with oracles.float64_allowed():
@@ -219,11 +221,13 @@ class TestLearning:
             losses.append([float(net.train_on_batch(*batch)) for batch in zip(x, y, strict=True)])
         np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
 
+    @pytest.mark.once
     def test_other_optimizers_learn_otherwise(self):
         """What the warning says."""
         full, compact = (trained_kernel(layer, keras.optimizers.Adam(0.01), 20) for layer in pair())
         assert np.abs(full - compact).max() > 0.01
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         ("optimizer", "warns"),
         [
@@ -242,6 +246,7 @@ class TestLearning:
         assert any("not linear in the gradient" in str(w.message) for w in caught) == warns
 
 
+@pytest.mark.once
 class TestGramMatrix:
     def test_tends_to_the_learning_rate_factor_times_the_identity(self):
         channels, filters, expansion = 4, 8, 4096
@@ -312,6 +317,7 @@ class TestToCompact:
             keras_lc.fold(model).layers[0].kernel,
         )
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         "arguments", [{"frozen": False}, {"expansion": 6}], ids=["learned", "small"]
     )
@@ -321,6 +327,7 @@ class TestToCompact:
             compact = keras_lc.to_compact(model)
         assert compact.layers[0].combination.shape == model.layers[0].combination.shape
 
+    @pytest.mark.once
     def test_compacting_twice_is_compacting_once(self):
         compact = keras_lc.to_compact(model_of(False))
         again = keras_lc.to_compact(compact)
@@ -338,6 +345,7 @@ class TestToCompact:
         x = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype="uint8")
         oracles.assert_close(compact(x), model(x))
 
+    @pytest.mark.once
     def test_refuses_a_basis_set_by_hand(self):
         model = model_of(False)
         model.layers[0].basis.assign(oracles.images(3, 3, 4, 96))
@@ -345,6 +353,7 @@ class TestToCompact:
             keras_lc.to_compact(model)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("make", "message"),
     [

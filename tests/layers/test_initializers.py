@@ -10,6 +10,7 @@ from keras_lc.layers.initializers import fan_in_uniform
 from tests import oracles
 
 
+@pytest.mark.once
 def test_bound_is_one_over_the_root_of_fan_in():
     unit = symmetric_uniform(5, (3, 3, 4, 8))
     np.testing.assert_array_equal(fan_in_uniform(5, unit.shape), unit * np.float32(1 / 6))

@@ -83,6 +83,7 @@ def test_clone_has_the_basis_of_the_file_that_was_loaded(tmp_path):
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

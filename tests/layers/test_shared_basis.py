@@ -93,16 +93,19 @@ class TestSlice:
 
 
 class TestNetwork:
+    @pytest.mark.once
     def test_needs_as_many_random_numbers_as_the_largest_layer(self):
         (tensor,) = tensors(network(expansion=4))
         assert tensor.shape == (9 * 16 * 16 * 4,)
 
+    @pytest.mark.once
     def test_trains_what_the_unshared_network_trains(self):
         unshared = keras_lc.ResNetLC(depth=8, width=4, seed=1)
         assert [weight.path for weight in network().trainable_weights] == [
             weight.path for weight in unshared.trainable_weights
         ]
 
+    @pytest.mark.once
     def test_summary_counts_the_tensor_once(self):
         lines = []
         model = network(expansion=4)
@@ -113,6 +116,7 @@ class TestNetwork:
         statistics = sum(w.shape[0] for w in model.weights if "moving" in w.name)
         assert frozen == 9 * 16 * 16 * 4 + statistics
 
+    @pytest.mark.once
     def test_two_networks_have_a_tensor_each(self):
         assert tensors(network())[0] is not tensors(network())[0]
 
@@ -129,6 +133,7 @@ class TestNetwork:
         oracles.assert_close(predict(folded), predict(model))
         assert not tensors(folded)
 
+    @pytest.mark.once
     @pytest.mark.parametrize("make_compact", ["argument", "to_compact"])
     def test_compact_form_computes_the_same(self, make_compact):
         model = network(expansion=16)
@@ -139,6 +144,7 @@ class TestNetwork:
         oracles.assert_close(predict(compact), predict(model))
         assert not tensors(compact)  # all layers hold their factor
 
+    @pytest.mark.once
     def test_compact_form_shares_what_it_does_not_factor(self):
         compact = keras_lc.to_compact(network(expansion=8))
         factored = {layer.is_factored for layer in compact.layers if type(layer) is LCConv2D}
@@ -199,6 +205,7 @@ class TestCopies:
         x = oracles.images(*SHAPE)
         np.testing.assert_array_equal(oracles.numpy(anew(x)), oracles.numpy(model(x)))
 
+    @pytest.mark.once
     def test_layers_of_other_seeds_do_not_share(self):
         layers = [
             LCConv2D(4, 1, shared_basis=SharedBasis(NEEDED, seed=seed), seed=0) for seed in (7, 8)
@@ -243,6 +250,7 @@ class TestFiles:
         with pytest.raises(ValueError, match="not what its seed gives"):
             keras_lc.to_compact(loaded)
 
+    @pytest.mark.once
     def test_of_another_size_are_refused(self, tmp_path):
         def model(size):
             layer = LCConv2D(6, 3, expansion=5, shared_basis=SharedBasis(size, seed=7), seed=1)
@@ -253,6 +261,7 @@ class TestFiles:
             model(NEEDED + 1).load_weights(tmp_path / "model.weights.h5")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_lc
-from keras_lc import FrozenConv2D, LCConv2D, RandomCropFlip
+from keras_lc import FrozenConv2D, LCConv2D, RandomCropFlip, RandomResizedCropFlip
 from keras_lc.layers import (
     FanInUniform,
     FrozenDepthwiseConv2D,
@@ -14,9 +14,17 @@ from keras_lc.layers import (
     SharedBasis,
     StochasticDepth,
 )
+from keras_lc.surgery.spatial_convolutions import FORMS
 from tests import oracles
 
 SHAPE = (2, 9, 8, 4)
+
+
+def of_keras(plain, cls):
+    """Returns what makes a layer that can take the place of a convolution of Keras."""
+    filters = {} if "Depthwise" in plain.__name__ else {"filters": 4}
+    return lambda seed: cls(kernel_size=3, seed=seed, **filters)
+
 
 LAYERS = {
     "LC": lambda seed: LCConv2D(6, 3, expansion=2, seed=seed),
@@ -26,9 +34,16 @@ LAYERS = {
     "LC, shared basis": lambda seed: LCConv2D(6, 3, shared_basis=SharedBasis(216), seed=seed),
     "frozen": lambda seed: FrozenConv2D(6, 3, seed=seed),
     "frozen depthwise": lambda seed: FrozenDepthwiseConv2D(3, seed=seed),
+    **{
+        cls.__name__: of_keras(plain, cls)
+        for plain, forms in FORMS.items()
+        for cls in forms
+        if cls not in (LCConv2D, FrozenConv2D, FrozenDepthwiseConv2D)
+    },
     "GramLimit": lambda seed: GramLimitConv2D(6, 3, seed=seed),
     "PositionEmbedding": lambda seed: PositionEmbedding(FanInUniform(seed)),
     "RandomCropFlip": lambda seed: RandomCropFlip(seed=seed),
+    "RandomResizedCropFlip": lambda seed: RandomResizedCropFlip(seed=seed),
     "StochasticDepth": lambda seed: StochasticDepth(0.1, seed=seed),
     "shared numbers": lambda seed: SharedBasis(8, seed=seed).layer("float32"),
 }
@@ -37,7 +52,8 @@ LAYERS = {
 def built(name, seed):
     layer = LAYERS[name](seed)
     if not layer.built:
-        layer.build(SHAPE)
+        sides = getattr(layer, "rank", 2)
+        layer.build(SHAPE if sides == 2 else (2, *[5] * sides, 4))
     return layer
 
 
@@ -86,6 +102,7 @@ def test_what_was_stored_loads_into_a_layer_of_another_seed(name):
             np.testing.assert_array_equal(oracles.numpy(actual), oracles.numpy(expected))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", LAYERS)
 def test_an_array_of_another_shape_changes_nothing(name):
     store = stored(built(name, 1))
@@ -94,6 +111,7 @@ def test_an_array_of_another_shape_changes_nothing(name):
         assert_refused_and_unchanged(built(name, 2), other, rf"other shapes .*'{array}'")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_missing_or_further_array_changes_nothing(name):
     store = stored(built(name, 1))
@@ -104,6 +122,7 @@ def test_a_missing_or_further_array_changes_nothing(name):
     assert_refused_and_unchanged(built(name, 2), store | {"gamma": np.ones(6)}, "'gamma'")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["LC", "LC, compact", "frozen", "frozen depthwise"])
 def test_another_fingerprint_changes_nothing(name):
     store = stored(built(name, 1)) | {"basis_fingerprint": np.array(1, "uint64")}

@@ -19,6 +19,7 @@ def predict(model, x):
     return keras.ops.convert_to_numpy(model(x, training=False))
 
 
+@pytest.mark.once
 def test_resnet_20_16_has_the_papers_number_of_trained_parameters():
     assert count(keras_lc.CIFARResNet(depth=20, width=16).trainable_variables) == 272_474
 
@@ -33,6 +34,7 @@ def test_weights_of_the_lc_authors_give_their_logits():
     np.testing.assert_allclose(logits, expected, atol=1e-6)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("expansion", "depth"), [(1, 8), (4, 14)])
 def test_frozen_lc_trains_one_weight_for_each_basis_filter_and_output(expansion, depth):
     model = keras_lc.ResNetLC(depth=depth, expansion=expansion)
@@ -45,6 +47,7 @@ def test_frozen_lc_trains_one_weight_for_each_basis_filter_and_output(expansion,
     assert count(model.trainable_variables) == expected
 
 
+@pytest.mark.once
 def test_folded_network_has_the_layers_and_the_parameters_of_the_plain_one():
     folded = keras_lc.fold(keras_lc.ResNetLC(depth=20, expansion=2))
     plain = keras_lc.CIFARResNet(depth=20, augmentation=None)
@@ -53,6 +56,7 @@ def test_folded_network_has_the_layers_and_the_parameters_of_the_plain_one():
     assert count(folded.trainable_variables) == 272_474
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
@@ -115,6 +119,7 @@ def test_one_seed_determines_all_weights():
     assert np.abs(predict(first, x) - predict(other, x)).max() > 1e-3
 
 
+@pytest.mark.once
 def test_layers_of_equal_shape_get_different_filters():
     model = keras_lc.ResNetLC(depth=14, expansion=2, seed=5)
     first = model.get_layer("stage1_block0_conv1").basis
@@ -138,6 +143,7 @@ def test_uint8_and_float_images_give_equal_outputs():
     np.testing.assert_array_equal(predict(model, x), predict(model, x.astype("float32")))
 
 
+@pytest.mark.once
 def test_augmentation_is_idle_at_inference():
     x = images()
     with_crop = keras_lc.CIFARResNet(depth=8, seed=1)
@@ -145,6 +151,7 @@ def test_augmentation_is_idle_at_inference():
     np.testing.assert_array_equal(predict(with_crop, x), predict(without, x))
 
 
+@pytest.mark.once
 def test_augmentation_may_be_any_keras_layer():
     model = keras_lc.CIFARResNet(depth=8, augmentation=keras.layers.RandomFlip(name="mine"))
     assert model.get_layer("mine")
@@ -161,11 +168,13 @@ def test_files_fit_another_instance_with_a_random_layer_of_keras(tmp_path):
     np.testing.assert_array_equal(predict(other, images()), predict(model, images()))
 
 
+@pytest.mark.once
 def test_rows_are_not_taken_for_channels():
     with pytest.raises(ValueError, match=r"\(channels, height, width\).*\(32, 32, 3\)"):
         keras_lc.ResNetLC(depth=8, data_format="channels_first")
 
 
+@pytest.mark.once
 def test_numpy_integers_are_integers(tmp_path):
     model = keras_lc.ResNetLC(
         depth=np.int64(8), width=np.int32(4), expansion=np.int64(2), kernel_size=np.int64(3)
@@ -187,6 +196,7 @@ def test_channels_first_equals_channels_last():
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kernel_size", [1, 5, 7])
 def test_other_kernel_sizes_keep_the_feature_maps_sizes(kernel_size):
     model = keras_lc.ResNetLC(depth=8, width=4, kernel_size=kernel_size)
@@ -194,11 +204,13 @@ def test_other_kernel_sizes_keep_the_feature_maps_sizes(kernel_size):
     assert sizes == [(32, 32), (16, 16), (8, 8)]
 
 
+@pytest.mark.once
 def test_image_size_may_be_unknown():
     model = keras_lc.ResNetLC(depth=8, width=4, input_shape=(None, None, 3))
     assert predict(model, images(shape=(40, 24, 3))).shape == (4, 10)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("between", ["relu", "bn", "bn_relu"])
 def test_an_operation_may_stand_between_basis_and_combination(between):
     model = keras_lc.ResNetLC(depth=8, width=4, expansion=2, between=between)
@@ -206,6 +218,7 @@ def test_an_operation_may_stand_between_basis_and_combination(between):
     assert predict(model, images()).shape == (4, 10)
 
 
+@pytest.mark.once
 def test_outputs_are_logits_unless_an_activation_is_asked_for():
     logits = predict(keras_lc.CIFARResNet(depth=8, seed=1), images())
     model = keras_lc.CIFARResNet(depth=8, seed=1, classifier_activation="softmax")
@@ -214,7 +227,10 @@ def test_outputs_are_logits_unless_an_activation_is_asked_for():
     np.testing.assert_allclose(predict(model, images()), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("way", ["keras", "weights", "clone", "pickle", "config"])
+ONCE = [pytest.param(way, marks=pytest.mark.once) for way in ("weights", "pickle", "config")]
+
+
+@pytest.mark.parametrize("way", ["keras", "clone", *ONCE])
 def test_a_copy_gives_equal_outputs(way, tmp_path):
     import pickle
 
@@ -247,7 +263,9 @@ def test_a_copy_gives_equal_outputs(way, tmp_path):
     np.testing.assert_array_equal(predict(copy, x), predict(model, x))
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", [pytest.param("mixed_bfloat16", marks=pytest.mark.once), "mixed_float16"]
+)
 def test_mixed_precision_computes_in_half_and_gives_float32_logits(policy):
     full = keras_lc.ResNetLC(depth=8, expansion=2, seed=1)
     keras.config.set_dtype_policy(policy)
@@ -262,6 +280,7 @@ def test_mixed_precision_computes_in_half_and_gives_float32_logits(policy):
     np.testing.assert_allclose(half, predict(full, images()), atol=0.05)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

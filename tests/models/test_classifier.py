@@ -54,6 +54,7 @@ def test_compiles_with_the_papers_recipe(arrays):
     assert model.loss.label_smoothing == 0.1 and model.loss.from_logits
 
 
+@pytest.mark.once
 def test_learning_rate_comes_down_along_a_cosine_over_all_steps(arrays):
     rates = []
 
@@ -68,24 +69,28 @@ def test_learning_rate_comes_down_along_a_cosine_over_all_steps(arrays):
     assert float(model.optimizer.learning_rate) < 1e-9
 
 
+@pytest.mark.once
 def test_default_batch_is_the_papers_or_all_images(arrays):
     model = small_model()
     model.fit(*arrays, verbose=0)  # 80 images: fewer than 256
     assert int(model.optimizer.iterations) == 1
 
 
+@pytest.mark.once
 def test_last_partial_batch_is_dropped(arrays):
     model = small_model()
     model.fit(*arrays, batch_size=32, epochs=2, verbose=0)
     assert int(model.optimizer.iterations) == 2 * (80 // 32)
 
 
+@pytest.mark.once
 def test_softmax_outputs_are_not_taken_for_logits(arrays):
     model = small_model(classifier_activation="softmax")
     model.fit(*arrays, batch_size=40, verbose=0)
     assert not model.loss.from_logits
 
 
+@pytest.mark.once
 def test_integer_and_one_hot_labels_train_alike(arrays):
     images, labels = arrays
     losses = []
@@ -96,6 +101,7 @@ def test_integer_and_one_hot_labels_train_alike(arrays):
     np.testing.assert_allclose(losses[2], losses[0], rtol=1e-6)
 
 
+@pytest.mark.once
 def test_training_lowers_the_loss(arrays):
     model = keras_lc.ResNetLC(depth=8, width=4, expansion=2, seed=1, augmentation=None)
     history = model.fit(*arrays, batch_size=16, epochs=6, verbose=0).history
@@ -146,16 +152,19 @@ def endless(images, labels):
         yield images[:16], labels[:16]
 
 
+@pytest.mark.once
 def test_unknown_length_is_refused_with_what_to_pass(arrays):
     with pytest.raises(ValueError, match="`steps_per_epoch=`"):
         small_model().fit(endless(*arrays), epochs=2, verbose=0)
 
 
+@pytest.mark.once
 def test_infinite_tf_data_is_refused_with_what_to_pass(arrays):
     with pytest.raises(ValueError, match="`steps_per_epoch=`"):
         small_model().fit(data_set("tf.data", *arrays).repeat(), epochs=2, verbose=0)
 
 
+@pytest.mark.once
 def test_unknown_length_trains_with_steps_per_epoch(arrays):
     model = small_model()
     model.fit(endless(*arrays), epochs=2, steps_per_epoch=3, verbose=0)
@@ -189,6 +198,7 @@ def asked(monkeypatch):
     return lambda: made[-1].asked
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("steps", [3, 4, 5, 12])
 def test_arrays_are_one_stream_of_passes_for_any_steps_of_an_epoch(steps, arrays, asked):
     images = arrays[0][:48]
@@ -204,6 +214,7 @@ def test_arrays_are_one_stream_of_passes_for_any_steps_of_an_epoch(steps, arrays
         assert asked()[divmod(step, steps)] == stream[step % 4][1].tolist()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", ["PyDataset", "tf.data", "DataLoader"])
 @pytest.mark.parametrize("steps", [3, 4, 6])
 def test_data_that_ends_within_an_epoch_is_refused(kind, steps, arrays):
@@ -213,6 +224,7 @@ def test_data_that_ends_within_an_epoch_is_refused(kind, steps, arrays):
     assert not model.compiled
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", ["PyDataset", "tf.data", "DataLoader"])
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 7), (5, 2), (2, 2), (4, 1)])
 def test_data_that_ends_with_an_epoch_or_later_gives_all_steps(kind, steps, epochs, arrays):
@@ -221,6 +233,7 @@ def test_data_that_ends_with_an_epoch_or_later_gives_all_steps(kind, steps, epoc
     assert int(model.optimizer.iterations) == steps * epochs
 
 
+@pytest.mark.once
 def test_data_that_repeats_gives_all_steps(arrays):
     model = small_model()
     model.fit(data_set("tf.data", *arrays).repeat(), epochs=2, steps_per_epoch=7, verbose=0)
@@ -239,11 +252,13 @@ def messages(model, *data, **options):
     return [str(warning.message) for warning in caught]
 
 
+@pytest.mark.once
 def test_steps_that_were_planned_and_not_taken_are_told(arrays):
     given = messages(small_model(), short(*arrays), epochs=2, steps_per_epoch=4)
     assert any("made for 8 steps, and 5 were taken" in message for message in given)
 
 
+@pytest.mark.once
 def test_who_stops_early_is_not_told_of_steps(arrays):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -255,6 +270,7 @@ def test_who_stops_early_is_not_told_of_steps(arrays):
     assert not any("steps" in message for message in given)
 
 
+@pytest.mark.once
 def test_whole_runs_say_nothing_of_steps(arrays):
     assert not any("steps" in m for m in messages(small_model(), *arrays, batch_size=16, epochs=2))
 
@@ -269,7 +285,7 @@ class Kill(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("steps", [None, 3])
+@pytest.mark.parametrize("steps", [None, pytest.param(3, marks=pytest.mark.once)])
 def test_a_run_that_keras_restores_sees_the_batches_of_its_epochs(steps, arrays, asked, tmp_path):
     options = dict(batch_size=16, epochs=3, steps_per_epoch=steps, verbose=0)
     whole, killed, resumed = small_model(), small_model(), small_model()
@@ -289,6 +305,7 @@ def test_a_run_that_keras_restores_sees_the_batches_of_its_epochs(steps, arrays,
     assert {epoch for epoch, _ in asked()} == {0, 1, 2}
 
 
+@pytest.mark.once
 def test_a_backup_of_a_run_of_other_steps_is_refused(arrays, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         small_model().fit(
@@ -310,6 +327,7 @@ def test_backups_within_an_epoch_are_refused(save_freq, arrays, tmp_path):
         small_model().fit(*arrays, callbacks=backup, verbose=0)
 
 
+@pytest.mark.once
 def test_batches_follow_the_epochs_of_a_compiled_model(arrays, tmp_path):
     def fit(batches, **options):
         model = small_model()
@@ -376,6 +394,7 @@ def test_after_compile_the_learning_rate_may_be_set(arrays):
     assert float(model.optimizer.learning_rate) == 0.25
 
 
+@pytest.mark.once
 def test_a_list_of_callbacks_of_its_own_is_taken(arrays):
     losses = []
 
@@ -438,6 +457,7 @@ def test_what_is_no_array_or_data_set_is_refused_by_name(wrap, arrays):
         small_model().fit(*given, verbose=0)
 
 
+@pytest.mark.once
 def test_compiled_model_trains_as_any_keras_model(arrays):
     model = small_model()
     optimizer = keras.optimizers.Adam()
@@ -540,6 +560,7 @@ def test_only_epochs_that_are_run_count_for_a_new_run(arrays):
     assert float(model.optimizer.learning_rate) < 1e-9
 
 
+@pytest.mark.once
 def test_images_of_any_size_train_where_the_model_takes_them(arrays):
     model = small_model(size=None)
     model.fit(*arrays, batch_size=16, verbose=0)
@@ -573,6 +594,7 @@ def test_lists_of_labels_and_weights_are_taken(arrays):
     assert small_model().fit(images, **given, **options).history == expected
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("way", ["load", "clone"])
 def test_copy_of_a_trained_model_starts_the_recipe_anew(way, arrays, tmp_path):
     model = small_model()
@@ -587,6 +609,7 @@ def test_copy_of_a_trained_model_starts_the_recipe_anew(way, arrays, tmp_path):
     assert np.abs(copy.get_layer("classifier").get_weights()[0] - first).max() > 1e-5
 
 
+@pytest.mark.once
 def test_validation_split_keeps_the_last_images_for_validation(arrays):
     images, labels = arrays
     split = small_model().fit(images, labels, batch_size=16, validation_split=0.2, verbose=0)
@@ -609,6 +632,7 @@ def test_sample_weight_of_zero_leaves_an_image_out(arrays):
     np.testing.assert_allclose(results[0], results[1], rtol=1e-6)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -628,6 +652,7 @@ def test_images_or_labels_that_do_not_fit_are_refused_before_training(change, me
         small_model().fit(*change(*arrays), verbose=0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("include_preprocessing", [True, False])
 def test_images_scaled_to_1_are_warned_of_where_the_model_scales(include_preprocessing, arrays):
     images, labels = arrays
@@ -638,6 +663,7 @@ def test_images_scaled_to_1_are_warned_of_where_the_model_scales(include_preproc
     assert any("0 to 255" in str(w.message) for w in caught) == include_preprocessing
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("count", [10, 90])
 def test_as_many_weights_as_images_are_needed(count, arrays):
     with pytest.raises(ValueError, match=f"`sample_weight` must be as long as `x`.*: {count}"):
@@ -748,7 +774,7 @@ def test_full_size_networks_have_imagenets_recipe_and_small_ones_cifars():
     assert keras_lc.CIFARResNet(depth=8, width=4).recipe is CIFAR
 
 
-@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("one_hot", [False, pytest.param(True, marks=pytest.mark.once)])
 def test_imagenets_recipe_sets_optimizer_loss_and_schedule(one_hot, arrays):
     rates = []
 
@@ -783,6 +809,7 @@ def copied(model, way, path):
     return type(model).from_config(model.get_config())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("way", ["save", "pickle", "clone", "config"])
 def test_copies_keep_the_recipe_that_was_set(way, tmp_path):
     model = small_model()

@@ -24,7 +24,15 @@ OPERATORS = {
     "depthwise": spatial.Depthwise(),
     "hybrid": spatial.Hybrid(),
 }
-every_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
+# Layers of the others run the same operations of the backend.
+EXTREMES = {"learned", "lc shared", "lc bn", "hybrid"}
+every_operator = pytest.mark.parametrize(
+    "operator",
+    [
+        pytest.param(operator, id=name, marks=[pytest.mark.once] * (name not in EXTREMES))
+        for name, operator in OPERATORS.items()
+    ],
+)
 
 some_operators = pytest.mark.parametrize("name", ["learned", "lc", "max", "hybrid"])
 
@@ -119,6 +127,7 @@ def test_channels_first_is_channels_last_transposed(name):
     oracles.assert_close(predict(first, x.transpose(0, 3, 1, 2)), predict(last, x))
 
 
+@pytest.mark.once
 def test_shared_basis_is_one_tensor_for_grouped_and_depthwise_layers_too():
     model = network(OPERATORS["lc shared"])
     owned = [v for v in model.non_trainable_weights if "moving" not in v.path]
@@ -130,24 +139,28 @@ def test_shared_basis_is_one_tensor_for_grouped_and_depthwise_layers_too():
     assert [tuple(v.shape) for v in owned] == [(max(sizes),)]
 
 
+@pytest.mark.once
 def test_compact_depthwise_layers_train_nine_numbers_a_channel():
     model = network(OPERATORS["lc compact"])
     layer = model.get_layer("block1_conv2")
     assert layer.is_factored and layer.combination.shape == (9, 16)
 
 
+@pytest.mark.once
 def test_folded_lc_network_has_the_layers_of_the_plain_one():
     lc, plain = (keras_lc.fold(network(OPERATORS[name])) for name in ("lc", "learned"))
     kinds = [[(type(layer), layer.name) for layer in net.layers[1:]] for net in (lc, plain)]
     assert kinds[0] == kinds[1]
 
 
+@pytest.mark.once
 def test_pools_stand_only_in_bottlenecks():
     build = Builder(spatial.MaxPool(), 3, 0, "channels_last")
     with pytest.raises(ValueError, match=r"basic blocks.*depth 26, 50 or 101.*MaxPool"):
         build.basic_block(keras.Input((8, 8, 4)), 4, 1, "block")
 
 
+@pytest.mark.once
 def test_rates_of_stochastic_depth_grow_linearly_from_0():
     np.testing.assert_allclose(drop_rates(0.3, 4), [0, 0.1, 0.2, 0.3])
     assert drop_rates(0.3, 1) == [0]

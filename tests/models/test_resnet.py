@@ -174,7 +174,7 @@ def test_every_spatial_convolution_is_replaced_the_stem_too(operator, kind, vari
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
-        ({"depth": 18, "variant": "d", "spatial": spatial.LC(8)}, "resnet_lc_18d_x8"),
+        ({"depth": 18, "variant": "d", "spatial": spatial.LC(2)}, "resnet_lc_18d_x2"),
         ({"depth": 18, "variant": "d", "spatial": "frozen"}, "resnet_18d_frozen"),
         ({"depth": 50, "spatial": "max"}, "resnet_50_max"),
         ({"depth": 50, "spatial": "hybrid"}, "resnet_50_hybrid"),
@@ -188,8 +188,8 @@ def test_every_spatial_convolution_is_replaced_the_stem_too(operator, kind, vari
             "resnet_14_no_stem_pool",
         ),
         (
-            {"depth": 18, "low_resolution": True, "spatial": spatial.LC(8, frozen=False)},
-            "resnet_lc_learnable_18_low_resolution_x8",
+            {"depth": 18, "low_resolution": True, "spatial": spatial.LC(2, frozen=False)},
+            "resnet_lc_learnable_18_low_resolution_x2",
         ),
         ({"depth": 18, "name": "mine"}, "mine"),
     ],

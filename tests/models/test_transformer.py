@@ -49,8 +49,15 @@ def logits(model, x):
     return oracles.numpy(model(x, training=False))
 
 
-@pytest.mark.parametrize("family", ["vit", "pit"])
-@pytest.mark.parametrize("operator", ["learned", "max"])
+@pytest.mark.parametrize(
+    ("family", "operator"),
+    [
+        ("vit", "learned"),
+        ("pit", "max"),
+        pytest.param("vit", "max", marks=pytest.mark.once),
+        pytest.param("pit", "learned", marks=pytest.mark.once),
+    ],
+)
 def test_weights_of_the_authors_give_their_logits(family, operator):
     module, x = twin(family, operator), images()
     model = small(family, operator)
@@ -112,7 +119,10 @@ def test_every_second_block_of_a_stage_pools():
 
 @pytest.mark.parametrize(
     ("operator", "kind"),
-    [("frozen", keras_lc.FrozenConv2D), (spatial.LC(2), keras_lc.LCConv2D)],
+    [
+        pytest.param("frozen", keras_lc.FrozenConv2D, marks=pytest.mark.once),
+        (spatial.LC(2), keras_lc.LCConv2D),
+    ],
 )
 def test_other_operators_stand_in_the_spatial_convolutions(operator, kind, tmp_path):
     model = small("pit", operator)
@@ -160,6 +170,7 @@ def test_networks_fit_and_go_on_from_a_file(policy, tmp_path):
     assert loaded.name == "pit_small_max"
 
 
+@pytest.mark.once
 def test_weights_of_a_file_are_resampled_for_images_of_another_size(tmp_path):
     model, other = small(), small(input_shape=(40, 48, 3))
     model.save_weights(tmp_path / "model.weights.h5")
@@ -188,6 +199,7 @@ def test_dropout_and_stochastic_depth_act_in_training_alone():
     assert np.abs(seen - logits(dropping, images())).max() > 1e-3
 
 
+@pytest.mark.once
 def test_one_seed_determines_all_weights():
     first, second, other = (small(seed=seed).get_weights() for seed in (5, 5, 6))
     for a, b in zip(first, second, strict=True):

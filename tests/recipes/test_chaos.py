@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from recipes.sweep.jobs import ROOT
 
 # Each costs a training. `python -m tests.recipes.chaos FOLDER` takes more.
 FAULTS, DAMAGES = 3, 2
 
 
+@pytest.mark.once
 def test_a_disturbed_run_ends_bit_for_bit_as_if_it_was_not_or_with_one_line(tmp_path):
     seed = int.from_bytes(os.urandom(4), "little")
     options = [f"--faults={FAULTS}", f"--damages={DAMAGES}", f"--seed={seed}"]

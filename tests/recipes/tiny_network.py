@@ -3,6 +3,7 @@
 import keras
 
 import keras_lc
+from keras_lc.models.classifier import Classifier
 
 
 def tiny(arguments, classes):
@@ -13,4 +14,4 @@ def tiny(arguments, classes):
     x = keras.layers.BatchNormalization()(x)
     x = keras_lc.layers.StochasticDepth(0.2, seed=2)(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, keras.layers.Dense(classes)(x), name="tiny")
+    return Classifier(inputs, keras.layers.Dense(classes)(x), seed=3, name="tiny")

@@ -26,6 +26,8 @@ APPLICATIONS = {
 }
 # JAX takes minutes to make the variables of all of them.
 NAMES = ["MobileNetV2"] if keras.backend.backend() == "jax" else list(APPLICATIONS)
+# The largest, of no kind of layer that the others don't have.
+NAMES = [pytest.param(n, marks=[pytest.mark.long] * (n == "DenseNet121")) for n in NAMES]
 
 
 def build(name):

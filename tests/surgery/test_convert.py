@@ -55,6 +55,7 @@ def test_the_combination_is_the_least_squares_one():
     np.testing.assert_allclose(oracles.numpy(layer.combination), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.once
 def test_too_few_filters_to_keep_kernels_are_refused_with_the_number_that_suffices():
     model = model_of(conv(8, name="first"), conv(6, name="second"))
     with pytest.raises(
@@ -63,6 +64,7 @@ def test_too_few_filters_to_keep_kernels_are_refused_with_the_number_that_suffic
         keras_lc.to_lc(model, expansion=4, seed=0, keep_kernels=True)
 
 
+@pytest.mark.once
 def test_kernels_that_the_filters_cannot_give_are_refused():
     """In bfloat16, whose 8 bits round the combination by more than a thousandth."""
     model = model_of(conv(8, dtype="bfloat16", name="conv"))
@@ -77,6 +79,7 @@ def test_converting_twice_is_converting_once():
         np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.once
 def test_regularizer_of_the_kernel_becomes_that_of_the_combination():
     model = model_of(conv(4, kernel_regularizer=keras.regularizers.L2(0.1), name="conv"))
     layer = keras_lc.to_lc(model, expansion=2, seed=0).get_layer("conv")
@@ -101,6 +104,7 @@ def test_converted_models_train_save_and_fold(tmp_path):
     oracles.assert_close(keras_lc.fold(converted)(x), oracles.numpy(converted(x)))
 
 
+@pytest.mark.once
 def test_constraints_and_subclasses_are_refused():
     class Own(keras.layers.Conv2D):
         pass
@@ -111,6 +115,7 @@ def test_constraints_and_subclasses_are_refused():
         keras_lc.to_lc(model_of(Own(4, 3, name="own")), 2)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("expansion", [0, 1.5, True])
 def test_expansion_is_checked(expansion):
     with pytest.raises(ValueError, match="`expansion` must be an integer of at least 1"):

@@ -102,6 +102,7 @@ class TestConvolution:
         tolerance = 2e-2 if "dtype" in options else TOLERANCE
         assert_close(outputs(fold(model), inputs), desired, tolerance)
 
+    @pytest.mark.once
     @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
     def test_it_becomes_a_conv2d_with_the_same_options(self, cls, options):
         layer = cls(6, seed=0, name="conv", **({"kernel_size": 3} | options))
@@ -236,6 +237,7 @@ class TestModel:
         folded = assert_folds(model)
         assert types(folded) == ["Conv2D", "ReLU"]
 
+    @pytest.mark.once
     def test_an_initializer_of_keras_lc_is_not_kept(self):
         layer = keras.layers.Dense(2, kernel_initializer=FanInUniform(0), name="dense")
         folded = assert_folds(sequential(layer))
@@ -256,6 +258,7 @@ def test_a_group_for_each_channel_becomes_a_depthwise_convolution(cls):
 
 
 class TestNothingOfKerasLcIsLeft:
+    @pytest.mark.once
     def test_a_file_loads_without_keras_lc(self, tmp_path):
         layers = [
             RandomCropFlip(1, seed=0),
@@ -282,11 +285,13 @@ class TestNothingOfKerasLcIsLeft:
         assert done.returncode == 0, done.stderr
         assert_close(np.load(tmp_path / "outputs.npy"), outputs(folded, images()))
 
+    @pytest.mark.once
     def test_a_hidden_layer_is_refused_by_its_path(self):
         frames = keras.layers.TimeDistributed(LCConv2D(4, 3, name="lc"), name="frames")
         with pytest.raises(ValueError, match="frames/lc"):
             fold(keras.Sequential([keras.Input((2, 8, 8, 3)), frames]))
 
+    @pytest.mark.once
     def test_a_subclass_of_a_layer_is_refused_by_its_path(self):
         class Special(LCConv2D):
             def call(self, inputs):
@@ -297,6 +302,7 @@ class TestNothingOfKerasLcIsLeft:
         with pytest.raises(ValueError, match=r"inner/special \(Special: a subclass of LCConv2D"):
             fold(sequential(inner))
 
+    @pytest.mark.once
     def test_augmentation_that_also_runs_at_inference_is_refused(self):
         inputs = keras.Input((8, 8, 4))
         model = keras.Model(inputs, RandomCropFlip(1, name="crop")(inputs, training=True))
@@ -304,12 +310,14 @@ class TestNothingOfKerasLcIsLeft:
             fold(model)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("model", ["model.keras", keras.layers.Flatten(), None])
 def test_what_is_no_model_is_refused(model):
     with pytest.raises(ValueError, match=r"`model` must be a Keras model.*Received: model="):
         fold(model)
 
 
+@pytest.mark.once
 class TestLayersThatCannotBeCopied:
     def test_a_python_lambda_is_named_with_the_way_out(self):
         twice = keras.layers.Lambda(lambda x: 2 * x, name="twice")
@@ -464,6 +472,7 @@ NOT_FUSABLE = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("build", NOT_FUSABLE.values(), ids=NOT_FUSABLE)
 def test_batch_norm_stays_where_fusing_is_not_exact(build):
     model = functional(build)
@@ -516,6 +525,7 @@ class TestLCBlock:
         model = sequential(block, shape=(4, 8, 8))
         assert_folds(model, np.moveaxis(images(), -1, 1), batch_norm=True)
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         ("between", "fuse", "expected"),
         [
@@ -540,6 +550,7 @@ class TestLCBlock:
         model = randomize(keras.Model(inputs, block(inputs, training=True)))
         assert_folds(model, batch_norm=True, strict=False)
 
+    @pytest.mark.once
     def test_strict_refuses_all_and_says_what_to_do(self):
         inner = keras.Sequential(
             [keras.Input((8, 8, 4)), LCBlock(4, 3, "bn_relu", padding="same", name="three")],
@@ -556,6 +567,7 @@ class TestLCBlock:
         assert "two, inner/three: " in str(error.value)
         assert "`strict=False`" in str(error.value)
 
+    @pytest.mark.once
     def test_strict_with_batch_norm_refuses_only_those_with_relu(self):
         model = sequential(
             LCBlock(4, 3, "bn", padding="same", name="one"), LCBlock(4, 3, "relu", name="two")

@@ -167,6 +167,7 @@ class TestEveryModel:
         assert_same_outputs(twice, once, images())
 
 
+@pytest.mark.once
 class TestCopy:
     def test_a_model_between_inner_tensors_is_copied(self):
         model = randomize(from_intermediate_tensors())
@@ -250,6 +251,7 @@ class TestCopy:
         assert copy.get_layer("first").trainable
 
 
+@pytest.mark.once
 class TestSharing:
     def shared_model(self):
         conv = keras.layers.Conv2D(3, 3, padding="same", name="shared")
@@ -365,6 +367,7 @@ class Subclassed(keras.Model):
         return self.relu(inputs)
 
 
+@pytest.mark.once
 class TestHiddenLayers:
     def model(self, inner):
         return keras.Sequential([keras.Input((8, 8, 3)), Owner(inner, name="owner")])

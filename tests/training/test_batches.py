@@ -5,6 +5,8 @@ import pytest
 
 from keras_lc.training import ShuffledBatches
 
+pytestmark = pytest.mark.once
+
 X, Y = np.arange(10)[:, None] * np.ones((1, 3)), np.arange(10)
 
 

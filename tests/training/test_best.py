@@ -4,6 +4,8 @@ import pytest
 
 from keras_lc.training import BestModel
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def model():

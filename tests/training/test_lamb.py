@@ -101,6 +101,7 @@ def test_saved_run_continues_as_the_uninterrupted_one(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -20,7 +20,7 @@ def expected(smoothing):
     [LABELS, LABELS[:, None], np.eye(5, dtype="float32")[LABELS]],
     ids=["integers", "column", "one-hot"],
 )
-def test_equals_torchs(labels, smoothing):
+def test_smoothed_crossentropy_is_that_of_torch(labels, smoothing):
     loss = SmoothedCrossentropy(smoothing)
     np.testing.assert_allclose(float(loss(labels, LOGITS)), expected(smoothing), rtol=1e-5)
 

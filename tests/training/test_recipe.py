@@ -18,6 +18,8 @@ from keras_lc.training import (
     SmoothedCrossentropy,
 )
 
+pytestmark = pytest.mark.once
+
 
 def rates(recipe, steps):
     schedule = recipe.optimizer(steps)._learning_rate
@@ -142,6 +144,6 @@ def test_values_that_do_not_go_together_are_named(change, message):
         dataclasses.replace(CIFAR, **change)
 
 
-def test_a_run_has_steps():
+def test_a_run_of_no_steps_is_refused():
     with pytest.raises(ValueError, match=r"`steps` must be at least 1.*steps=0"):
         Recipe(0.1, 0.9, 0.0, 8, 0.0).optimizer(0)

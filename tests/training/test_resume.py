@@ -117,6 +117,7 @@ def test_the_last_two_checkpoints_are_kept(uninterrupted):
     ]
 
 
+@pytest.mark.once
 def test_figures_that_not_every_epoch_has_are_restored_as_they_were(tmp_path):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -133,15 +134,18 @@ def test_figures_that_not_every_epoch_has_are_restored_as_they_were(tmp_path):
     }
 
 
+@pytest.mark.once
 def test_a_run_without_a_checkpoint_cannot_be_finished(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         ResumableRun(tmp_path).finish(tmp_path / "model.keras")
 
 
+@pytest.mark.once
 def test_nothing_to_restore_in_a_new_folder(tmp_path):
     assert ResumableRun(tmp_path / "new").restore() is None
 
 
+@pytest.mark.once
 def test_half_written_files_are_not_taken_for_checkpoints(tmp_path):
     (tmp_path / ".checkpoint-0009.keras.tmp.keras").write_bytes(b"half")
     assert ResumableRun(tmp_path).restore() is None
@@ -200,6 +204,7 @@ def zero(path):
     path.write_bytes(bytes(path.stat().st_size))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("damage", [cut_off, empty, flip_a_bit, zero])
 def test_a_damaged_newest_checkpoint_is_passed_over_for_the_older_one(damage, folder, three_epochs):
     damage(folder / "checkpoint-0003.keras")
@@ -213,6 +218,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_for_the_older_one(damage, fo
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.once
 def test_damaged_checkpoints_alone_are_an_error(folder):
     for path in folder.glob("*.keras"):
         cut_off(path)
@@ -254,6 +260,7 @@ def rewrite_state(path, **changes):
             archive.writestr(name, content)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -270,11 +277,13 @@ def test_a_checkpoint_that_is_not_of_this_run_and_epoch_is_refused(change, messa
         restore(folder)
 
 
+@pytest.mark.once
 def test_a_run_with_other_settings_is_refused(folder):
     with pytest.raises(ValueError, match="other settings: depth: 8 then, 14 now; width: None then"):
         restore(folder, depth=14, width=4)
 
 
+@pytest.mark.once
 def test_the_history_is_that_of_the_checkpoint(folder):
     whole = json.loads((folder / "history.json").read_text())
     (folder / "history.json").write_text('{"loss": [0.0]}')
@@ -284,6 +293,7 @@ def test_the_history_is_that_of_the_checkpoint(folder):
     assert json.loads((folder / "history.json").read_text()) == whole
 
 
+@pytest.mark.once
 def test_a_run_that_begins_refuses_a_folder_with_checkpoints(folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ValueError, match=r"holds checkpoints of another run\. Call `restore\(\)`"):
@@ -291,6 +301,7 @@ def test_a_run_that_begins_refuses_a_folder_with_checkpoints(folder):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.once
 def test_a_run_that_begins_refuses_a_folder_with_a_finished_model(folder):
     restore(folder)[0].finish(folder / "model.keras")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -299,6 +310,7 @@ def test_a_run_that_begins_refuses_a_folder_with_a_finished_model(folder):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.once
 def test_one_run_is_of_one_model(tmp_path, folder):
     run = ResumableRun(tmp_path / "new")
     fit(run, small_model(), 1)
@@ -318,6 +330,7 @@ def test_fit_goes_on_where_the_run_has_ended(folder):
     assert len(run.history["loss"]) == 5
 
 
+@pytest.mark.once
 def test_what_a_killed_process_left_half_written_is_removed(folder):
     (folder / ".checkpoint-0009.keras.tmp.keras").write_bytes(b"half")
     run, model, _ = restore(folder)
@@ -325,6 +338,7 @@ def test_what_a_killed_process_left_half_written_is_removed(folder):
     assert not list(folder.glob(".*"))
 
 
+@pytest.mark.once
 def test_where_the_disk_is_full_nothing_half_written_stays(folder, monkeypatch):
     run, model, _ = restore(folder)
 
@@ -349,6 +363,7 @@ def test_the_finished_model_is_the_one_that_was_trained(folder):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.once
 def test_finish_leaves_the_model_alone(arrays, tmp_path):
     model, run = train(tmp_path, arrays)
     run.finish(tmp_path / "model.keras")

@@ -88,6 +88,7 @@ def test_excluded_variables_do_not_decay(how):
     np.testing.assert_array_equal(bias, 1)
 
 
+@pytest.mark.once
 def test_config_keeps_arguments_and_exclusions():
     optimizer = SGD(0.5, momentum=0.9, nesterov=True, weight_decay=0.1)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
@@ -124,6 +125,7 @@ def test_a_loaded_run_decays_no_variable_that_was_excluded(optimizer, nested, tm
     assert np.abs(end[1]).max() < 0.999 * np.abs(start[1]).max()
 
 
+@pytest.mark.once
 def test_a_second_exclusion_takes_the_place_of_the_first():
     optimizer = SGD(0.5, weight_decay=0.1)
     optimizer.exclude_from_weight_decay(var_names=["kernel"])

@@ -155,6 +155,7 @@ def test_fit_counts_its_batches():
     assert oracles.numpy(layer.seed_generator.state).tolist() == [7, 3]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("seed", "error", "message"),
     [
@@ -179,12 +180,14 @@ def test_largest_seed_gives_the_same_crops_under_every_backend():
     ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("padding", [-1, 1.5])
 def test_padding_must_be_a_non_negative_integer(padding):
     with pytest.raises(ValueError, match=rf"`padding` must be .*padding={padding}"):
         RandomCropFlip(padding)
 
 
+@pytest.mark.once
 def test_data_format_must_be_one_of_two():
     with pytest.raises(ValueError, match=r"`data_format` must be .*'channel_last'"):
         RandomCropFlip(data_format="channel_last")

@@ -102,6 +102,7 @@ def test_half_precision_stays_half(policy):
     assert keras.backend.standardize_dtype(result.dtype) == policy.removeprefix("mixed_")
 
 
+@pytest.mark.once
 def test_fold_leaves_it_out():
     inputs = keras.Input((4,))
     branch = StochasticDepth(0.5)(keras.layers.Dense(4)(inputs))
@@ -112,12 +113,14 @@ def test_fold_leaves_it_out():
     np.testing.assert_array_equal(oracles.numpy(folded(x)), oracles.numpy(model(x)))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.5, "0.5", True])
 def test_rate_must_be_a_probability_below_1(rate):
     with pytest.raises(ValueError, match=rf"`rate` must be at least 0 and below 1.*{rate}"):
         StochasticDepth(rate)
 
 
+@pytest.mark.once
 def test_seed_must_fit_every_backend():
     with pytest.raises(ValueError, match=r"`seed` must be below 2\*\*31.*2147483648"):
         StochasticDepth(0.5, seed=2**31)

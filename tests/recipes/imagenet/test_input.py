@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_lc.data import image_folder
 from recipes.imagenet import pictures, sources
 from recipes.imagenet.input import AUGMENTATIONS, Augmentation, Batches, Corrupt
 
@@ -345,6 +346,16 @@ def test_sources_differ_by_their_files(folder, tmp_path):
     first = next(copy.glob("val/*/*"))
     first.rename(first.with_name(f"other-{first.name}"))
     assert sources.describe(*sources.find(copy, seed=0))["fingerprint"] != described["fingerprint"]
+
+
+def test_a_folder_without_splits_is_divided_as_for_small_images(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_LC_CACHE", str(tmp_path / "cache"))
+    root = write_folder(tmp_path / "pictures", train=3) / "train"
+    train, test, names = sources.find(root, 3, 0.4)
+    parts = image_folder.list_parts(root, 0.4, 3)
+    for source, part in zip((train, test), parts, strict=True):
+        assert source.files == [os.fsencode(f.path) for name in names for f in part[name]]
+        assert sorted(set(source.labels)) == list(range(CLASSES))
 
 
 def test_what_tfds_prepared_is_described_by_its_version_and_size(prepared, folder):

@@ -90,7 +90,9 @@ def test_the_best_model_is_that_of_the_best_epoch(finished):
     assert results["test_correct"] == results["test_accuracy"] * results["test_images"]
     assert results["test_images"] == 8
     assert results["test_top5"] == 1  # of four classes
-    assert keras.saving.load_model(output / "best.keras").name == "tiny"
+    best = keras.saving.load_model(output / "best.keras")
+    assert best.name == "tiny"
+    assert best.class_names == tuple(f"n{label}" for label in range(CLASSES))
 
 
 def test_config_says_how_the_run_was_made(finished):

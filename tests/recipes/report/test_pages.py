@@ -59,7 +59,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_run_is_on_one_page(run):
+def test_the_page_of_a_run_shows_its_results_and_settings(run):
     page = Page(write_report(run))
     assert page.text.count("resnet_lc_8_4x2, cifar10") == 2
     assert page.value_of("test accuracy") == "62.50%"
@@ -225,12 +225,12 @@ def test_a_run_of_something_else_is_named(tmp_path):
         write_report(tmp_path)
 
 
-def test_folder_without_runs(tmp_path):
+def test_a_folder_without_finished_runs_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="holds no finished run"):
         write_report(tmp_path)
 
 
-def test_unfinished_run(run, tmp_path):
+def test_an_unfinished_run_is_refused(run, tmp_path):
     (tmp_path / "config.json").write_bytes((run / "config.json").read_bytes())
     with pytest.raises(SystemExit, match="is not finished"):
         write_report(tmp_path)

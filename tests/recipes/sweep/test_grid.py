@@ -57,7 +57,7 @@ def test_setting_without_values_is_refused():
         Grid(expansions=(), seeds=()).cells()
 
 
-def test_names_are_read():
+def test_the_name_of_a_cell_lists_its_settings():
     assert Cell(operator="learned").name == "cifar10-resnet20_16-learned-e75-s0"
     cell = Cell(expansion=128, compact=True, kernel_size=9, subset=500, epochs=10, seed=3)
     assert cell.name == "cifar10-resnet20_16x128-lc_frozen-k9-compact-n500-e10-s3"

@@ -17,6 +17,10 @@ from PIL import Image
 import keras_lc
 from recipes.common.folder import record
 from recipes.common.settings import Settings as Arguments
+from recipes.evaluate.run import evaluate
+from recipes.evaluate.settings import Evaluation
+from recipes.predict.command import Arguments as PredictArguments
+from recipes.predict.run import predict
 from recipes.train.run import run
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -74,6 +78,21 @@ def test_reported_accuracy_is_that_of_the_saved_model(finished, folder):
     assert results["test_accuracy"] == results["test_correct"] / 24
 
 
+@pytest.mark.once
+def test_the_saved_model_knows_the_names_of_its_classes(finished):
+    assert keras.saving.load_model(finished[0] / "model.keras").class_names == ("0", "1", "2")
+
+
+@pytest.mark.once
+def test_a_finished_run_answers_by_name(finished, folder, capsys):
+    output, results = finished
+    found = predict(PredictArguments(output, (folder / "test",), top=1, json=True))
+    right = [answer.picture.split("/")[-2] == answer.names[0] for answer in found]
+    assert sum(right) == results["test_correct"] and len(right) == 24
+    assert json.loads(capsys.readouterr().out)[0]["classes"][0]["name"] == found[0].names[0]
+
+
+@pytest.mark.once
 def test_reported_parameters_add_up(finished):
     output, results = finished
     model = keras.saving.load_model(output / "model.keras")
@@ -100,12 +119,15 @@ def test_history_has_training_and_test_values_of_every_epoch(finished):
     assert history["loss"][-1] < history["loss"][0]
 
 
+@pytest.mark.once
 def test_curves_are_a_picture(finished):
     with Image.open(finished[0] / "curves.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 200
         assert len(np.unique(np.asarray(picture.convert("L")))) > 10
 
 
+# Under the other backends the run that is resumed below shows it.
+@pytest.mark.once
 def test_equal_arguments_give_equal_runs(finished, folder, tmp_path):
     run(arguments(folder, tmp_path / "again"))
     first, second = (
@@ -115,6 +137,7 @@ def test_equal_arguments_give_equal_runs(finished, folder, tmp_path):
     assert first == second
 
 
+@pytest.mark.once
 def test_finished_run_is_not_overwritten(finished, folder, capsys):
     before = {path.name: path.read_bytes() for path in finished[0].iterdir()}
     with pytest.raises(SystemExit, match="already holds a run"):
@@ -166,6 +189,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_end(finished, folder, tmp_
     assert part["started"] > config["started"] and part["backend"] == config["backend"]
 
 
+@pytest.mark.once
 def test_environment_of_the_start_is_kept_and_later_ones_are_added():
     def environment(backend, started):
         about = {"backend": backend, "device": "2 CPU cores", "versions": {}, "git_commit": "1"}
@@ -181,17 +205,20 @@ def test_environment_of_the_start_is_kept_and_later_ones_are_added():
     ]
 
 
+@pytest.mark.once
 def test_resume_needs_the_folder():
     with pytest.raises(SystemExit, match="--resume needs --output"):
         run(Arguments(resume=True))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("spatial", ["learned", "frozen"])
 def test_other_spatial_operators_train(spatial, folder, tmp_path):
     results = run(arguments(folder, tmp_path / "run", spatial=spatial, epochs=1))
     assert (results["frozen_parameters"] > 0) == (spatial == "frozen")
 
 
+@pytest.mark.once
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(SystemExit, match="nowhere"):
         run(Arguments(dataset="mine", data_dir=tmp_path / "nowhere", output=tmp_path / "out"))
@@ -209,3 +236,29 @@ def test_settings_that_only_the_network_refuses_are_refused_in_one_line(folder, 
     with pytest.raises(SystemExit, match=r"^`width` must be .* Received: width=0$"):
         run(arguments(folder, output, network="resnet14", width_multiplier=0.001))
     assert not (output / "config.json").exists()
+
+
+@pytest.mark.once
+def test_photos_in_class_folders_are_divided_resized_and_named(folder, tmp_path):
+    photos = tmp_path / "photos"
+    for number, path in enumerate(sorted(folder.glob("train/[01]/*.png"))):
+        target = photos / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            image.resize((24 + number, 40)).save(target)
+    output = tmp_path / "out"
+    own = {"image_size": 16, "test_share": 0.3, "augmentation": "auto", "epochs": 1}
+    results = run(arguments(photos, output, **own))
+    assert 0 < results["test_images"] < 30
+    model = keras.saving.load_model(output / "model.keras")
+    assert model.input_shape == (None, 16, 16, 3) and model.class_names == ("0", "1")
+    evaluation = evaluate(output, Evaluation(attack_images=2))
+    assert evaluation["test_accuracy"] == results["test_accuracy"]
+
+
+@pytest.mark.once
+def test_one_class_is_nothing_to_learn(folder, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(folder / split / "0", tmp_path / "data" / split / "0")
+    with pytest.raises(SystemExit, match=r"three must have at least two classes. Received: 1"):
+        run(arguments(tmp_path / "data", tmp_path / "out"))

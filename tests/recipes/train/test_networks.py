@@ -42,17 +42,31 @@ def test_spatial_operator_is_that_of_the_arguments(settings, operator, digits):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "augmentation", "augmented"),
+    ("dataset", "settings", "layers"),
     [
-        ("cifar10", "auto", True), ("cifar10", "none", False),
-        ("digits", "auto", False), ("digits", "crop_flip", True),
+        ("cifar10", {}, [keras_lc.RandomCropFlip]),
+        ("cifar10", {"augmentation": "none"}, []),
+        ("cifar10", {"image_size": 32}, [keras_lc.RandomResizedCropFlip]),
+        ("digits", {}, []),
+        ("digits", {"augmentation": "crop_flip"}, [keras_lc.RandomCropFlip]),
+        ("digits", {"image_size": 32, "augmentation": "crop_flip"}, [keras_lc.RandomCropFlip]),
+        ("digits", {"augmentation": "resized_crop_flip"}, [keras_lc.RandomResizedCropFlip]),
     ],
-)  # fmt: skip
-def test_augmentation_is_the_papers_unless_chosen(dataset, augmentation, augmented, digits):
+)
+def test_augmentation_is_the_papers_unless_chosen(dataset, settings, layers, digits):
     data = dataclasses.replace(digits, name=dataset)
-    model = build(Arguments(depth=8, width=4, augmentation=augmentation), data)
-    layers = [layer for layer in model.layers if isinstance(layer, keras_lc.RandomCropFlip)]
-    assert bool(layers) == augmented
+    model = build(Arguments(depth=8, width=4, **settings), data)
+    assert [type(layer) for layer in model.layers if "crop_flip" in layer.name] == layers
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "side"),
+    [("resnet18", None, 2), ("resnet18", 63, 2), ("resnet18", 64, 1), ("resnet14", 64, 4)],
+)
+def test_photos_get_the_full_version_if_there_is_one(network, size, side, digits):
+    arguments = Arguments(network=network, width_multiplier=0.1, image_size=size)
+    model = build(arguments, digits)
+    assert model.get_layer("pool").input.shape[1] == side
 
 
 def test_figure_1_names_the_networks_that_there_are():
