@@ -156,11 +156,6 @@ def test_other_values_are_refused_before_any_run(text):
         check(Settings(basis=text))
 
 
-def test_operators_of_other_commands_are_refused():
-    with pytest.raises(ValueError, match=r"--operators must be one of .* Received: max$"):
-        Cell(operator="max")
-
-
 def test_it_is_a_value_of_an_axis_with_its_options():
     operators = ("lc_frozen", "my_module:Op", "my_module:Op,rate=2")
     cells = Grid(
