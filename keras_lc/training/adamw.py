@@ -1,18 +1,20 @@
 """AdamW that saves which variables have no weight decay."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_lc.training.decay_exclusions import DecayExclusions
-from keras_lc.types import LearningRate
+from keras_lc.training.rate_factors import RateFactors
+from keras_lc.types import LearningRate, Tensor
 
 # As for `SGD`: under PyTorch, Keras' implementation for it updates all variables together.
 _BackendAdamW = type(keras.optimizers.AdamW.__new__(keras.optimizers.AdamW))
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class AdamW(DecayExclusions, _BackendAdamW):
+class AdamW(DecayExclusions, RateFactors, _BackendAdamW):
     """Adam with decoupled weight decay, with PyTorch's default values.
 
     It differs from `keras.optimizers.AdamW` in the default values, and in that files keep
@@ -24,7 +26,8 @@ class AdamW(DecayExclusions, _BackendAdamW):
         beta_1, beta_2: Floats, the decay rates of the gradient's first and second moment.
         epsilon: Float, added to the root of the second moment.
         name: String.
-        **kwargs: As in `keras.optimizers.AdamW`: `clipnorm`, `use_ema` …
+        **kwargs: As in `keras.optimizers.AdamW`: `clipnorm`, `use_ema` … Also `rate_factors`: dict
+            from paths of variables (`variable.path`) to factors of their learning rate.
 
     Example:
 
@@ -55,3 +58,22 @@ class AdamW(DecayExclusions, _BackendAdamW):
             name=name,
             **kwargs,
         )
+
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Tensor) -> None:
+        super().update_step(gradient, variable, self._rate_of(variable, learning_rate))
+
+    def _parallel_update_step(self, grads, variables, learning_rate):
+        for factor, places in self._by_factor(variables).items():
+            super()._parallel_update_step(
+                [grads[i] for i in places],
+                [variables[i] for i in places],
+                learning_rate * factor,
+            )
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        # Keras multiplies the decay by the learning rate that all variables share.
+        shared = self.weight_decay or 0
+        for factor, places in self._by_factor(variables).items():
+            self.weight_decay = shared * factor
+            super()._apply_weight_decay([variables[i] for i in places])
+        self.weight_decay = shared

@@ -1,5 +1,6 @@
 """Optimizers that scale the learning rate of single variables."""
 
+import collections
 import math
 import numbers
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,13 @@ class RateFactors:
     def _rate_of(self, variable: Any, learning_rate: Tensor) -> Tensor:
         """Returns the learning rate of a variable, in its dtype."""
         return ops.cast(learning_rate, variable.dtype) * self._factor_of(variable)
+
+    def _by_factor(self, variables: Sequence[Any]) -> dict[float, list[int]]:
+        """Returns the places of variables in the sequence, for each factor."""
+        places = collections.defaultdict(list)
+        for place, variable in enumerate(variables):
+            places[self._factor_of(variable)].append(place)
+        return places
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

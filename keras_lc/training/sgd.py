@@ -1,6 +1,5 @@
 """SGD as PyTorch defines it."""
 
-import collections
 import contextlib
 from typing import Any
 
@@ -117,10 +116,7 @@ class SGD(DecayExclusions, RateFactors, _BackendSGD):
                 updates = torch._foreach_add(updates, velocities, alpha=self.momentum)
             else:
                 updates = velocities
-        by_factor = collections.defaultdict(list)
-        for i, variable in enumerate(variables):
-            by_factor[self._factor_of(variable)].append(i)
-        for factor, places in by_factor.items():
+        for factor, places in self._by_factor(variables).items():
             torch._foreach_add_(
                 [values[i] for i in places],
                 [updates[i] for i in places],

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_lc.training import CIFAR, IMAGENET_A2, LAMB, SGD
+from keras_lc.training import CIFAR, DEIT, IMAGENET_A2, LAMB, SGD, AdamW
 from tests import oracles
 
 
@@ -12,6 +12,7 @@ def optimizers(rate, **options):
     return {
         "sgd": SGD(rate, momentum=0.9, nesterov=True, weight_decay=0.1, **options),
         "lamb": LAMB(rate, global_clipnorm=None, **options),
+        "adamw": AdamW(rate, weight_decay=0.1, **options),
     }
 
 
@@ -26,7 +27,7 @@ def path_of(optimizer, name):
     return oracles.numpy(next(variable for variable in variables if variable.name == name))
 
 
-@pytest.mark.parametrize("algorithm", ["sgd", "lamb"])
+@pytest.mark.parametrize("algorithm", ["sgd", "lamb", "adamw"])
 def test_a_factor_acts_like_another_learning_rate_for_that_variable_alone(algorithm):
     scaled = lambda: optimizers(0.5, rate_factors={"slow": 0.1})[algorithm]  # noqa: E731
     slow, plain = optimizers(0.05)[algorithm], optimizers(0.5)[algorithm]
@@ -41,7 +42,7 @@ def model_of(seed):
     )
 
 
-@pytest.mark.parametrize("recipe", [CIFAR, IMAGENET_A2], ids=["cifar", "imagenet"])
+@pytest.mark.parametrize("recipe", [CIFAR, IMAGENET_A2, DEIT], ids=["sgd", "lamb", "adamw"])
 def test_a_loaded_run_continues_with_its_factors(recipe, tmp_path):
     x, y = oracles.images(8, 4), np.arange(8) % 3
     model = model_of(0)
