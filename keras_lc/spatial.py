@@ -378,20 +378,13 @@ class _Sizes(SpatialOperator):
         return measure
 
 
-@dataclasses.dataclass(frozen=True)
-class MaxPool(SpatialOperator):
-    """A max-pool without parameters, as in R50-max of the parameter-free paper.
+class _WithinBottlenecks(SpatialOperator):
+    """Base class of operators that do not mix channels, in place of a bottleneck's convolution.
 
-    It replaces the convolution of a bottleneck and the normalization and activation after it. The
-    stem stays a trained convolution.
-
-    Reference:
-
-    - [Learning Features with Parameter-Free Layers](https://arxiv.org/abs/2202.02777)
+    The stem stays a trained convolution. A subclass has `_apply`.
     """
 
     only_in_bottlenecks = True
-    _word = "max"
 
     def __call__(
         self,
@@ -406,9 +399,34 @@ class MaxPool(SpatialOperator):
     ) -> keras.KerasTensor:
         if _channels(x, data_format) != filters:
             raise ValueError(
-                "`filters` must equal the number of input channels for a max-pool. Received: "
+                "`filters` must equal the number of input channels for a pool or a "
+                "depthwise convolution. Received: "
                 f"filters={filters}, inputs of shape {tuple(x.shape)}"
             )
+        return self._apply(x, kernel_size, strides, seed, data_format, name)
+
+    def _apply(self, x, kernel_size, strides, seed, data_format, name):
+        raise NotImplementedError
+
+    def for_stem(self) -> "SpatialOperator":
+        return Learned()
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxPool(_WithinBottlenecks):
+    """A max-pool, without parameters, as in R50-max of the parameter-free paper.
+
+    It replaces the convolution of a bottleneck and the normalization and activation after it. The
+    stem stays a trained convolution.
+
+    Reference:
+
+    - [Learning Features with Parameter-Free Layers](https://arxiv.org/abs/2202.02777)
+    """
+
+    _word = "max"
+
+    def _apply(self, x, kernel_size, strides, seed, data_format, name):
         options = dict(data_format=data_format, name=f"{name}_pool")
         if strides == 1:
             return MaxPooling2D(kernel_size, 1, "same", **options)(x)
@@ -421,11 +439,50 @@ class MaxPool(SpatialOperator):
         x = MaxPooling2D(kernel_size, 1, "same", **options)(x)
         return MaxPooling2D(1, strides, data_format=data_format, name=f"{name}_stride")(x)
 
-    def for_stem(self) -> "SpatialOperator":
-        return Learned()
+    def is_normalized(self, strides: int) -> bool:
+        return False
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragePool(_WithinBottlenecks):
+    """An average-pool, without parameters, in the place of `MaxPool`.
+
+    The mean includes the zeros around the image, as PyTorch's does by default. So the pool is a
+    depthwise convolution whose weights are all equal.
+
+    Reference:
+
+    - [Learning Features with Parameter-Free Layers](https://arxiv.org/abs/2202.02777)
+    """
+
+    _word = "average"
+
+    def _apply(self, x, kernel_size, strides, seed, data_format, name):
+        x = _zero_padding(kernel_size // 2, data_format, name)(x)
+        options = dict(data_format=data_format, name=f"{name}_pool")
+        return AveragePooling2D(kernel_size, strides, **options)(x)
 
     def is_normalized(self, strides: int) -> bool:
         return False
+
+
+@dataclasses.dataclass(frozen=True)
+class Depthwise(_WithinBottlenecks):
+    """A trained depthwise convolution, with normalization and activation after it.
+
+    The parameter-free paper compares pools with it: it has few parameters, and each channel has
+    its own filter.
+
+    Reference:
+
+    - [Learning Features with Parameter-Free Layers](https://arxiv.org/abs/2202.02777)
+    """
+
+    def _apply(self, x, kernel_size, strides, seed, data_format, name):
+        channels = _channels(x, data_format)
+        return Learned()(
+            x, channels, kernel_size, strides, seed, data_format, name, groups=channels
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -501,6 +558,8 @@ _BY_NAME = {
     "lc": LC,
     "gram_limit": GramLimit,
     "max": MaxPool,
+    "average": AveragePool,
+    "depthwise": Depthwise,
     "hybrid": Hybrid,
 }
 
@@ -509,8 +568,8 @@ def get(identifier: str | SpatialOperator) -> SpatialOperator:
     """Returns the spatial operator with a name. Returns an operator unchanged.
 
     Args:
-        identifier: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, `"gram_limit"`, or a
-            `SpatialOperator`.
+        identifier: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"average"`, `"depthwise"`,
+            `"hybrid"`, `"gram_limit"`, or a `SpatialOperator`.
 
     Raises:
         ValueError: If `identifier` is none of these.

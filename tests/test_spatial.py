@@ -74,6 +74,8 @@ NAMES = {
     "scaled_lc_scale_0_5_x8": ScaledLC(8, scale=0.5),
     "gram_limit_x8": spatial.GramLimit(8),
     "max": spatial.MaxPool(),
+    "average": spatial.AveragePool(),
+    "depthwise": spatial.Depthwise(),
     "hybrid": spatial.Hybrid(),
     "my_blur": MyBlur(),
     "my_blur_radius_2_5_kind_box": MyBlur(2.5, "box"),
@@ -177,8 +179,33 @@ def test_hybrid_pools_where_the_size_stays_and_averages_and_convolves_where_it_h
     assert not hybrid.is_normalized(1) and hybrid.is_normalized(2)
 
 
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_an_average_pool_is_a_depthwise_convolution_with_equal_weights(strides, data_format):
+    x = np.random.default_rng(0).normal(size=(2, 9, 7, 3)).astype("float32")
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    expected = windows.mean((-1, -2))[:, ::strides, ::strides]
+    to_format = (0, 3, 1, 2) if data_format == "channels_first" else (0, 1, 2, 3)
+    x, expected = x.transpose(to_format), expected.transpose(to_format)
+    inputs = keras.Input(x.shape[1:])
+    outputs = spatial.AveragePool()(inputs, 3, 3, strides, 0, data_format, "conv")
+    oracles.assert_close(keras.Model(inputs, outputs)(x), expected)
+
+
+def test_depthwise_is_the_learned_convolution_with_a_group_for_each_channel():
+    inputs = keras.Input((9, 9, 4))
+    place = (inputs, 4, 3, 2, 0, "channels_last", "conv")
+    x = np.random.default_rng(0).normal(size=(2, 9, 9, 4)).astype("float32")
+    ours = keras.Model(inputs, spatial.Depthwise()(*place))
+    learned = keras.Model(inputs, spatial.Learned()(*place, groups=4))
+    assert keras_class(ours.get_layer("conv")) is keras.layers.DepthwiseConv2D
+    oracles.assert_close(ours(x), learned(x))
+    assert spatial.Depthwise().is_normalized(1) and not spatial.AveragePool().is_normalized(1)
+
+
 @pytest.mark.once
-@pytest.mark.parametrize("name", ["max", "hybrid"])
+@pytest.mark.parametrize("name", ["max", "average", "depthwise", "hybrid"])
 def test_pools_leave_the_stem_to_a_learned_convolution(name):
     assert spatial.get(name).for_stem() == spatial.Learned()
     assert spatial.LC(8).for_stem() == spatial.LC(8)
@@ -213,11 +240,14 @@ def test_learned_depthwise_filters_have_pytorchs_distribution():
 
 
 @pytest.mark.once
-def test_max_pool_keeps_the_number_of_channels():
+@pytest.mark.parametrize(
+    "operator", [spatial.MaxPool(), spatial.AveragePool(), spatial.Depthwise()]
+)
+def test_operators_within_bottlenecks_keep_the_number_of_channels(operator):
     with pytest.raises(
         ValueError, match=r"`filters` must equal the number of input channels.*filters=4"
     ):
-        layer_of(spatial.MaxPool())
+        layer_of(operator)
 
 
 @pytest.mark.once
@@ -273,18 +303,18 @@ class Own(keras_lc.layers.OwnKernel, keras_lc.layers.Conv2D):
 
 
 BUILDERS = {
-    "resnet_8_8_wide_gain_2_0": lambda **k: keras_lc.CIFARResNet(8, 8, **k),
-    "resnet_18_wide_gain_2_0": lambda **k: keras_lc.ResNet(18, width=8, **k),
-    "mobilenet_v2_wide_gain_2_0": lambda **k: keras_lc.MobileNetV2(width_multiplier=0.25, **k),
-    "mobilenet_v3_large_wide_gain_2_0": keras_lc.MobileNetV3Large,
-    "vit_tiny_wide_gain_2_0": lambda **k: keras_lc.ViT("tiny", **k),
-    "pit_tiny_wide_gain_2_0": lambda **k: keras_lc.PiT("tiny", **k),
+    "CIFARResNet": lambda **k: keras_lc.CIFARResNet(8, 8, **k),
+    "ResNet": lambda **k: keras_lc.ResNet(18, width=8, **k),
+    "MobileNetV2": lambda **k: keras_lc.MobileNetV2(width_multiplier=0.25, **k),
+    "MobileNetV3Large": lambda **k: keras_lc.MobileNetV3Large(width_multiplier=0.25, **k),
+    "ViT": lambda **k: keras_lc.ViT("tiny", **k),
+    "PiT": lambda **k: keras_lc.PiT("tiny", **k),
 }
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", BUILDERS)
-def test_an_operator_of_ones_own_is_in_every_network_and_in_its_name(name):
-    model = BUILDERS[name](spatial=Wide(gain=2.0), input_shape=(32, 32, 3), classes=10)
+@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+def test_an_operator_of_ones_own_is_in_every_network_and_in_its_name(build):
+    model = build(spatial=Wide(gain=2.0), input_shape=(32, 32, 3), classes=10)
     assert {type(layer) for layer in spatial_layers(model).values()} == {Own}
-    assert model.name == name
+    assert model.name.endswith("_wide_gain_2_0")

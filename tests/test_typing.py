@@ -20,6 +20,9 @@ WRONG = {
     "keras_lc.CIFARResNet(depth='20')": "depth",
     "keras_lc.CIFARResNet(spatial=8)": "spatial",
     "keras_lc.LCConv2D(16, 3, expansion='8')": "expansion",
+    "keras_lc.LCConv1D('16', 3)": "filters",
+    "keras_lc.LCConv3D(16, 3, kernel_initializer='ones')": "kernel_initializer",
+    "keras_lc.LCDepthwiseConv2D(3, frozen=2)": "frozen",
 }
 
 

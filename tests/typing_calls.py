@@ -51,6 +51,8 @@ keras.Sequential(
         keras_lc.LCConv2D(16, 3, combination_regularizer=keras.regularizers.L2(1e-4)),
         keras_lc.FrozenConv2D(8, 3, basis_initializer="he_normal"),
         keras_lc.layers.FrozenDepthwiseConv2D(3, seed=1),
+        keras_lc.LCDepthwiseConv2D(3, depth_multiplier=2, expansion=8, compact=True, name="third"),
+        keras_lc.LCConv2DTranspose(8, 3, strides=2, output_padding=1, rank=16, dtype="float32"),
         keras_lc.layers.LCBlock(16, 3, between="bn_relu", expansion=4),
         keras_lc.layers.StochasticDepth(0.1),
     ]

@@ -1,6 +1,7 @@
 from keras_lc.analysis.filter_evolution import FilterEvolution as FilterEvolution
 from keras_lc.analysis.filter_metrics import combination_sparsity as combination_sparsity
 from keras_lc.analysis.filter_metrics import effective_rank as effective_rank
+from keras_lc.analysis.filter_metrics import gram_spread as gram_spread
 from keras_lc.analysis.filter_metrics import norms as norms
 from keras_lc.analysis.filter_metrics import orthogonality as orthogonality
 from keras_lc.analysis.filter_metrics import randomness_threshold as randomness_threshold

@@ -221,6 +221,40 @@ def orthogonality(kernel: Array) -> float:
     return max(0.0, 1 - float(others) / (filters * (filters - 1)))
 
 
+def gram_spread(basis: Array) -> float:
+    """Returns how unequally a basis of random filters treats the directions of a kernel.
+
+    With SGD, a frozen basis `K` acts on the training only by its Gram matrix `K · Kᵀ`: it scales
+    the learning rate of each direction of the combined kernels. The value is the standard
+    deviation of the eigenvalues of `K · Kᵀ`, divided by their mean. It is 0 if all directions learn
+    equally fast, as in `keras_lc.layers.GramLimitConv2D`. For `n` independent filters of `d`
+    weights, it is close to `√(d / n)`.
+
+    Args:
+        basis: Array of shape `(height, width, channels/groups, filters)`, also a compact one.
+
+    Returns:
+        A number from 0 to `√(d - 1)`.
+
+    Raises:
+        ValueError: If `basis` has another number of axes, is empty or not finite.
+
+    Example:
+
+    >>> layer = keras_lc.LCConv2D(8, 3, expansion=128, seed=0)
+    >>> layer.build((None, 32, 32, 8))
+    >>> round(gram_spread(layer.basis), 1)
+    0.3
+    """
+    columns = _matrix(_checked(basis, "basis"))
+    # The squares of the singular values, and zeros if there are fewer filters than weights.
+    eigenvalues = np.zeros(len(columns))
+    singular = np.linalg.svd(columns, compute_uv=False)
+    eigenvalues[: len(singular)] = singular**2
+    mean = eigenvalues.mean()
+    return float(eigenvalues.std() / mean) if mean > 0 else 0.0
+
+
 def norms(kernel: Array) -> dict[str, float]:
     """Returns norms of the matrix `(height · width · channels/groups, filters)` of a kernel.
 

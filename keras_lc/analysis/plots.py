@@ -34,8 +34,8 @@ _TRAINING, _TEST = _COLOURS[:2]
 # The width of a paper's column, in inches, and its text size.
 _COLUMN = 3.4
 _STYLE = {"font.size": 8, "legend.fontsize": 7.5, "axes.titlesize": 8}
-# With more lines, the legend is above the picture.
-_LEGEND_WITHIN = 5
+# The longest name in a legend of two columns, in letters.
+_HALF_A_COLUMN = 26
 
 _MOST_ANSWERS = 200
 # Letters below a picture.
@@ -174,12 +174,18 @@ def plot_sweep(
         axis.set_ylabel(y_label or default_y)
         axis.set_title(title)
         axis.grid(alpha=0.3, linewidth=0.5)
-        if len(handles) > _LEGEND_WITHIN:
-            figure.set_figheight(figure.get_figheight() + 0.16 * len(handles))
-            figure.legend(handles.values(), handles, loc="outside upper center", frameon=False)
-        elif group:
-            # On white, because a line may run behind it.
-            axis.legend(handles.values(), handles, framealpha=0.85, edgecolor="none")
+        if group:
+            # Above the picture, because inside it would hide points and error bars.
+            columns = 2 if max(map(len, handles)) <= _HALF_A_COLUMN else 1
+            rows = -(-len(handles) // columns)
+            figure.set_figheight(figure.get_figheight() + 0.16 * rows)
+            figure.legend(
+                handles.values(),
+                handles,
+                loc="outside upper center",
+                ncols=columns,
+                frameon=False,
+            )
         figure.supxlabel(note_on_runs(points), fontsize=6.5, color="0.35")
         return _save(figure, path, dpi=240)
 

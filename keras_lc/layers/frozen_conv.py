@@ -1,7 +1,10 @@
 """Convolutions with random filters that are never trained."""
 
+from typing import Any
+
 import keras
 
+from keras_lc.bases import Basis
 from keras_lc.layers.accelerated import (
     Conv1D,
     Conv1DTranspose,
@@ -13,9 +16,10 @@ from keras_lc.layers.accelerated import (
     DepthwiseConv2D,
 )
 from keras_lc.layers.basis_conv import BasisConv, BasisConvTranspose, BasisDepthwiseConv
+from keras_lc.types import Initializer, Size
 
 
-class FrozenConv(BasisConv):
+class FrozenKernel(BasisConv):
     """Mixin: the kernel is the basis itself."""
 
     _instead_of_kernel_arguments = "Use `basis_initializer`: the filters are not trained."
@@ -25,6 +29,23 @@ class FrozenConv(BasisConv):
     @property
     def basis_filters(self) -> int:
         return self._output_filters
+
+
+class FrozenConv(FrozenKernel):
+    """Mixin of those with `filters`."""
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Size,
+        *,
+        basis_initializer: Initializer | Basis = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            filters, kernel_size, basis_initializer=basis_initializer, seed=seed, **kwargs
+        )
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
@@ -182,7 +203,7 @@ class FrozenConv3DTranspose(FrozenConv, BasisConvTranspose, Conv3DTranspose):
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class FrozenDepthwiseConv2D(FrozenConv, BasisDepthwiseConv, DepthwiseConv2D):
+class FrozenDepthwiseConv2D(FrozenKernel, BasisDepthwiseConv, DepthwiseConv2D):
     """2D depthwise convolution with random filters that are never trained.
 
     This is a `keras.layers.DepthwiseConv2D` with a non-trainable kernel, drawn from `seed`. The
@@ -224,7 +245,7 @@ class FrozenDepthwiseConv2D(FrozenConv, BasisDepthwiseConv, DepthwiseConv2D):
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class FrozenDepthwiseConv1D(FrozenConv, BasisDepthwiseConv, DepthwiseConv1D):
+class FrozenDepthwiseConv1D(FrozenKernel, BasisDepthwiseConv, DepthwiseConv1D):
     """1D depthwise convolution with random filters that are never trained.
 
     It is to `keras.layers.DepthwiseConv1D` what `keras_lc.layers.FrozenDepthwiseConv2D` is to

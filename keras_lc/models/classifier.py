@@ -27,7 +27,7 @@ from keras_lc.training.planned_steps import PlannedSteps
 from keras_lc.training.recipe import CIFAR, Recipe
 from keras_lc.types import Array
 
-# Marks an optimizer that `fit` made. Its learning rate is 0 when `fit` returns, so the next call
+# Marks an optimizer that `fit` made. Its schedule has ended when `fit` returns, so the next call
 # must make a new one. The mark is a name, because saving and `clone_model` keep names.
 _RECIPE_OPTIMIZER = "recipe"
 
@@ -120,16 +120,17 @@ class Classifier(ModelWithClassNames):
     ) -> keras.callbacks.History:
         """Trains the model like `keras.Model.fit`. A model without `compile()` follows its recipe.
 
-        The default recipe is the paper's: `keras_lc.training.CIFAR` for small images, and
-        `keras_lc.training.IMAGENET_A2` for full-size networks. The recipe sets the optimizer, the
+        The default recipe is the papers': `keras_lc.training.CIFAR` for small images,
+        `keras_lc.training.IMAGENET_A2` for full-size convolutional networks, and
+        `keras_lc.training.DEIT` for transformers. The recipe sets the optimizer, the
         loss and the schedule. The data must bring Mixup and similar augmentation. To change the
         recipe, set `model.recipe`.
 
-        The recipe is scaled to the number of epochs and steps: the learning rate reaches 0 at the
-        end of this call, and each call starts the recipe again. If training takes another number
-        of steps than planned, a warning says so. With arrays, each pass takes the images in a new
-        order, which is the same under every backend, and drops the last partial batch.
-        After `compile()` this is Keras' `fit`.
+        The recipe is scaled to the number of epochs and steps: its schedule ends with this call,
+        and each call starts the recipe again. If training takes another number of steps than
+        planned, a warning says so. With arrays, each pass takes the images in a new order, which
+        is the same under every backend, and drops the last partial batch. After `compile()` this
+        is Keras' `fit`.
 
         Args:
             x: Array of images with values in [0, 255], or any data set that Keras takes:

@@ -108,12 +108,12 @@ def MobileNetV2(
     as in the LC paper.
 
     The spatial operator replaces every spatial convolution, also in the stem. In a block it is
-    depthwise: it does not mix channels. A pool ("max", "hybrid") replaces only the depthwise
-    convolutions; the stem stays a trained convolution.
+    depthwise: it does not mix channels. A pool ("max", "average", "hybrid") replaces
+    only the depthwise convolutions; the stem stays a trained convolution.
 
     Args:
-        spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or an
-            operator such as `keras_lc.spatial.LC(expansion=8)`.
+        spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"average"`,
+            `"hybrid"`, or an operator such as `keras_lc.spatial.LC(expansion=8)`.
         low_resolution: Boolean, whether the stem and the first block of stride 2 get stride 1, as
             usual for CIFAR. The last feature maps then have 1/8 of the image's side, not 1/32.
         width_multiplier: Number that multiplies all channels. They are rounded to multiples of 8.
@@ -207,8 +207,8 @@ def MobileNetV3Large(
     and momentum of 0.01 (0.99 in Keras). Otherwise it is like `keras_lc.MobileNetV2`.
 
     Args:
-        spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or an
-            operator such as `keras_lc.spatial.LC(expansion=8)`.
+        spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"average"`,
+            `"hybrid"`, or an operator such as `keras_lc.spatial.LC(expansion=8)`.
         width_multiplier: Number that multiplies all channels. They are rounded to multiples of 8.
         low_resolution, stochastic_depth: As in `keras_lc.MobileNetV2`.
         input_shape, classes, include_preprocessing, mean, std, augmentation,

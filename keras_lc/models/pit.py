@@ -55,7 +55,7 @@ def PiT(
 
     Returns:
         A `Classifier`: a `keras.Model` with a default recipe in `fit`,
-        `keras_lc.training.IMAGENET_A2`.
+        `keras_lc.training.DEIT`.
 
     Raises:
         ValueError: If the size does not exist, or if the image size is unknown or too small.

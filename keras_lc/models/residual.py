@@ -118,9 +118,10 @@ class Builder:
         """Two spatial operators and a shortcut (He et al., 2015, Figure 5 left)."""
         if self.spatial.only_in_bottlenecks:
             raise ValueError(
-                "`spatial` must not be a pool in basic blocks. A pool does not mix channels, so it "
-                "needs 1x1 convolutions before and after it, and basic blocks have none. Use a "
-                f"ResNet with bottlenecks (depth 50 or 101). Received: spatial={self.spatial!r}"
+                "`spatial` must mix channels in basic blocks. A pool or a depthwise convolution "
+                "does not, so it needs 1x1 convolutions before and after it, and basic blocks have "
+                "none. Use a ResNet with bottlenecks (depth 26, 50 or 101). "
+                f"Received: spatial={self.spatial!r}"
             )
         shortcut = self.shortcut(x, filters, strides, name)
         x = self.spatial_unit(x, filters, strides, name, 1)

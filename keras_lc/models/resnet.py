@@ -20,7 +20,7 @@ from keras_lc.types import Activation, Shape
 
 # depth → the blocks of each stage
 _BASIC = {14: (2, 2, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-_BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+_BOTTLENECKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _DEPTHS = sorted(_BASIC | _BOTTLENECKS)
 
 
@@ -84,17 +84,17 @@ def ResNet(
     weights follow PyTorch's default distribution, as in the LC paper.
 
     The spatial operator replaces every spatial convolution, also in the stem. A pool ("max",
-    "hybrid") replaces only the spatial convolutions of bottlenecks; the stem stays a trained
-    convolution.
+    "average", "hybrid") or "depthwise" replaces only the spatial convolutions of bottlenecks; the
+    stem stays a trained convolution.
 
     Args:
-        depth: Integer: 18 or 34 (basic blocks), 50 or 101 (bottlenecks). With
+        depth: Integer: 18 or 34 (basic blocks), 26, 50 or 101 (bottlenecks; 26 is timm's). With
             `low_resolution=True` also 14 (basic blocks in three stages).
         variant: `None`; `"d"` for a stem of three 3×3 convolutions and shortcuts with an
             average-pool (He et al., 2019); `"next"` for bottlenecks with 32 groups of 4 channels
             (ResNeXt-32x4d); `"wide"` for bottlenecks of double width (Wide-ResNet-2).
-        spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"hybrid"`, or an
-            operator such as `keras_lc.spatial.LC(expansion=8)`.
+        spatial: Spatial operator: `"learned"`, `"frozen"`, `"lc"`, `"max"`, `"average"`,
+            `"depthwise"`, `"hybrid"`, or an operator such as `keras_lc.spatial.LC(expansion=8)`.
         low_resolution: Boolean, whether the stem's convolution is 3×3 with stride 1 and so keeps
             the image size. The max-pool of stride 2 stays, as in the LC paper's networks for
             small images.

@@ -16,7 +16,7 @@ from keras_lc.models.ends import classifier_head, image_input
 from keras_lc.models.residual import Builder, drop_rates_of_stages
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.spatial import SpatialOperator
-from keras_lc.training.recipe import IMAGENET_A2
+from keras_lc.training.recipe import DEIT
 from keras_lc.types import Activation, Shape
 
 _MLP_RATIO = 4
@@ -213,7 +213,7 @@ def build(
     x = topology(x, spatial.for_network(topology, x, seed))
     outputs = classifier_head(x, classes, classifier_activation, seed, "channels_last")
     name = name or spatial.network_name(plan.family, plan.size)
-    return Classifier(inputs, outputs, seed=seed, recipe=IMAGENET_A2, name=name)
+    return Classifier(inputs, outputs, seed=seed, recipe=DEIT, name=name)
 
 
 def check_patch_size(patch_size: int, multiple: int = 1) -> None:

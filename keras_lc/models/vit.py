@@ -38,8 +38,9 @@ def ViT(
     matrices have a standard deviation of 0.02, the initial biases are 0.
 
     With `spatial="learned"`, all blocks use self-attention. With `"max"`, every second block uses
-    a 3×3 max-pool between two linear layers instead; the first block keeps self-attention. The
-    other operators replace only the convolution that makes the patches.
+    a 3×3 max-pool between two linear layers instead; the first block keeps self-attention. So do
+    `"average"` and `"depthwise"` with their own operators. The other operators replace only the
+    convolution that makes the patches.
 
     Args:
         size: `"tiny"`, `"small"` or `"base"`: 192, 384 or 768 channels in 3, 6 or 12 heads.
@@ -71,7 +72,7 @@ def ViT(
 
     Returns:
         A `Classifier`: a `keras.Model` with a default recipe in `fit`,
-        `keras_lc.training.IMAGENET_A2`.
+        `keras_lc.training.DEIT`.
 
     Raises:
         ValueError: If the size does not exist, or if the image size is unknown or too small.

@@ -1,10 +1,14 @@
+from keras_lc.training.adamw import AdamW as AdamW
 from keras_lc.training.batches import ShuffledBatches as ShuffledBatches
 from keras_lc.training.best import BestModel as BestModel
 from keras_lc.training.lamb import LAMB as LAMB
 from keras_lc.training.loss import BinarisedCrossentropy as BinarisedCrossentropy
 from keras_lc.training.loss import SmoothedCrossentropy as SmoothedCrossentropy
 from keras_lc.training.recipe import CIFAR as CIFAR
+from keras_lc.training.recipe import DEIT as DEIT
 from keras_lc.training.recipe import IMAGENET_A2 as IMAGENET_A2
+from keras_lc.training.recipe import SGD90 as SGD90
 from keras_lc.training.recipe import Recipe as Recipe
 from keras_lc.training.resume import ResumableRun as ResumableRun
+from keras_lc.training.schedules import StepDecay as StepDecay
 from keras_lc.training.sgd import SGD as SGD

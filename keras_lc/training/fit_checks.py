@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_lc.images import is_array
 from keras_lc.keras_internals import flat_layers, schedule_of
+from keras_lc.training.schedules import planned_steps
 from keras_lc.types import Array
 
 # They change a constant learning rate, or need averages of the weights.
@@ -80,14 +81,11 @@ def check_is_data_set(x: object) -> None:
 
 def check_continued(optimizer: keras.optimizers.Optimizer, epochs: int, steps: int) -> None:
     """Checks that a run goes on with the number of steps that its schedule was made for."""
-    schedule = schedule_of(optimizer)
-    if not isinstance(schedule, keras.optimizers.schedules.CosineDecay):
-        return
-    begun_for = schedule.decay_steps + schedule.warmup_steps
-    if begun_for != epochs * steps:
+    begun_for = planned_steps(schedule_of(optimizer))
+    if begun_for not in (None, epochs * steps):
         raise ValueError(
             f"With `initial_epoch`, `fit` continues a run. This one was begun for {begun_for} "
-            f"steps: its learning rate is 0 after them. Received: epochs={epochs} of {steps} "
+            f"steps, and its schedule ends after them. Received: epochs={epochs} of {steps} "
             f"steps, {epochs * steps} in all. Pass the same `epochs` and data as in the first "
             "call. To start the recipe again, leave out `initial_epoch`. To choose the schedule "
             "yourself, call `compile()`."

@@ -44,8 +44,8 @@ class PlannedSteps(keras.callbacks.Callback):
         planned = (self._epochs - self._first_epoch) * self._steps
         if not self.model.stop_training and self._taken not in (None, planned):
             warnings.warn(
-                f"The recipe was made for {planned} steps, and {self._taken} were taken. So the "
-                "learning rate is not 0 at the end. The data must give "
+                f"The recipe was made for {planned} steps, and {self._taken} were taken. So its "
+                "schedule does not end with the run. The data must give "
                 f"{self._steps} batches in each epoch.",
                 stacklevel=2,
             )

@@ -16,10 +16,8 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-import tyro
-
-#: The type of a setting that takes such a class.
-Own = Annotated[str, tyro.conf.arg(metavar="MODULE:CLASS[,NAME=VALUE...]")]
+#: The type of a setting that takes such a class besides some names.
+Own = Annotated[str, "MODULE:CLASS"]
 #: The form of its values, for messages.
 FORM = "MODULE:CLASS of your own"
 #: A sentence for `--help`.

@@ -17,11 +17,12 @@ MEASURED = (
     "variance_entropy", "variance_entropy_first", "variance_entropy_last",
     "variance_entropy_normalized", "variance_entropy_normalized_first",
     "variance_entropy_normalized_last", "sparsity", "trained_parameters", "frozen_parameters",
-    "full_parameters", "file_bytes", "images_per_second", "seconds",
+    "full_parameters", "file_bytes", "multiplications", "inference_milliseconds",
+    "images_per_second", "seconds",
 )  # fmt: skip
 CONDITIONS = (
     "attack_images", "epsilon", "pgd_steps", "pgd_restarts", "data", "data_source",
-    "training_images", "backend", "device", "keras", "git_commit", "started",
+    "training_images", "recipe", "backend", "device", "keras", "git_commit", "started",
 )  # fmt: skip
 COLUMNS = ("run", *SETTINGS, *MEASURED, *CONDITIONS)
 

@@ -237,8 +237,13 @@ class Session:
         Returns:
             The results, with the numbers of the model's parameters.
         """
-        trained, frozen = _count_parameters(model)
-        results = {**results, "trained_parameters": trained, "frozen_parameters": frozen}
+        trained, frozen = count_parameters(model)
+        results = {
+            **results,
+            "trained_parameters": trained,
+            "frozen_parameters": frozen,
+            "multiplications": _count_multiplications(model),
+        }
         if not self.devices.is_first:
             return results
         write_checked(self.output / "config.json", {**self._config, "results": results})
@@ -335,14 +340,28 @@ def _named(model, class_names):
     return model
 
 
-def _count_parameters(model):
+def count_parameters(model: keras.Model) -> tuple[int, int]:
+    """Returns the numbers of a model's trained parameters and of its frozen ones."""
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    basis = {id(v): v for layer in _layers_with_basis(model) for v in layer.non_trainable_weights}
-    return trained, sum(int(np.prod(v.shape)) for v in basis.values())
+    frozen = {id(v): v for layer in _with_kernel(model) for v in layer.non_trainable_weights}
+    frozen |= {
+        id(v): v
+        for layer in model.layers
+        if not layer.trainable
+        for v in layer.weights
+        # Statistics of a normalization are not parameters.
+        if not v.name.startswith("moving_")
+    }
+    return trained, sum(int(np.prod(v.shape)) for v in frozen.values())
 
 
-def _layers_with_basis(model):
-    for layer in model.layers:
-        layer = getattr(layer, "basis_conv", layer)
-        if hasattr(layer, "basis"):
-            yield layer
+def _with_kernel(model):
+    layers = (getattr(layer, "basis_conv", layer) for layer in model.layers)
+    return (layer for layer in layers if hasattr(layer, "kernel"))
+
+
+def _count_multiplications(model):
+    try:
+        return keras_lc.analysis.count_multiplications(model)
+    except ValueError:  # a layer of the user's own, of which it is not known
+        return None

@@ -19,10 +19,14 @@ from ..common.settings import (
     at_least,
     like,
     listed,
+    operator_name,
+    operator_of,
     setting,
     spatials,
 )
-from .presets import PRESETS
+from .presets import PRESETS, RECIPES
+
+_TRANSFORMERS = ("vit", "pit")
 
 Name = Annotated[str, tyro.conf.arg(metavar="NAME")]
 
@@ -36,6 +40,11 @@ class Arguments:
         "A network of the papers. Other options override its settings.",
         group=NETWORK, axis="presets", scaled="many",
     )  # fmt: skip
+    recipe: Literal[tuple(RECIPES)] = setting(
+        "a2",
+        "A recipe of the papers; see above. Other options override its settings.",
+        axis="recipes", paper=(None,), word="{}",
+    )  # fmt: skip
     data_dir: pathlib.Path | None = like(
         "data_dir",
         help="Image folder (<class>/*, or train/<class>/* and val/<class>/*), or folder of "
@@ -43,25 +52,40 @@ class Arguments:
         "tensorflow-datasets.",
     )
     test_share: float = like("test_share")
-    network: Literal["resnet", "mobilenet_v2", "mobilenet_v3_large"] = like(
+    network: Literal["resnet", "mobilenet_v2", "mobilenet_v3_large", "vit", "pit"] = like(
         "network", "resnet", help="The network without its spatial operator.", axis=None
     )
     depth: int = like(
         "depth",
         18,
-        help="Number of layers: 18, 34, 50 or 101.",
+        help="Number of layers: 18, 26, 34, 50 or 101.",
         axis=None,
-        must=Must(" must be 18, 34, 50 or 101.", lambda value: value in (18, 34, 50, 101)),
+        must=Must(" must be 18, 26, 34, 50 or 101.", lambda value: value in (18, 26, 34, 50, 101)),
     )
     variant: Literal["none", "d", "next", "wide"] = setting(
         "none",
         "ResNet-D, ResNeXt-32x4d or Wide-ResNet-2.",
         group=NETWORK, only_on=("resnet",),
     )  # fmt: skip
-    width_multiplier: float = like("width_multiplier")
+    # `None` in a sweep: the preset's value.
+    width_multiplier: float = like("width_multiplier", paper=(None,))
+    size: Literal["tiny", "small", "base"] = setting(
+        "small",
+        "Width and heads of a transformer.",
+        group=NETWORK, only_on=_TRANSFORMERS, axis="sizes", paper=(None,), word="{}", scaled="one",
+    )  # fmt: skip
+    patch_size: int | None = setting(
+        None,
+        "Height and width of a patch in pixels. Defaults to the paper's: 14 for the base size of "
+        "pit, otherwise 16.",
+        group=NETWORK, only_on=_TRANSFORMERS, axis="patch_sizes", word="patch{}", scaled="one",
+        must=at_least(1),
+    )  # fmt: skip
     low_resolution: bool = setting(
-        False, "Whether the first layers keep the size of the images.", group=NETWORK
-    )
+        False,
+        "Whether the first layers keep the size of the images.",
+        group=NETWORK, not_on=_TRANSFORMERS,
+    )  # fmt: skip
     spatial: Literal[tuple(spatials("imagenet"))] | Own = like(
         "spatial",
         help=f"{listed(spatials('imagenet'))} {own.HELP}",
@@ -85,16 +109,34 @@ class Arguments:
         "Probability that training skips the last residual branch.",
         group=NETWORK, must=at_least(0, 1),
     )  # fmt: skip
-    optimizer: Literal["lamb", "sgd"] = setting("lamb", "The paper uses lamb.")
+    optimizer: Literal["lamb", "sgd", "adamw"] = setting("lamb", "The algorithm.")
+    schedule: Literal["cosine", "steps"] = setting(
+        "cosine",
+        "How the learning rate falls after the warm-up: along a cosine, or to a tenth after each "
+        "third of the epochs.",
+    )
+    loss: Literal["binary", "crossentropy"] = setting(
+        "binary",
+        "binary: a cross-entropy for each class, which takes each class of a mixed image as "
+        "present; crossentropy: one cross-entropy over all classes.",
+    )
+    label_smoothing: float = setting(
+        0.0, "Part of the target that is spread over all classes (--loss crossentropy).",
+        must=at_least(0, 1),
+    )  # fmt: skip
     learning_rate: float = setting(5e-3, "Learning rate after the warm-up.", must=ABOVE_0)
+    final_learning_rate: float = setting(
+        0.0, "Learning rate at the end (--schedule cosine).", must=at_least(0)
+    )
     weight_decay: float = setting(
-        0.02, "Weight decay. sgd adds it to the gradient, lamb to its step.", must=at_least(0)
+        0.02,
+        "Weight decay. sgd adds it to the gradient, lamb to its step, adamw shrinks the weights. "
+        "Biases, normalization and position embeddings do not decay.",
+        must=at_least(0),
     )
     seed: int = like("seed", paper=(0,))
     epochs: int = like("epochs", 300)
-    warmup_epochs: float = setting(
-        5, "Epochs in which the learning rate rises. Then it falls along a cosine."
-    )
+    warmup_epochs: float = setting(5, "Epochs in which the learning rate rises.")
     batch_size: int = like("batch_size", 2048)
     image_size: int = setting(
         224,
@@ -107,11 +149,12 @@ class Arguments:
         group=DATA,
         must=Must(" must be above 0 and at most 1.", lambda value: 0 < value <= 1),
     )
-    augmentation: Literal["a2", "light", "none"] = like(
+    augmentation: Literal["a2", "deit", "cutmix", "light", "none"] = like(
         "augmentation",
         "a2",
         help="a2: random crops and flips, RandAugment, Mixup or CutMix, each image three times in "
-        "a batch; light: random crops and flips; none: the same crop as in the test.",
+        "a batch; deit: the same, stronger, with random erasing; cutmix: random crops and flips, "
+        "CutMix; light: random crops and flips; none: the same crop as in the test.",
         axis=None,
     )
     steps: int | None = setting(
@@ -149,15 +192,16 @@ class Arguments:
 
 
 def parse(description: str, words: Sequence[str] | None = None) -> Arguments:
-    """Returns the arguments of a command line. The settings of the preset are the defaults."""
-    # Parse the preset first: the defaults of all other options depend on it.
+    """Returns the arguments of a command line. Preset and recipe give the defaults."""
+    # Parse these first: the defaults of all other options depend on them.
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset")
-    name = parser.parse_known_args(words)[0].preset
-    if name is not None and name not in PRESETS:
-        raise SystemExit(f"--preset must be one of {', '.join(PRESETS)}. Received: {name}")
-    defaults = of_preset(name) if name else Arguments()
-    return settings.parse(Arguments, description, defaults, words)
+    for option, names in (("preset", PRESETS), ("recipe", RECIPES)):
+        parser.add_argument(f"--{option}")
+        given = getattr(parser.parse_known_args(words)[0], option)
+        if given is not None and given not in names:
+            raise SystemExit(f"--{option} must be one of {', '.join(names)}. Received: {given}")
+    given = parser.parse_known_args(words)[0]
+    return settings.parse(Arguments, description, defaults(given.preset, given.recipe), words)
 
 
 def check(arguments: Arguments) -> None:
@@ -168,7 +212,24 @@ def check(arguments: Arguments) -> None:
             "--warmup-epochs must be at least 0 and below --epochs. Received: --warmup-epochs "
             f"{arguments.warmup_epochs:g} --epochs {arguments.epochs}"
         )
+    if arguments.label_smoothing and arguments.loss == "binary":
+        raise ValueError(
+            "--label-smoothing needs --loss crossentropy. "
+            f"Received: {arguments.label_smoothing:g}, --loss binary"
+        )
+    if arguments.final_learning_rate and arguments.schedule == "steps":
+        raise ValueError(
+            "--final-learning-rate needs --schedule cosine. "
+            f"Received: {arguments.final_learning_rate:g}, --schedule steps"
+        )
+    if arguments.final_learning_rate > arguments.learning_rate:
+        raise ValueError(
+            "--final-learning-rate must be at most --learning-rate, "
+            f"{arguments.learning_rate:g}. Received: {arguments.final_learning_rate:g}"
+        )
     _check_network(arguments)
+    if arguments.network in _TRANSFORMERS:
+        _check_patches(arguments)
 
 
 def _check_network(arguments):
@@ -179,19 +240,37 @@ def _check_network(arguments):
                 f"64 times --width-multiplier must be a multiple of {multiple} (--variant "
                 f"{arguments.variant}). Received: {arguments.width_multiplier}"
             )
-    bottlenecks = arguments.network == "resnet" and arguments.depth >= 50
+    bottlenecks = arguments.network == "resnet" and arguments.depth in (26, 50, 101)
     if arguments.variant in ("next", "wide") and arguments.network == "resnet" and not bottlenecks:
         raise ValueError(
-            f"--variant {arguments.variant} needs --depth 50 or 101. Received: {arguments.depth}"
+            f"--variant {arguments.variant} needs --depth 26, 50 or 101. "
+            f"Received: {arguments.depth}"
         )
-    if arguments.spatial in ("max", "hybrid") and not (
-        bottlenecks or arguments.network != "resnet"
-    ):
+    pools = operator_of(operator_name(arguments.spatial, arguments.frozen)).not_on
+    if pools and arguments.network == "resnet" and not bottlenecks:
         raise ValueError(
-            f"--spatial {arguments.spatial} needs --depth 50 or 101. Received: {arguments.depth}"
+            f"--spatial {arguments.spatial} needs --depth 26, 50 or 101. "
+            f"Received: {arguments.depth}"
         )
 
 
-def of_preset(name: str) -> Arguments:
-    """Returns the arguments of a preset."""
-    return Arguments(preset=name, **PRESETS[name].settings)
+def _check_patches(arguments):
+    size = arguments.patch_size
+    if size is None:
+        size = 14 if (arguments.network, arguments.size) == ("pit", "base") else 16
+    if arguments.network == "pit" and size % 2:
+        raise ValueError(f"--patch-size must be even for pit. Received: {size}")
+    if size > arguments.image_size:
+        raise ValueError(
+            f"--patch-size must be at most --image-size, {arguments.image_size}. Received: {size}"
+        )
+
+
+def defaults(preset: str | None = None, recipe: str | None = None) -> Arguments:
+    """Returns the arguments of a preset and a recipe, which defaults to the preset's own."""
+    known = PRESETS[preset] if preset else None
+    recipe = recipe or (known.recipe if known else "a2")
+    # What a preset says about its network is not the recipe's.
+    return Arguments(
+        preset=preset, recipe=recipe, **{**RECIPES[recipe], **(known.settings if known else {})}
+    )

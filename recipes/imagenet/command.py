@@ -2,8 +2,10 @@
 
     python -m recipes.imagenet --preset r18d-lcx8 --data-dir ~/imagenet --output runs/r18d-lcx8
 
-It uses the LC paper's recipe (Appendix A): A2 of "ResNet strikes back". Presets with their
-published top-1 / top-5 accuracy in percent:
+Recipes: a2 is the LC paper's (Appendix A), of "ResNet strikes back". sgd90 is the parameter-free
+paper's for ResNets: SGD, 90 epochs, steps; sgd90_cutmix adds CutMix. deit is its recipe for
+transformers; deit_cutmix and deit_light have less augmentation. Without --recipe, a preset has
+the recipe of its published top-1 / top-5 accuracy, in percent:
 """
 
 import os
@@ -22,7 +24,7 @@ def main() -> None:
         checks.check_backend(arguments.backend)
         # TensorFlow reads the images under every backend.
         needed = ["tensorflow", "PIL"]
-        if arguments.augmentation == "a2":
+        if arguments.augmentation in ("a2", "deit"):
             needed.append("keras_cv")
         checks.check_packages(needed, f"--augmentation {arguments.augmentation}")
         checks.check_data("imagenet", arguments.data_dir)

@@ -11,7 +11,6 @@ from ..common.operator import operator
 def build(arguments, classes: int) -> keras.Model:
     """Returns the network for `recipes.imagenet.arguments.Arguments`."""
     common = {
-        "low_resolution": arguments.low_resolution,
         "stochastic_depth": arguments.stochastic_depth,
         "spatial": operator(arguments),
         "input_shape": (arguments.image_size, arguments.image_size, 3),
@@ -21,6 +20,12 @@ def build(arguments, classes: int) -> keras.Model:
         "data_format": "channels_last",
         "seed": arguments.seed,
     }
+    if arguments.network == "vit":
+        # `None` is the default of PiT only.
+        return keras_lc.ViT(arguments.size, patch_size=arguments.patch_size or 16, **common)
+    if arguments.network == "pit":
+        return keras_lc.PiT(arguments.size, patch_size=arguments.patch_size, **common)
+    common["low_resolution"] = arguments.low_resolution
     if arguments.network == "resnet":
         return keras_lc.ResNet(
             arguments.depth,

@@ -11,6 +11,12 @@ from keras_lc.data import picture
 # Share of the image's area, and width / height: the usual values, from Inception.
 _CROP_AREA = (0.08, 1.0)
 _CROP_ASPECT = (3 / 4, 4 / 3)
+# The same of the boxes that are erased, from timm.
+_ERASED_AREA = (0.02, 1 / 3)
+_ERASED_ASPECT = (0.3, 1 / 0.3)
+# ImageNet's, in pixel values.
+_MEAN = 255 * np.array((0.485, 0.456, 0.406), "float32")
+_STD = 255 * np.array((0.229, 0.224, 0.225), "float32")
 
 
 def random_resized_crop(encoded: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
@@ -122,6 +128,41 @@ def to_pixels(values: tf.Tensor) -> tf.Tensor:
 def random_flip(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors an image with a probability of one half."""
     return tf.image.stateless_random_flip_left_right(image, seed)
+
+
+def random_erasing(image: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
+    """Covers a random box of some images with noise, as timm does.
+
+    The noise of each pixel is normal, with ImageNet's mean and deviation. Values that are no pixel
+    values are clipped.
+
+    Args:
+        image: uint8 tensor `(height, width, 3)`.
+        rate: Float, the share of images with a box.
+        seed: Tensor of two integers.
+
+    Reference:
+
+    - [Random Erasing](https://arxiv.org/abs/1708.04896)
+    """
+    chosen, area, aspect, place, noise = tf.unstack(tf.random.split(seed, 5))
+    height, width = image.shape[:2]
+    share = tf.random.stateless_uniform([], area, *_ERASED_AREA)
+    ratio = tf.exp(tf.random.stateless_uniform([], aspect, *np.log(_ERASED_ASPECT)))
+    inside = tf.random.stateless_uniform([2], place)
+
+    def extent(size, side, start):
+        length = tf.minimum(tf.cast(tf.round(side), tf.int32), size - 1)
+        first = tf.cast(tf.floor(start * tf.cast(size - length + 1, tf.float32)), tf.int32)
+        return (tf.range(size) >= first) & (tf.range(size) < first + length)
+
+    side = tf.sqrt(share * height * width)
+    rows = extent(height, side * tf.sqrt(ratio), inside[0])
+    columns = extent(width, side / tf.sqrt(ratio), inside[1])
+    covered = rows[:, tf.newaxis, tf.newaxis] & columns[tf.newaxis, :, tf.newaxis]
+    normal = tf.random.stateless_normal(image.shape, noise)
+    covered &= tf.random.stateless_uniform([], chosen) < rate
+    return tf.where(covered, to_pixels(_MEAN + _STD * normal), image)
 
 
 def mix(images, labels, mixup: float, cutmix: float, seed):

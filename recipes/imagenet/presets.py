@@ -1,8 +1,28 @@
-"""Networks of the papers by name: the settings of each `--preset`."""
+"""Networks and recipes of the papers by name: the settings of `--preset` and `--recipe`."""
 
 import dataclasses
 
 from ..common.settings import operator_name
+
+_SGD90 = {
+    "optimizer": "sgd", "schedule": "steps", "loss": "crossentropy", "learning_rate": 0.2,
+    "weight_decay": 1e-4, "epochs": 90, "warmup_epochs": 3, "batch_size": 1024,
+    "augmentation": "light", "crop_ratio": 0.875,
+}  # fmt: skip
+_DEIT = {
+    "optimizer": "adamw", "loss": "crossentropy", "label_smoothing": 0.1, "learning_rate": 1e-3,
+    "final_learning_rate": 1e-5, "weight_decay": 0.05, "batch_size": 1024, "augmentation": "deit",
+    "crop_ratio": 0.875, "stochastic_depth": 0.1,
+}  # fmt: skip
+#: By the value of `--recipe`: what differs from A2, which is the default.
+RECIPES = {
+    "a2": {},
+    "sgd90": _SGD90,
+    "sgd90_cutmix": {**_SGD90, "augmentation": "cutmix"},
+    "deit": _DEIT,
+    "deit_cutmix": {**_DEIT, "augmentation": "cutmix"},
+    "deit_light": {**_DEIT, "augmentation": "light"},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,14 +32,16 @@ class Preset:
     Args:
         settings: Dict of arguments.
         published: String: ImageNet top-1 / top-5 accuracy in percent, and its source.
+        recipe: String, the recipe of the published accuracy, from `RECIPES`.
     """
 
     settings: dict
     published: str
+    recipe: str = "a2"
 
 
 _FIGURE_1 = "LC paper, Figure 1"
-_FREE = "parameter-free paper, 90 epochs"
+_FREE = "parameter-free paper"
 _R50 = {"depth": 50, "stochastic_depth": 0.05}
 
 
@@ -27,6 +49,15 @@ def _table_2(top1, top5, **settings):
     return Preset(
         {"depth": 18, "variant": "d", **settings}, f"{top1:.2f} / {top5:.2f}, LC paper, Table 2"
     )
+
+
+def _free_resnet(spatial, top1, top5):
+    return Preset({"depth": 50, "spatial": spatial}, f"{top1} / {top5}, {_FREE}", "sgd90")
+
+
+def _transformer(network, spatial, top1=None):
+    published = "no figure" if top1 is None else f"{top1:.1f} / -, {_FREE}"
+    return Preset({"network": network, "spatial": spatial}, published, "deit")
 
 
 PRESETS = {
@@ -43,9 +74,13 @@ PRESETS = {
         {"depth": 18, "variant": "d", "expansion": 128, "frozen": False},
         "did not fit in the memory of 4 A100 of 40 GB, LC paper, Table 2",
     ),
-    "r50": Preset({**_R50, "spatial": "learned"}, f"76.2 / 93.8, {_FREE}"),
-    "r50-max": Preset({**_R50, "spatial": "max"}, f"74.3 / 92.0, {_FREE}"),
-    "r50-hybrid": Preset({**_R50, "spatial": "hybrid"}, f"77.1 / 93.1, {_FREE}"),
+    "r50": _free_resnet("learned", 76.2, 93.8),
+    "r50-max": _free_resnet("max", 74.3, 92.0),
+    "r50-hybrid": _free_resnet("hybrid", 77.1, 93.1),
+    "vit-s": _transformer("vit", "learned"),
+    "vit-s-max": _transformer("vit", "max", 80.0),
+    "pit-s": _transformer("pit", "learned"),
+    "pit-s-max": _transformer("pit", "max", 80.8),
     "r18-frozen": Preset({"depth": 18, "spatial": "frozen"}, _FIGURE_1),
     "r50-frozen": Preset({**_R50, "spatial": "frozen"}, _FIGURE_1),
     "r50d-frozen": Preset({**_R50, "variant": "d", "spatial": "frozen"}, _FIGURE_1),
@@ -66,6 +101,9 @@ def preset_operator(name: str) -> tuple[str, int | None]:
 
 
 def table() -> str:
-    """Returns the names with their published accuracy, one line each."""
+    """Returns the names with their published accuracy and its recipe, one line each."""
     width = max(map(len, PRESETS))
-    return "\n".join(f"  {name:{width}}  {preset.published}" for name, preset in PRESETS.items())
+    return "\n".join(
+        f"  {name:{width}}  {preset.published} (--recipe {preset.recipe})"
+        for name, preset in PRESETS.items()
+    )

@@ -1,14 +1,21 @@
-"""Make tables and figures of *The Power of Linear Combinations*, with the paper's numbers.
+"""Make the papers' tables and figures, with the papers' numbers.
 
     python -m recipes.reproduce table1 figure4 --datasets cifar10 \\
         --data-dirs cifar10 ~/cifar10-jpeg --epochs 10 --seeds 2 --expansions 1 8 128
 
-Each table or figure is a sweep (see `recipes.sweep`). It writes `NAME.md`, `NAME.json` with its
-runs, and pictures to --output. All share their runs there: figures 4 and 5 show the same sweep.
-Without options, it is the paper's experiment, which takes up to hundreds of GPU hours. Options
-scale it to the machine; the result lists how its settings differ from the paper's. Figures 2 and 3
-are drawings, and the paper's text mentions no figure 9. `weights` compares small LC networks with
-narrower plain networks. It takes 15 epochs and 2 seeds, if you set no others.
+The first are of *The Power of Linear Combinations*, and those that begin with pf_ of *Learning
+Features with Parameter-Free Layers*. Each table or figure is a sweep (see `recipes.sweep`). It
+writes `NAME.md`, `NAME.json` with its runs, and pictures to --output. All share their runs there:
+figures 4 and 5 show the same sweep. Without options, it is the paper's experiment, which takes up
+to hundreds of GPU hours. Options scale it to the machine; the result lists how its settings differ
+from the paper's. Figures 2 and 3 are drawings, and the paper's text mentions no figure 9.
+
+Two comparisons are not in the papers. Both take 2 seeds if you set no other number:
+`weights`: small LC networks with narrower plain networks, in 15 epochs.
+`bases`: several kinds of frozen filters, in 10 epochs on 10,000 images.
+
+Where a paper varies a setting, your values replace its values. Where it has one value, that value
+stays if it is among yours; otherwise the first of yours replaces it, and the others have no effect.
 """
 
 import dataclasses
@@ -24,17 +31,19 @@ from ..common import checks, own
 from ..common.command_line import described, this_command
 from ..common.files import write_json, write_text
 from ..common.results import collect
+from ..common.settings import check_operator
 from ..evaluate.settings import Evaluation
 from ..imagenet.presets import PRESETS, preset_operator
 from ..sweep.command import check_machine, share_cores, sweep
 from ..sweep.grid import Grid, Machine, Operator
 from ..sweep.imagenet_grid import ImageNetGrid
 from ..sweep.jobs import training_job
-from .experiments import EXPERIMENTS, cells_of, differences, scale
+from .experiments import EXPERIMENTS, cells_of, differences, scale, title_of
 
 Name = Literal[
     "table1", "table2", "table3", "figure1", "figure4", "figure5", "figure6", "figure7", "figure8",
-    "figure10", "figure11", "figure12", "weights",
+    "figure10", "figure11", "figure12", "weights", "bases",
+    "pf_table_resnet", "pf_table_transformers", "pf_depthwise",
 ]  # fmt: skip
 
 
@@ -96,6 +105,8 @@ def main() -> None:
     with checks.in_one_line():
         arguments.evaluation.check()
         checks.check_packages(["matplotlib"], "A figure")
+        for name in arguments.operators:
+            check_operator(name)
     grids = {name: scaled(name, arguments) for name in arguments.names}
     failed = False
     if not arguments.render_only:
@@ -252,15 +263,17 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
     for path in set(pictures(output, name)) - set(runs.drawn):
         path.unlink()
 
+    title = title_of(experiment.title, grids)
     asked = len({cell for wanted in cells.values() for cell in wanted})
     notes = [f"{len(runs.rows)} of {asked} runs are finished."] if len(runs.rows) < asked else []
     notes += _differences(experiment.grids, grids)
-    notes += departures(runs.rows, experiment.attacked)
+    notes += departures(runs.rows, experiment.attacked, experiment.of_lc)
+    notes += experiment.notes
     marks = "\n".join(f"- {note}" for note in notes) or "- nothing: these are the paper's settings"
     hours = sum(row["seconds"] or 0 for row in runs.rows) / 3600
     text = "\n\n".join(
         [
-            f"# {_heading(name)}: {experiment.title}",
+            f"# {_heading(name)}: {title}",
             f"Not as in the paper:\n\n{marks}",
             body,
             *(f"![{path.stem}]({path.name})" for path in pictures(output, name)),
@@ -273,7 +286,7 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
     write_json(
         output / f"{name}.json",
         {
-            "title": experiment.title,
+            "title": title,
             "command": this_command(),
             "not_as_in_the_paper": notes,
             "training_hours": hours,
@@ -285,7 +298,8 @@ def render(name: str, grids: dict, output: pathlib.Path) -> str:
 
 def _heading(name):
     """Returns a name as it stands above its result: `Figure 4`, `Weights`."""
-    return re.sub(r"(?<=[a-z])(?=\d)", " ", name).capitalize()
+    name = re.sub(r"(?<=[a-z])(?=\d)", " ", name.replace("_", " ")).capitalize()
+    return name.replace("Pf ", "Parameter-free ")
 
 
 def _differences(paper, grids):

@@ -1,15 +1,18 @@
-"""The LC paper's tables and figures as named sweeps. No Keras."""
+"""The papers' tables and figures as named sweeps. No Keras."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 
+from ..common.settings import BASES
 from ..sweep.grid import Cell, Grid
 from ..sweep.imagenet_grid import ImageNetCell, ImageNetGrid
-from .numbers import IMAGENET_NETWORKS, NETWORKS
+from .numbers import DATASETS, IMAGENET_NETWORKS, NETWORKS
 from .weights import as_large_as
 
 _EXPANSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BOTH = ("lc_frozen", "lc_learnable")
+_OF_BASES = (1, 4, 16, 64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +20,14 @@ class Experiment:
     """A table or figure.
 
     Args:
-        title: String.
+        title: String. It can hold axes of the grids in braces, which become their values.
         grids: Dict from its parts to the paper's runs for them. If the paper has only a picture,
             we read the points from its axes.
         attacked: Boolean, whether it shows accuracy under attack.
         budget: Dict from axes of the grids to tuples of values that are run where no option gives
             others.
+        notes: Tuple of strings, what always differs from the paper, or is not known of it.
+        of_lc: Boolean, whether it is of the LC paper.
         complete: Function that completes the grids after they are scaled, if they depend on each
             other.
     """
@@ -32,6 +37,8 @@ class Experiment:
     attacked: bool = False
     budget: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
     complete: Callable[[dict], dict] = dict
+    notes: tuple[str, ...] = ()
+    of_lc: bool = True
 
 
 _EXPANSION_GRIDS = {
@@ -52,9 +59,21 @@ def _with_plain_networks(grids):
     return {**grids, "plain": plain}
 
 
+_SGD90 = {"epochs": (90,), "batch_sizes": (1024,)}
+_DEIT = {"epochs": (300,), "batch_sizes": (1024,)}
+
+
+def _with_longer_runs(grids):
+    """Returns the grids with the longer runs. The authors do not say how long theirs are."""
+    if not {"R50", "longer"} <= grids.keys():
+        return grids
+    epochs = tuple(2 * epochs for epochs in grids["R50"].epochs)
+    return {**grids, "longer": dataclasses.replace(grids["longer"], epochs=epochs)}
+
+
 EXPERIMENTS = {
     "table1": Experiment(
-        "Validation accuracy on several data sets, expansion 128",
+        "Validation accuracy on {datasets}, expansion {expansions}",
         {
             "LC": Grid(
                 datasets=("cifar10", "cifar100", "fashion_mnist", "svhn_cropped"),
@@ -76,7 +95,8 @@ EXPERIMENTS = {
         },
     ),
     "table3": Experiment(
-        "Layers between random filters and their combination, ResNet-LC-20-16x64, CIFAR-10",
+        "Layers between random filters and their combination, "
+        "ResNet-LC-{depths}-{widths}x{expansions}, {datasets}",
         {"LC": Grid(operators=_BOTH, expansions=(64,), between=("none", "relu", "bn", "bn_relu"))},
     ),
     "figure1": Experiment(
@@ -86,33 +106,75 @@ EXPERIMENTS = {
             "ImageNet": ImageNetGrid(tuple(IMAGENET_NETWORKS), spatials=("learned", "frozen")),
         },
     ),
-    "figure4": Experiment("Accuracy over the expansion, CIFAR-10", _EXPANSION_GRIDS, attacked=True),
+    "figure4": Experiment(
+        "Accuracy over the expansion, {datasets}", _EXPANSION_GRIDS, attacked=True
+    ),
     "figure5": Experiment(
-        "Diversity of the filters over the expansion, CIFAR-10", _EXPANSION_GRIDS
+        "Diversity of the filters over the expansion, {datasets}", _EXPANSION_GRIDS
     ),
     "figure6": Experiment(
-        "Accuracy over width and depth, expansion 1, CIFAR-10",
+        "Accuracy over width and depth, expansion {expansions}, {datasets}",
         {
             "width": Grid(operators=_BOTH, widths=(16, 32, 64, 128, 256)),
             "depth": Grid(operators=_BOTH, depths=(20, 32, 44, 56, 110, 260, 500)),
         },
     ),
     "figure7": Experiment(
-        "Combined 9x9 filters of the first layer over the expansion, CIFAR-10",
+        "Combined filters of the first layer over the expansion, kernel size {kernel_sizes}, "
+        "{datasets}",
         {
             "LC": Grid(operators=("lc_frozen",), expansions=_EXPANSIONS, kernel_sizes=(9,)),
             "baseline": Grid(operators=("learned",), kernel_sizes=(9,)),
         },
     ),
-    "figure8": Experiment("Larger kernels, CIFAR-10", _KERNEL_GRIDS),
+    "figure8": Experiment("Larger kernels, {datasets}", _KERNEL_GRIDS),
     "figure10": Experiment(
-        "Combined filters of the first layer, by kernel size and expansion, CIFAR-10", _KERNEL_GRIDS
+        "Combined filters of the first layer, by kernel size and expansion, {datasets}",
+        _KERNEL_GRIDS,
     ),
     "figure11": Experiment(
-        "Variance entropy of the first layer, by kernel size and expansion, CIFAR-10", _KERNEL_GRIDS
+        "Variance entropy of the first layer, by kernel size and expansion, {datasets}",
+        _KERNEL_GRIDS,
     ),
     "figure12": Experiment(
-        "Variance entropy of the last layer, by kernel size and expansion, CIFAR-10", _KERNEL_GRIDS
+        "Variance entropy of the last layer, by kernel size and expansion, {datasets}",
+        _KERNEL_GRIDS,
+    ),
+    "pf_table_resnet": Experiment(
+        of_lc=False,
+        title="The parameter-free paper's ResNets on ImageNet; + is trained for longer",
+        grids=_with_longer_runs(
+            {
+                "R50": ImageNetGrid(("r50", "r50-max", "r50-hybrid"), **_SGD90),
+                "longer": ImageNetGrid(("r50-max", "r50-hybrid"), **_SGD90),
+            }
+        ),
+        complete=_with_longer_runs,
+        notes=(
+            "longer (+): twice as many epochs; the authors do not say how many they took",
+            "milliseconds: here for one image on the device of the run, there on a GPU",
+        ),
+    ),
+    "pf_table_transformers": Experiment(
+        of_lc=False,
+        title="The parameter-free paper's transformers on ImageNet",
+        grids={
+            "R50": ImageNetGrid(("r50",), recipes=("sgd90", "sgd90_cutmix"), **_SGD90),
+            "R50, DeiT": ImageNetGrid(("r50",), recipes=("deit",), **_DEIT),
+            "transformers": ImageNetGrid(
+                ("vit-s-max", "pit-s-max"), recipes=("deit_light", "deit_cutmix", "deit"), **_DEIT
+            ),
+        },
+        notes=(
+            "recipes: the authors publish those of R50 and of DeiT. Here, vanilla and + CutMix of "
+            "transformers are DeiT's with crops and flips alone, and with CutMix",
+        ),
+    ),
+    "pf_depthwise": Experiment(
+        of_lc=False,
+        title="The parameter-free paper's study of layers: depthwise convolution or pools in a "
+        "network of bottlenecks, {datasets}",
+        grids={"layers": Grid(networks=("resnet26",), operators=("depthwise", "max", "average"))},
     ),
     # Of the first version's claim, that LC needs fewer weights.
     "weights": Experiment(
@@ -130,6 +192,22 @@ EXPERIMENTS = {
         ),
         budget={"epochs": (15,), "seeds": (0, 1)},
         complete=_with_plain_networks,
+    ),
+    # Of the paper's words that random filters are the baseline for better frozen ones.
+    "bases": Experiment(
+        "Frozen filters of several bases, beside a control without random filters",
+        {
+            "LC": Grid(
+                operators=("lc_frozen",),
+                expansions=_OF_BASES,
+                bases=BASES,
+                compact=(True,),
+            ),
+            "control": Grid(operators=("gram_limit",), expansions=_OF_BASES),
+            "learned": Grid(operators=("learned",)),
+        },
+        attacked=True,
+        budget={"epochs": (10,), "seeds": (0, 1), "subsets": (10_000,)},
     ),
 }
 
@@ -170,7 +248,8 @@ def differences(paper: Grid | ImageNetGrid, grid: Grid | ImageNetGrid) -> list[s
         # If no value is left, other settings show the difference.
         if ours and theirs != ours:
             shown = name.replace("_", " ")
-            found.append(f"{shown}: {_listed(ours)} instead of {_listed(theirs)}")
+            none = "all" if name in ("subsets", "steps") else "the preset's"
+            found.append(f"{shown}: {_listed(ours, none)} instead of {_listed(theirs, none)}")
     return found
 
 
@@ -181,10 +260,23 @@ def _values(grid, axis):
     return values if None in axis.values else tuple(v for v in values if v is not None)
 
 
+def title_of(title: str, grids: dict[str, Grid | ImageNetGrid]) -> str:
+    """Returns the title of an experiment with the values that its grids have."""
+
+    def values(match):
+        found = {}
+        for grid in grids.values():
+            axis = grid.axes.get(match[1])
+            found |= dict.fromkeys(_values(grid, axis) if axis else ())
+        return " and ".join(str(DATASETS.get(value, value)) for value in found)
+
+    return re.sub(r"\{(\w+)\}", values, title)
+
+
 def cells_of(grids: dict[str, Grid | ImageNetGrid]) -> dict[str, list[Cell | ImageNetCell]]:
     """Returns the runs of each part."""
     return {part: grid.cells() for part, grid in grids.items()}
 
 
-def _listed(values):
-    return ", ".join("all" if value is None else str(value) for value in values)
+def _listed(values, none):
+    return ", ".join(none if value is None else str(value) for value in values)

@@ -1,5 +1,6 @@
-"""Renders each table and figure of the LC paper. Imports Keras."""
+"""Renders each table and figure. Those of the LC paper are here. Imports Keras."""
 
+import itertools
 import pathlib
 
 import keras
@@ -10,6 +11,7 @@ from keras_lc.analysis import gap, plot_kernels, plot_spatial_variance, plot_swe
 from ..common import own
 from ..common.checks import in_one_line
 from ..common.files import DamagedFile, check_whole, read_checked
+from . import bases, parameter_free
 from . import numbers as paper
 from .render import (
     Runs,
@@ -104,7 +106,7 @@ def figure_1(runs: Runs) -> str:
         if not rows:
             continue
         found = means(rows, "test_accuracy", "line", "kind")
-        draw_series(found, runs.picture(suffix), part)
+        draw_series(found, runs.picture(suffix), part, paper.COMBINING)
         drops = []
         for line in dict.fromkeys(line for line, _ in found):
             pair = [found.get((line, kind)) for kind in (_PLAIN, paper.FROZEN)]
@@ -141,10 +143,16 @@ def figure_4(runs: Runs) -> str:
                 means(runs.rows, clean, "expansion", "kind"), paper.FIGURE_4, "accuracy (%), E"
             ),
             pivot(runs.rows, attacked, "expansion", "kind", "under attack (%), E"),
+            pivot(runs.rows, "train_test_gap", "expansion", "kind", "training minus test (%), E"),
             _claims(
                 ("LC frozen above LC learnable", "from E = 8 on", even(clean, _FROZEN, _LEARNABLE)),
                 ("LC frozen above learned", "E = 128", even(clean, _FROZEN, _PLAIN)),
                 ("LC learnable above learned", "nowhere", even(clean, _LEARNABLE, _PLAIN)),
+                ("LC frozen beyond E = 128", "slightly below E = 128, above LC learnable",
+                 _beyond_128(runs.rows)),
+                ("training minus test, largest E",
+                 "LC frozen below learned: it generalizes better, and overfits less",
+                 _at_largest(runs.rows, "train_test_gap", percent)),
                 ("LC frozen above LC learnable, under attack", "eventually",
                  even(attacked, _FROZEN, _LEARNABLE)),
                 ("LC frozen above learned, under attack", "eventually",
@@ -167,9 +175,9 @@ def figure_5(runs: Runs) -> str:
             _claims(
                 ("first layer, largest E",
                  "LC frozen slightly below learned, well above LC learnable",
-                 _at_largest(runs.rows, "first")),
+                 _at_largest(runs.rows, "variance_entropy_normalized_first")),
                 ("last layer, largest E", "LC frozen above learned, which is above LC learnable",
-                 _at_largest(runs.rows, "last")),
+                 _at_largest(runs.rows, "variance_entropy_normalized_last")),
             ),
         ]
     )  # fmt: skip
@@ -212,7 +220,10 @@ def figure_8(runs: Runs) -> str:
     if _have_pairs(runs.rows, match):
         pairs = gap(runs.rows, "test_accuracy", ("kind", _FROZEN, _LEARNABLE), match)
         _draw_sweep(runs, "a", pairs, "expansion", "test_accuracy_gap", group="kernel_size")
-    claims = []
+    claims = [
+        ("LC frozen minus LC learnable, smallest E", "falls as the kernels grow",
+         _gap_by_size(pairs))
+    ]  # fmt: skip
     for size in sorted({row["kernel_size"] for row in runs.rows}):
         rows = [row for row in runs.rows if row["kernel_size"] == size]
         claims.append(
@@ -224,6 +235,17 @@ def figure_8(runs: Runs) -> str:
     if maps:
         caption = f"combined kernels, E = {largest}, one seed"
         plot_spatial_variance(maps, runs.picture("b"), caption)
+    for kind, claim in (
+        (_FROZEN, "1: uniform at every kernel size"),
+        (_LEARNABLE, "above 1, more so with large kernels"),
+    ):
+        ratios = [
+            f"{size} {_centre_over_border(map):.2f}" for size, map in maps.get(kind, {}).items()
+        ]
+        claims.append(
+            (f"{kind}: variance in the centre over that at the border, largest E", claim,
+             ", ".join(ratios) or "not measured")
+        )  # fmt: skip
     return "\n\n".join(
         [
             "LC frozen minus LC learnable, in percentage points, run by run:",
@@ -231,6 +253,27 @@ def figure_8(runs: Runs) -> str:
             _claims(*claims),
         ]
     )
+
+
+def _gap_by_size(pairs):
+    """Returns the gap of each kernel size at the smallest expansion."""
+    if not pairs:
+        return "not run"
+    smallest = min(pair["expansion"] for pair in pairs)
+    found = means(pairs, "test_accuracy_gap", "expansion", "kernel_size")
+    gaps = {size: 100 * point["mean"] for (e, size), point in found.items() if e == smallest}
+    sizes = sorted(gaps)
+    text = ", ".join(f"{size}x{size} {gaps[size]:+.2f}" for size in sizes)
+    falls = all(gaps[a] > gaps[b] for a, b in itertools.pairwise(sizes))
+    verdict = "" if len(sizes) < 2 else ": falls" if falls else ": does not fall at each step"
+    return f"E = {smallest}: {text}{verdict}"
+
+
+def _centre_over_border(heatmap):
+    rows, columns = heatmap.shape
+    border = np.ones_like(heatmap, bool)
+    border[1:-1, 1:-1] = False
+    return heatmap[rows // 2, columns // 2] / heatmap[border].mean()
 
 
 def figure_10(runs: Runs) -> str:
@@ -297,6 +340,10 @@ RENDERERS = {
     "figure4": figure_4, "figure5": figure_5, "figure6": figure_6, "figure7": figure_7,
     "figure8": figure_8, "figure10": figure_10, "figure11": figure_11, "figure12": figure_12,
     "weights": weights,
+    "bases": lambda runs: bases.bases(runs, lambda row: _model(runs, row)),
+    "pf_table_resnet": parameter_free.table_resnet,
+    "pf_table_transformers": parameter_free.table_transformers,
+    "pf_depthwise": parameter_free.depthwise,
 }  # fmt: skip
 
 
@@ -319,12 +366,34 @@ def _claims(*rows):
     return markdown_table(["", "paper", "here"], rows)
 
 
-def _at_largest(rows, place):
-    """Returns the normalized entropy of each kind, for LC at the largest expansion."""
-    found = means(rows, f"variance_entropy_normalized_{place}", "kind", "expansion")
+def _beyond_128(rows):
+    """Returns how far LC frozen is, beyond E = 128, from E = 128 and from LC learnable."""
+    found = means(rows, "test_accuracy", "expansion", "kind")
+    places = sorted(e for e, kind in found if kind == _FROZEN and e is not None)
+    beyond = [place for place in places if place > 128]
+    if not beyond or 128 not in places:
+        return f"not run (up to {max(places)})" if places else "not run"
+    leads = []
+    for place in beyond:
+        mean = found[place, _FROZEN]["mean"]
+        others = {"E = 128": found[128, _FROZEN], _LEARNABLE: found.get((place, _LEARNABLE))}
+        leads.append(
+            f"E = {place}: "
+            + ", ".join(
+                f"{100 * (mean - other['mean']):+.2f} to {name}"
+                for name, other in others.items()
+                if other
+            )
+        )
+    return "; ".join(leads)
+
+
+def _at_largest(rows, value, write=plain):
+    """Returns a measured value of each kind, for LC at the largest expansion."""
+    found = means(rows, value, "kind", "expansion")
     largest = max((e for _, e in found if e is not None), default=None)
     values = [
-        f"{kind} {found[kind, e]['mean']:.3f}"
+        f"{kind} {write(found[kind, e]['mean'], None)}"
         for kind, e in ((_FROZEN, largest), (_PLAIN, None), (_LEARNABLE, largest))
         if (kind, e) in found
     ]

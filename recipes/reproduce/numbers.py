@@ -1,4 +1,7 @@
-"""The numbers of the LC paper (arXiv 2301.11360v2), in percent, with its errors if it has them."""
+"""The numbers of the papers.
+
+Accuracies are in percent. Those of the LC paper (arXiv 2301.11360v2) have errors if it has them.
+"""
 
 from ..common import checks, settings
 
@@ -9,7 +12,11 @@ LC_LEARNABLE, LC_FROZEN = OPERATORS["lc_learnable"], OPERATORS["lc_frozen"]
 
 DATASETS = {name: label for name, label in checks.DATASETS.items() if name != "digits"}
 BETWEEN = settings.BETWEEN
-NETWORKS = settings.NETWORKS
+#: Of Figure 1.
+NETWORKS = {name: label for name, label in settings.NETWORKS.items() if name != "resnet26"}
+#: Networks of Figure 1 right of its divider: they combine the filters of spatial convolutions.
+COMBINING = ("ResNet-50", "ResNet-101", "Wide-ResNet-50x2", "MobileNet v2", "ResNet-50d",
+             "ResNeXt-50-32x4d", "MobileNet v3 L")  # fmt: skip
 # By the name of the preset of recipes.imagenet with frozen filters.
 IMAGENET_NETWORKS = {
     "r18-frozen": "ResNet-18",
@@ -93,3 +100,37 @@ FIGURE_1_DROPS = {
     **{("imagenet", network): "3.21 to 8.19" for network in IMAGENET_NETWORKS.values()},
     ("imagenet", "ResNet-18"): "35.34",
 }
+
+# --- the parameter-free paper (arXiv 2202.02777), from the README of naver-ai/PfLayer ---
+
+#: The lines of its first table, by the name of the preset of recipes.imagenet.
+PF_RESNETS = {"r50": "R50", "r50-max": "R50-max", "r50-hybrid": "R50-hybrid"}
+#: Parameters (millions), FLOPs (thousands of millions), milliseconds on a GPU, top-1, top-5.
+PF_RESNET = {
+    "R50": (25.6, 4.1, 8.7, 76.2, 93.8),
+    "R50-max": (14.2, 2.2, 6.8, 74.3, 92.0),
+    "R50-hybrid": (17.3, 2.6, 7.3, 77.1, 93.1),
+    "R50-max+": (14.2, 2.2, 6.8, 75.5, 92.1),
+    "R50-hybrid+": (17.3, 2.6, 7.3, 78.0, 93.5),
+}
+
+#: The lines of its second table.
+PF_TRANSFORMER_PRESETS = {"r50": "R50", "vit-s-max": "ViT-S-max", "pit-s-max": "PiT-S-max"}
+#: Its columns, by the name of the recipe.
+PF_RECIPES = {
+    "sgd90": "vanilla", "sgd90_cutmix": "+ CutMix", "deit": "+ DeiT",
+    "deit_light": "vanilla", "deit_cutmix": "+ CutMix",
+}  # fmt: skip
+PF_TRANSFORMERS = {
+    ("R50", "vanilla"): (76.2, None),
+    ("R50", "+ CutMix"): (77.6, None),
+    ("R50", "+ DeiT"): (78.8, None),
+    ("ViT-S-max", "vanilla"): (74.2, None),
+    ("ViT-S-max", "+ CutMix"): (77.3, None),
+    ("ViT-S-max", "+ DeiT"): (80.0, None),
+    ("PiT-S-max", "vanilla"): (75.7, None),
+    ("PiT-S-max", "+ CutMix"): (78.1, None),
+    ("PiT-S-max", "+ DeiT"): (80.8, None),
+}
+#: Images in a second, as the authors write it; they do not name the two machines.
+PF_THROUGHPUT = {"R50": "962 / 112", "ViT-S-max": "763 / 96", "PiT-S-max": "1000 / 92"}

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import matplotlib
 import numpy as np
@@ -103,18 +103,20 @@ def conditions(rows: list[dict], attacked: bool) -> list[str]:
     return sentences
 
 
-def departures(rows: list[dict], attacked: bool) -> list[str]:
+def departures(rows: list[dict], attacked: bool, of_lc: bool = True) -> list[str]:
     """Returns how runs differ from the paper's besides their settings, in words.
 
     Args:
         rows: List of rows.
         attacked: Boolean, whether accuracy under attack is shown.
+        of_lc: Boolean, whether the paper is the LC paper.
     """
     imagenet = [row for row in rows if row["dataset"] == "imagenet"]
     small = [row for row in rows if row["dataset"] != "imagenet"]
     notes = [
         *(f"data: {source} instead of original" for source in _others(small, "data_source")),
-        *_batches(small),
+        *(_batches(small) if of_lc else ()),
+        *(_networks(small) if of_lc else ()),
         *_controls(small),
         *(
             f"ImageNet: {images:,} training images instead of {_IMAGENET_IMAGES:,}"
@@ -142,6 +144,19 @@ def _batches(rows):
         for full, rest in steps
         if rest
     )
+
+
+def _networks(rows):
+    """What differs in the networks for small images of the authors' trainer."""
+    networks = {row["network"] for row in rows} - {"cifar_resnet"}
+    if networks:
+        yield (
+            "initial values: the uniform ones of the paper's Appendix B everywhere; the authors' "
+            "trainer starts the convolutions of off-the-shelf networks with normal ones (Kaiming, "
+            "fan-out)"
+        )
+    if "mobilenet_v2" in networks:
+        yield "dropout: none; the authors' MobileNet v2 has a rate of 0.2 before its classifier"
 
 
 def _controls(rows):
@@ -293,14 +308,24 @@ def draw_beside_paper(
         _finish(figure, axes, path, f"here: {note_on_runs(found.values())}; paper: as it reports")
 
 
-def draw_series(found: dict[tuple, dict], path: pathlib.Path, title: str) -> None:
-    """Draws our numbers with errors in one panel, one series for each column of the table."""
+def draw_series(
+    found: dict[tuple, dict], path: pathlib.Path, title: str, right: Collection[str] = ()
+) -> None:
+    """Draws our numbers with errors in one panel, one series for each column of the table.
+
+    Args:
+        right: Lines of the table that stand right of a vertical divider.
+    """
     lines, columns = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     by_column = {(column, line): point for (line, column), point in found.items()}
     with matplotlib.rc_context({"font.size": 8}):
         figure = Figure(figsize=(0.6 * len(lines) + 1.4, 2.8), layout="constrained")
         axis = figure.subplots()
+        lines.sort(key=lambda line: line in right)
         _draw_points(axis, {column: _ours(by_column, column) for column in columns}, lines)
+        left = sum(line not in right for line in lines)
+        if 0 < left < len(lines):
+            axis.axvline(left - 0.5, color="0.4", linewidth=1)
         _finish(figure, [axis], path, f"{title}: {note_on_runs(found.values())}")
 
 

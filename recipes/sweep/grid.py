@@ -16,6 +16,7 @@ from ..common.settings import (
     Setting,
     Settings,
     check,
+    check_operator,
     listed,
     operator_of,
     operators,
@@ -163,11 +164,12 @@ class Cell(cell_fields(_AXES)):
                 "The name of a data set is part of folder names. Use letters, digits, _, - and "
                 f"dots. Received: {self.dataset!r}"
             )
+        check_operator(self.operator)
         operator = operator_of(self.operator)
         for axis in _AXES.values():
             known, default = axis.known, axis.values[0]
             if not known.applies(self.network, operator):
-                number = isinstance(default, int) and not isinstance(default, bool)
+                number = isinstance(default, int | float) and not isinstance(default, bool)
                 object.__setattr__(self, axis.setting, None if number else default)
             elif known.needs.items() - (vars(self) | {"frozen": operator.frozen}).items():
                 object.__setattr__(self, axis.setting, default)

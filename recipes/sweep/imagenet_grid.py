@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from ..common.command_line import PACKAGE, command_words
-from ..imagenet.arguments import Arguments, check, of_preset
+from ..imagenet.arguments import Arguments, check, defaults
 from .grid import Axis, Combinations, axes_of, cell_fields, grid_fields, words_of
 
 _AXES = axes_of(Arguments)
@@ -14,7 +14,8 @@ _AXES = axes_of(Arguments)
 class ImageNetCell(cell_fields(_AXES)):
     """The settings of one run of `recipes.imagenet`. `None` means the value of the preset.
 
-    The warm-up always takes the same share of the epochs as in the paper.
+    Settings that the network does not have are `None`, so two cells of the same run are equal. The
+    warm-up always takes the same share of the epochs as in the recipe.
     """
 
     axes: ClassVar[dict[str, Axis]] = _AXES
@@ -25,8 +26,12 @@ class ImageNetCell(cell_fields(_AXES)):
     downloads: ClassVar[bool] = False
 
     def __post_init__(self):
+        network = defaults(self.preset).network
+        for axis in _AXES.values():
+            if not axis.known.is_of(network):
+                object.__setattr__(self, axis.setting, None)
         given = {name: value for name, value in self._settings().items() if value is not None}
-        check(dataclasses.replace(of_preset(given.pop("preset")), **given))
+        check(dataclasses.replace(defaults(given.pop("preset"), self.recipe), **given))
 
     @property
     def name(self) -> str:
@@ -39,7 +44,7 @@ class ImageNetCell(cell_fields(_AXES)):
         return command_words(self._settings())
 
     def _settings(self):
-        recipe = Arguments()
+        recipe = defaults(self.preset, self.recipe)
         warmup_epochs = recipe.warmup_epochs * self.epochs / recipe.epochs
         return dataclasses.asdict(self) | {"warmup_epochs": warmup_epochs}
 

@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 
+import keras_lc
 from keras_lc.analysis import (
     combination_sparsity,
     effective_rank,
+    gram_spread,
     norms,
     orthogonality,
     randomness_threshold,
@@ -294,3 +296,28 @@ def test_a_kernel_that_is_not_finite_is_refused(metric, value):
     kernel[0, 1, 1, 2] = value
     with pytest.raises(ValueError, match="`kernel` must be finite"):
         metric(kernel)
+
+
+def test_gram_spread_is_that_of_marchenko_and_pastur_for_independent_filters():
+    layer = keras_lc.LCConv2D(32, 3, expansion=32, seed=0)
+    layer.build((None, 8, 8, 32))
+    assert gram_spread(layer.basis) == pytest.approx((9 * 32 / 32**2) ** 0.5, rel=0.02)
+
+
+def test_gram_spread_of_the_compact_form_is_that_of_its_filters():
+    full, compact = (
+        keras_lc.LCConv2D(8, 3, expansion=16, seed=0, compact=compact) for compact in (False, True)
+    )
+    for layer in (full, compact):
+        layer.build((None, 8, 8, 4))
+    assert gram_spread(compact.basis) == pytest.approx(gram_spread(full.basis), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "eigenvalues, spread", [([4, 4, 4, 4], 0), ([1, 3, 1, 3], 0.5), ([5, 0, 0, 0], 3**0.5)]
+)
+def test_gram_spread_is_the_deviation_of_the_eigenvalues(eigenvalues, spread):
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
+    basis = (rotation * np.sqrt(eigenvalues)).reshape(2, 2, 1, 4)
+    assert gram_spread(basis) == pytest.approx(spread, abs=1e-7)
+    assert gram_spread(np.zeros((3, 3, 2, 4))) == 0

@@ -123,7 +123,15 @@ def test_sweep_draws_means_over_seeds_in_percent_with_deviations(monkeypatch):
     np.testing.assert_allclose(reference.get_ydata(), [75, 75])
     assert axis.get_xscale() == "log"
     assert axis.get_ylabel() == "test accuracy (%)"
-    assert [text.get_text() for text in axis.get_legend().texts] == ["LC frozen", "learned"]
+    assert [text.get_text() for text in axis.figure.legends[0].texts] == ["LC frozen", "learned"]
+
+
+def test_legend_hides_no_point_and_no_error_bar(monkeypatch):
+    axis = axis_of_sweep(monkeypatch, ROWS, "", "expansion", "test_accuracy", group="operator")
+    axis.figure.canvas.draw()
+    (legend,) = axis.figure.legends
+    assert axis.get_legend() is None
+    assert not legend.get_window_extent().overlaps(axis.get_window_extent())
 
 
 def test_sweep_does_not_average_over_what_is_not_named():
@@ -146,10 +154,10 @@ def test_lines_are_named_by_the_settings_that_they_have(monkeypatch):
     axis = axis_of_sweep(
         monkeypatch, rows, "", "epochs", "accuracy", group=["operator", "expansion"]
     )
-    names = [text.get_text() for text in axis.get_legend().texts]
+    names = [text.get_text() for text in axis.figure.legends[0].texts]
     assert names == ["LC, expansion 8", "learned"]
     axis = axis_of_sweep(monkeypatch, rows, "", "epochs", "accuracy", group="expansion")
-    names = [text.get_text() for text in axis.get_legend().texts]
+    names = [text.get_text() for text in axis.figure.legends[0].texts]
     assert names == ["expansion 8", "no expansion"]
 
 

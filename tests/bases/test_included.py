@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import scipy.fft
 
 from keras_lc import bases
 from keras_lc.layers.initializers import fan_in_uniform
@@ -45,11 +46,14 @@ def test_bits_do_not_change(name):
 
 
 @each
-@pytest.mark.parametrize("shape", [(3, 3, 64, 256), (5, 7, 3, 2048), (1, 1, 256, 64)])
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 3, 64, 256), (5, 7, 3, 2048), (1, 1, 256, 64), (9, 8, 1024), (3, 2, 4, 8, 1024)],
+)
 def test_variance_is_that_of_the_papers_basis(name, shape):
     filters = BASES[name](1, shape).astype("float64")
     # The numbers that are drawn: DCT and Gabor have one a channel, and Sparse a few a filter.
-    independent = min(math.prod(shape[2:]), shape[-1] * getattr(BASES[name], "taps", 1 << 30))
+    independent = min(math.prod(shape[-2:]), shape[-1] * getattr(BASES[name], "taps", 1 << 30))
     expected = 1 / (3 * math.prod(shape[:-1]))
     np.testing.assert_allclose((filters**2).mean(), expected, rtol=6 / np.sqrt(independent))
     assert abs(filters.mean()) < 6 * np.sqrt(expected / independent)
@@ -64,7 +68,10 @@ def test_filters_are_a_function_of_seed_and_shape(name):
 
 
 @each
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 2, 5), (4, 2, 1, 3), (9, 9, 1, 4)])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1, 1), (1, 3, 2, 5), (4, 2, 1, 3), (9, 9, 1, 4), (1, 1, 1), (5, 2, 3), (3, 1, 2, 1, 4)],
+)
 def test_every_shape_has_filters(name, shape):
     filters = BASES[name](3, shape, groups=1)
     assert filters.shape == shape and np.isfinite(filters).all() and filters.any()
@@ -121,6 +128,35 @@ def cosines(height, width, u, v):
     columns = np.cos(np.pi * (2 * np.arange(width) + 1) * v / (2 * width))
     picture = rows[:, None] * columns
     return picture / np.sqrt((picture**2).mean())
+
+
+@pytest.mark.parametrize("area", [(7,), (3, 4), (3, 2, 4)])
+@pytest.mark.parametrize("frequencies", [None, 3])
+def test_dct_filters_have_one_frequency_in_every_dimension(area, frequencies):
+    filters = bases.DCT(frequencies)(1, (*area, 2, 24))
+    sides = tuple(range(len(area)))
+    waves = scipy.fft.dctn(filters.astype("float64"), axes=sides, norm="ortho")
+    largest = abs(waves).max(axis=sides)
+    assert (np.sum(abs(waves) > 1e-6 * largest, axis=sides) == 1).all()
+    places = np.argwhere(abs(waves[..., 0, :]) > 1e-6 * largest[0])[:, :-1]
+    chosen = {tuple(place) for place in places}
+    assert chosen == {p for p in np.ndindex(*area) if frequencies is None or sum(p) < frequencies}
+
+
+@pytest.mark.parametrize("area", [(9,), (9, 9, 9)])
+def test_gabor_waves_have_every_direction_and_unit_steps(area):
+    filters = bases.Gabor()(1, (*area, 1, 400))[..., 0, :].astype("float64")
+    # The wave that is nearest: the largest place of the spectrum, with finer steps than pixels.
+    spectrum = abs(np.fft.fftn(filters, s=[32] * len(area), axes=range(len(area))))
+    peaks = spectrum.reshape(-1, 400).argmax(axis=0)
+    steps = np.fft.fftfreq(32)[np.array(np.unravel_index(peaks, [32] * len(area)))]
+    lengths = np.linalg.norm(steps, axis=0)
+    assert lengths.min() < 0.15 and 0.45 < lengths.max() < 0.56
+    waves = steps[:, lengths > 0.2]
+    # As many waves along each side as along the others.
+    np.testing.assert_allclose(
+        (waves**2).mean(1) / (waves**2).sum(0).mean(), 1 / len(area), atol=0.06
+    )
 
 
 @pytest.mark.parametrize(("frequencies", "number"), [(None, 20), (1, 1), (3, 6)])

@@ -131,6 +131,14 @@ def test_each_device_holds_half_of_each_basis_and_of_its_combination(seen):
     assert set(shares.values()) == {0.5, 1.0}
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX cuts a model into parts")
+def test_each_device_holds_half_of_a_basis_of_any_dimension(seen):
+    shares = seen["model"][0]["shards_of_other_layers"]
+    assert len(shares) == 4 * 3
+    for path, share in shares.items():
+        assert share == (1 if path.endswith("/bias") else 0.5), path
+
+
 @pytest.mark.once
 def test_part_of_batches_follows_the_epochs():
     batches = keras_lc.training.ShuffledBatches(np.arange(8), np.arange(8), 4, seed=1)

@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 
-if os.environ["KERAS_BACKEND"] != "tensorflow":
+if __name__ == "__main__" and os.environ["KERAS_BACKEND"] != "tensorflow":
     # Keras imports it where it is there, which takes longer than these trainings.
     sys.modules["tensorflow"] = None
 
@@ -40,7 +40,8 @@ def main(kind, folder):
     results["resumed"] = resumed(devices, run)
     model = made(devices, lamb)
     results["lamb"] = train(devices, model)
-    results["shards"] = shards(model)
+    results["shards"] = shards([*model.variables, *model.optimizer.variables])
+    results["shards_of_other_layers"] = shards(variables_of_other_layers(devices))
     results["correct"] = devices.count_correct(model, *data()[2:], 4)
     results["bases"] = [str(fingerprint(to_numpy(v))) for v in bases(model)]
     if devices.is_first:
@@ -182,11 +183,23 @@ def bases(model):
     return [layer.basis for layer in model.layers if isinstance(layer, keras_lc.LCConv2D)]
 
 
-def shards(model):
+def variables_of_other_layers(devices):
+    layers = {
+        keras_lc.LCConv1D(4, 3, expansion=2, name="series"): 1,
+        keras_lc.LCConv3D(4, 3, expansion=2, name="volume"): 3,
+        keras_lc.LCDepthwiseConv2D(3, expansion=2, name="channels"): 2,
+        keras_lc.LCConv2DTranspose(4, 3, expansion=2, name="enlarged"): 2,
+    }
+    with devices.scope():
+        for layer, sides in layers.items():
+            layer.build((None, *[8] * sides, 3))
+    return [variable for layer in layers for variable in layer.variables]
+
+
+def shards(variables):
     """The share of each variable that a device holds, under JAX."""
     if os.environ["KERAS_BACKEND"] != "jax":
         return None
-    variables = [*model.variables, *model.optimizer.variables]
     return {
         v.path: v.value.addressable_shards[0].data.size / max(v.value.size, 1) for v in variables
     }

@@ -91,7 +91,7 @@ def test_other_operators_and_kernels_are_in_the_name(arguments, name):
 @pytest.mark.once
 @pytest.mark.parametrize("operator", ["max", "hybrid"])
 def test_pools_are_refused_with_what_they_need(operator):
-    with pytest.raises(ValueError, match=r"bottlenecks \(depth 50 or 101\)"):
+    with pytest.raises(ValueError, match=r"bottlenecks \(depth 26, 50 or 101\)"):
         keras_lc.CIFARResNet(depth=8, spatial=operator)
 
 

@@ -16,9 +16,11 @@ from keras_lc.models.ends import classifier_head, image_input
 from keras_lc.seeds import derive_seed
 from keras_lc.training import (
     CIFAR,
+    DEIT,
     IMAGENET_A2,
     LAMB,
     SGD,
+    SGD90,
     BinarisedCrossentropy,
     ShuffledBatches,
     SmoothedCrossentropy,
@@ -510,6 +512,25 @@ def test_saved_model_goes_on_with_its_recipe(precision, request, arrays, tmp_pat
     resumed = keras.saving.load_model(tmp_path / "half.keras")
     resumed.fit(*arrays, batch_size=16, epochs=2, initial_epoch=1, verbose=0)
     for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("recipe", [SGD90, DEIT])
+def test_saved_model_goes_on_with_another_recipe(recipe, arrays, tmp_path):
+    class Save(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                self.model.save(tmp_path / "half.keras")
+
+    model = small_model()
+    model.recipe = recipe
+    model.fit(*arrays, batch_size=16, epochs=2, verbose=0, callbacks=[Save()])
+    resumed = keras.saving.load_model(tmp_path / "half.keras")
+    assert resumed.recipe == recipe
+    with pytest.raises(ValueError, match=r"begun for 10 steps.*epochs=3 of 5 steps, 15 in all"):
+        resumed.fit(*arrays, batch_size=16, epochs=3, initial_epoch=1, verbose=0)
+    resumed.fit(*arrays, batch_size=16, epochs=2, initial_epoch=1, verbose=0)
+    for a, b in zip(model.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -31,7 +31,7 @@ def test_each_stage_has_half_the_size_and_twice_the_width():
 def test_models_are_named_after_the_paper(arguments, name):
     model = keras_lc.PiT(input_shape=(32, 32, 3), classes=10, **arguments)
     assert model.name == name
-    assert model.recipe is keras_lc.training.IMAGENET_A2
+    assert model.recipe is keras_lc.training.DEIT
 
 
 @pytest.mark.parametrize(

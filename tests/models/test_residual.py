@@ -20,6 +20,8 @@ OPERATORS = {
     "lc shared": spatial.LC(expansion=2, shared=True),
     "lc bn": spatial.LC(expansion=2, between="bn"),
     "max": spatial.MaxPool(),
+    "average": spatial.AveragePool(),
+    "depthwise": spatial.Depthwise(),
     "hybrid": spatial.Hybrid(),
 }
 # Layers of the others run the same operations of the backend.
@@ -154,7 +156,7 @@ def test_folded_lc_network_has_the_layers_of_the_plain_one():
 @pytest.mark.once
 def test_pools_stand_only_in_bottlenecks():
     build = Builder(spatial.MaxPool(), 3, 0, "channels_last")
-    with pytest.raises(ValueError, match=r"basic blocks.*depth 50 or 101.*MaxPool"):
+    with pytest.raises(ValueError, match=r"basic blocks.*depth 26, 50 or 101.*MaxPool"):
         build.basic_block(keras.Input((8, 8, 4)), 4, 1, "block")
 
 

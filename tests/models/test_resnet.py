@@ -124,6 +124,10 @@ def multiply_adds(model):
     return total
 
 
+def test_resnet_26_is_timms():
+    assert count(keras_lc.ResNet(26).trainable_variables) == 15_995_176
+
+
 @pytest.mark.parametrize(
     ("operator", "millions", "gigaflops"),
     # Han et al., 2022: parameters and FLOPs, to the digits given.
@@ -278,8 +282,8 @@ def test_every_argument_survives_saving(tmp_path):
         ({"depth": 34, "variant": "wide"}, r"'wide'` needs bottlenecks.*depth=34"),
         ({"depth": 50, "variant": "next", "width": 32}, r"multiple of 64.*width=32"),
         ({"width": 0}, r"`width` must be a positive multiple of 2.*width=0"),
-        ({"spatial": "max"}, r"basic blocks.*depth 50 or 101"),
-        ({"depth": 18, "spatial": "hybrid"}, r"basic blocks.*depth 50 or 101"),
+        ({"spatial": "max"}, r"basic blocks.*depth 26, 50 or 101"),
+        ({"depth": 18, "spatial": "hybrid"}, r"basic blocks.*depth 26, 50 or 101"),
         ({"spatial": "avg"}, r"`spatial` must be one of .*'max', 'hybrid'.*'avg'"),
         ({"input_shape": (32, 32)}, r"`input_shape` must have 3 axes.*\(32, 32\)"),
         ({"stochastic_depth": 1.0}, r"`stochastic_depth` must be .*stochastic_depth=1\.0"),

@@ -30,7 +30,7 @@ def test_parameters_are_those_of_the_authors(operator, parameters):
 def test_models_are_named_after_the_paper(arguments, name):
     model = keras_lc.ViT(input_shape=(32, 32, 3), classes=10, **arguments)
     assert model.name == name
-    assert model.recipe is keras_lc.training.IMAGENET_A2
+    assert model.recipe is keras_lc.training.DEIT
 
 
 @pytest.mark.parametrize(

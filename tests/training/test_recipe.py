@@ -4,11 +4,15 @@ import keras
 import numpy as np
 import pytest
 
+import keras_lc
 from keras_lc.training import (
     CIFAR,
+    DEIT,
     IMAGENET_A2,
     LAMB,
     SGD,
+    SGD90,
+    AdamW,
     BinarisedCrossentropy,
     Recipe,
     SmoothedCrossentropy,
@@ -27,8 +31,57 @@ def test_imagenets_is_the_papers():
     assert dataclasses.asdict(IMAGENET_A2) == {
         "algorithm": "lamb", "learning_rate": 5e-3, "momentum": 0.9, "weight_decay": 0.02,
         "batch_size": 2048, "label_smoothing": 0.0, "epochs": 300, "warmup_epochs": 5,
-        "target_threshold": 0.2,
+        "target_threshold": 0.2, "schedule": "cosine", "drop_epochs": None,
+        "final_learning_rate": 0.0, "decay_vectors": False,
     }  # fmt: skip
+
+
+def test_sgd90_is_the_parameter_free_papers():
+    """The command in the README of naver-ai/PfLayer, with timm's values where it gives none."""
+    assert dataclasses.asdict(SGD90) == {
+        "algorithm": "sgd", "learning_rate": 0.2, "momentum": 0.9, "weight_decay": 1e-4,
+        "batch_size": 4 * 256, "label_smoothing": 0.0, "epochs": 90, "warmup_epochs": 3,
+        "target_threshold": None, "schedule": "steps", "drop_epochs": 30,
+        "final_learning_rate": 0.0, "decay_vectors": False,
+    }  # fmt: skip
+
+
+def test_deits_is_that_of_its_paper():
+    """Touvron et al., 2021, Table 9: 5e-4 at a batch of 512. The end is that of the public code."""
+    assert dataclasses.asdict(DEIT) == {
+        "algorithm": "adamw", "learning_rate": 5e-4 * 1024 / 512, "momentum": 0.9,
+        "weight_decay": 0.05, "batch_size": 1024, "label_smoothing": 0.1, "epochs": 300,
+        "warmup_epochs": 5, "target_threshold": None, "schedule": "cosine", "drop_epochs": None,
+        "final_learning_rate": 1e-5, "decay_vectors": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", [90, 900])
+def test_learning_rate_falls_in_steps_at_the_same_shares_of_any_run(steps):
+    places = np.arange(steps)
+    expected = 0.2 * 0.1 ** (3 * places // steps) * np.minimum(places * 30 / steps, 1)
+    np.testing.assert_allclose(rates(SGD90, steps)[:-1], expected, rtol=1e-5)
+
+
+def test_cosine_ends_at_the_final_learning_rate():
+    got = rates(dataclasses.replace(DEIT, warmup_epochs=0), 50)
+    cosine = (1 + np.cos(np.pi * np.arange(51) / 50)) / 2
+    np.testing.assert_allclose(got, 1e-5 + (1e-3 - 1e-5) * cosine, rtol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", [SGD90, DEIT])
+@pytest.mark.parametrize("decays", [False, True])
+def test_vectors_and_position_embeddings_decay_only_if_asked_for(recipe, decays):
+    """Without a gradient, only the decay moves a variable."""
+    inputs = keras.Input((4, 4, 2))
+    x = keras_lc.layers.PositionEmbedding("ones")(inputs)
+    x = keras.layers.LayerNormalization(beta_initializer="ones")(x)
+    outputs = keras.layers.Dense(3, bias_initializer="ones", kernel_initializer="ones")(x)
+    variables = keras.Model(inputs, outputs).trainable_variables
+    recipe = dataclasses.replace(recipe, decay_vectors=decays, warmup_epochs=0)
+    recipe.optimizer(10).apply([keras.ops.zeros(v.shape) for v in variables], variables)
+    moved = {v.name for v in variables if (keras.ops.convert_to_numpy(v) != 1).any()}
+    assert moved == ({"kernel", "bias", "gamma", "beta", "embedding"} if decays else {"kernel"})
 
 
 def test_learning_rate_rises_for_the_warmup_and_then_falls_along_a_cosine():
@@ -56,6 +109,12 @@ def test_sgd_has_the_recipes_values():
     assert (optimizer.name, optimizer.momentum, optimizer.nesterov) == ("sgd", 0.9, True)
 
 
+def test_adamw_has_the_recipes_values():
+    optimizer = DEIT.optimizer(100)
+    assert type(optimizer) is AdamW
+    assert (optimizer.name, optimizer.beta_1, optimizer.weight_decay) == ("adamw", 0.9, 0.05)
+
+
 def test_compiles_with_the_recipes_loss():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     IMAGENET_A2.compile(model, steps=10, from_logits=False)
@@ -69,9 +128,14 @@ def test_compiles_with_the_recipes_loss():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"algorithm": "adam"}, "`algorithm` must be 'sgd' or 'lamb'.*algorithm='adam'"),
+        ({"algorithm": "adam"}, "`algorithm` must be 'sgd', 'lamb' or 'adamw'.*'adam'"),
         ({"warmup_epochs": 75}, "`warmup_epochs` must be .* below `epochs`.*warmup_epochs=75"),
         ({"warmup_epochs": -1}, "`warmup_epochs` must be at least 0.*warmup_epochs=-1"),
+        ({"schedule": "linear"}, "`schedule` must be 'cosine' or 'steps'.*schedule='linear'"),
+        ({"schedule": "steps"}, "`drop_epochs` must be a number above 0.*drop_epochs=None"),
+        ({"drop_epochs": 30}, "`drop_epochs` must be .* None with .*drop_epochs=30"),
+        ({"schedule": "steps", "drop_epochs": 0}, "`drop_epochs` must be .*drop_epochs=0"),
+        ({"final_learning_rate": 1.0}, "`final_learning_rate` must be from 0 .*=1.0"),
         ({"target_threshold": 0.2}, "different losses.*target_threshold=0.2"),
     ],
 )

@@ -17,7 +17,7 @@ import keras_lc
 from keras_lc.training.resume import save_with_state
 from recipes.common import folder as folders
 from recipes.common.files import read_checked
-from recipes.common.session import Session
+from recipes.common.session import Session, count_parameters
 from tests.recipes.fake_runs import change
 
 pytestmark = pytest.mark.once
@@ -391,3 +391,9 @@ def test_a_folder_that_is_being_written_to_is_refused_before_anything_is_trained
     first = Session(Arguments(tmp_path / "run"), "recipes.train", "digits")
     with first, pytest.raises(SystemExit, match=f"Another run is .*: process {os.getpid()} on"):
         train(tmp_path / "run")
+
+
+def test_frozen_parameters_are_those_of_all_kernels_and_not_statistics():
+    conv = keras.layers.Conv2D(4, 3, use_bias=False, trainable=False)
+    model = keras.Sequential([keras.Input((8, 8, 1)), conv, keras.layers.BatchNormalization()])
+    assert count_parameters(model) == (8, 36)

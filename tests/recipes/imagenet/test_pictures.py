@@ -42,6 +42,46 @@ def crops(request):
     return extent[:, 1], extent[:, 0], images
 
 
+@pytest.fixture(scope="module")
+def erased():
+    """Which pixels of 200 black pictures are covered, at a rate of 0.5."""
+    black = tf.zeros([60, 80, 3], tf.uint8)
+    erase = tf.function(lambda seed: pictures.random_erasing(black, 0.5, seed))
+    return np.stack([erase(seed) for seed in seeds(200)])
+
+
+def test_erasing_covers_a_box_in_the_share_of_pictures(erased):
+    covered = erased.any(-1)
+    chosen = covered.any((1, 2))
+    assert 0.4 < chosen.mean() < 0.6
+    for picture_ in covered[chosen]:
+        rows, columns = picture_.any(1), picture_.any(0)
+        # One box: its rows and its columns are each without a gap.
+        for line in (rows, columns):
+            assert np.abs(np.diff(np.pad(line.astype(int), 1))).sum() == 2
+        # A pixel of noise is black in all channels in about 1 of 200.
+        assert picture_[rows][:, columns].mean() > 0.95
+
+
+def test_erased_boxes_have_2_to_33_percent_of_the_area_and_any_place(erased):
+    covered = erased.any(-1)
+    covered = covered[covered.any((1, 2))]
+    rows, columns = covered.any(2), covered.any(1)
+    share = rows.sum(1) * columns.sum(1) / (60 * 80)
+    assert 0.01 < share.min() < 0.06 and 0.25 < share.max() < 0.36
+    ratio = rows.sum(1) / columns.sum(1)
+    assert 0.25 < ratio.min() < 0.5 and 2 < ratio.max() < 4
+    for places in (rows, columns):
+        assert places[:, :4].any() and places[:, -4:].any()
+
+
+def test_erased_pixels_are_noise_like_imagenets(erased):
+    noise = erased[erased.any(-1)].astype(float)
+    # Clipped at black and white.
+    np.testing.assert_allclose(noise.mean(0), [123.7, 116.3, 103.5], atol=3)
+    np.testing.assert_allclose(noise.std(0), [57, 56, 56], atol=4)
+
+
 def test_a_random_crop_has_8_to_100_percent_of_the_area(crops):
     share = crops[0] * crops[1] / (HEIGHT * WIDTH)
     assert 0.07 < share.min() < 0.2 and 0.8 < share.max() < 1.03

@@ -16,10 +16,10 @@ from PIL import Image
 
 import keras_lc
 from recipes.common.callbacks import TrainingTime
-from recipes.imagenet.arguments import Arguments, check, of_preset, parse
+from recipes.imagenet.arguments import Arguments, check, defaults, parse
 from recipes.imagenet.network import build
-from recipes.imagenet.presets import PRESETS
-from recipes.imagenet.run import run
+from recipes.imagenet.presets import PRESETS, RECIPES
+from recipes.imagenet.run import recipe_of, run
 from tests.recipes.tiny_network import tiny
 
 pytestmark = pytest.mark.once
@@ -227,10 +227,20 @@ def test_trains_on_real_pictures_with_the_whole_recipe(tmp_path):
         ({"learning_rate": float("nan")}, "--learning-rate must be above 0.*nan"),
         ({"stochastic_depth": 1.0}, "--stochastic-depth must be at least 0 and below 1.*1"),
         ({"warmup_epochs": 3}, "--warmup-epochs must be .* below --epochs.*3 --epochs 3"),
-        ({"depth": 20}, "--depth must be 18, 34, 50 or 101.*20"),
-        ({"variant": "next"}, "--variant next needs --depth 50 or 101.*18"),
-        ({"spatial": "max"}, "--spatial max needs --depth 50 or 101.*18"),
+        ({"depth": 20}, "--depth must be 18, 26, 34, 50 or 101.*20"),
+        ({"variant": "next"}, "--variant next needs --depth 26, 50 or 101.*18"),
+        ({"spatial": "max"}, "--spatial max needs --depth 26, 50 or 101.*18"),
         ({"width_multiplier": 0.51}, "a multiple of 2 .*0.51"),
+        ({"depth": 34, "spatial": "average"}, "--spatial average needs --depth 26, 50 or 101.*34"),
+        (
+            {"network": "vit", "spatial": "hybrid"},
+            "--spatial hybrid needs a network with bottlenecks: resnet, mobilenet_v2, .* vit",
+        ),
+        ({"network": "pit", "patch_size": 5}, "--patch-size must be even for pit.*5"),
+        ({"network": "vit"}, "--patch-size must be at most --image-size, 8. Received: 16"),
+        ({"label_smoothing": 0.1}, "--label-smoothing needs --loss crossentropy.*0.1"),
+        ({"final_learning_rate": 1.0}, "--final-learning-rate must be at most .*0.005.*1"),
+        ({"final_learning_rate": 1e-4, "schedule": "steps"}, "needs --schedule cosine.*0.0001"),
         ({"compact": True, "frozen": False}, "--compact needs --frozen"),
     ],
 )
@@ -241,7 +251,7 @@ def test_arguments_that_cannot_be_are_named(kwargs, message, tmp_path):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_pass_the_check(preset):
-    check(of_preset(preset))
+    check(defaults(preset))
 
 
 def test_too_few_images_for_a_batch_are_named(folder, tmp_path):
@@ -258,7 +268,7 @@ def test_a_preset_is_the_default_and_what_is_given_overrides_it():
     given = parse("", ["--preset", "r18d-lcx8", "--expansion", "4", "--epochs", "100"])
     assert (given.depth, given.variant, given.spatial) == (18, "d", "lc")
     assert (given.expansion, given.epochs, given.optimizer) == (4, 100, "lamb")
-    assert parse("", ["--preset=r50-max"]) == of_preset("r50-max")
+    assert parse("", ["--preset=r50-max"]) == defaults("r50-max")
     assert parse("", []) == Arguments()
 
 
@@ -267,24 +277,68 @@ def test_an_unknown_preset_is_named():
         parse("", ["--preset", "r18d-lcx9"])
 
 
-def test_the_defaults_are_the_recipe():
-    recipe = dataclasses.asdict(keras_lc.training.IMAGENET_A2)
-    defaults = dataclasses.asdict(Arguments())
-    assert defaults["optimizer"] == recipe["algorithm"]
-    for name in ("learning_rate", "weight_decay", "epochs", "warmup_epochs", "batch_size"):
-        assert defaults[name] == recipe[name]
-    assert (defaults["augmentation"], defaults["crop_ratio"]) == ("a2", 0.95)
+LIBRARY = {
+    "a2": keras_lc.training.IMAGENET_A2,
+    "sgd90": keras_lc.training.SGD90,
+    "deit": keras_lc.training.DEIT,
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_the_librarys(name):
+    assert recipe_of(defaults(recipe=name)) == LIBRARY[name.partition("_")[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "augmentation", "crop_ratio"),
+    [
+        ("a2", "a2", 0.95), ("sgd90", "light", 0.875), ("sgd90_cutmix", "cutmix", 0.875),
+        ("deit", "deit", 0.875), ("deit_cutmix", "cutmix", 0.875), ("deit_light", "light", 0.875),
+    ],
+)  # fmt: skip
+def test_recipes_have_their_images(name, augmentation, crop_ratio):
+    found = defaults(recipe=name)
+    assert (found.augmentation, found.crop_ratio) == (augmentation, crop_ratio)
+
+
+def test_a_preset_has_the_recipe_of_its_published_accuracy():
+    recipes = {name: defaults(name).recipe for name in PRESETS}
+    free = {name: recipes.pop(name) for name in ("r50", "r50-max", "r50-hybrid")}
+    transformers = {name: recipes.pop(name) for name in list(recipes) if "it-s" in name}
+    assert set(free.values()) == {"sgd90"} and set(transformers.values()) == {"deit"}
+    assert len(transformers) == 4 and set(recipes.values()) == {"a2"}
+    assert defaults("r50").stochastic_depth == 0 and defaults("r50-frozen").stochastic_depth > 0
+
+
+def test_loss_schedule_and_optimizer_are_independent_of_the_recipe():
+    words = ["--preset", "r50-max", "--recipe", "a2", "--loss", "crossentropy"]
+    found = recipe_of(parse("", [*words, "--schedule", "steps", "--optimizer", "adamw"]))
+    a2 = keras_lc.training.IMAGENET_A2
+    changed = {"algorithm": "adamw", "schedule": "steps", "target_threshold": None}
+    assert found == dataclasses.replace(a2, **changed, drop_epochs=100)
+    assert parse("", ["--recipe", "sgd90", "--epochs", "9"]).learning_rate == 0.2
+
+
+def test_steps_are_thirds_of_any_run():
+    recipe = recipe_of(dataclasses.replace(defaults("r50"), epochs=9, warmup_epochs=1))
+    assert (recipe.drop_epochs, recipe.epochs) == (3, 9)
+
+
+def test_an_unknown_recipe_is_named():
+    with pytest.raises(SystemExit, match=r"--recipe must be one of a2, sgd90, .*Received: sgd91"):
+        parse("", ["--preset", "r50", "--recipe", "sgd91"])
 
 
 NAMES = {
     "r18d-lcx8": "resnet_lc_18d_x8", "r50-max": "resnet_50_max",
+    "vit-s-max": "vit_small_max", "pit-s": "pit_small",
     "wide-r50-frozen": "wide_resnet_50_2_frozen", "mobilenet-v2-frozen": "mobilenet_v2_frozen",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("preset", NAMES)
 def test_presets_are_the_papers_networks(preset):
-    narrow = dataclasses.replace(of_preset(preset), image_size=32, width_multiplier=0.25)
+    narrow = dataclasses.replace(defaults(preset), image_size=32, width_multiplier=0.25)
     assert re.sub(r"_w16|_025", "", build(narrow, 10).name) == NAMES[preset]
 
 

@@ -13,10 +13,11 @@ import keras_lc
 from recipes.common.files import read_json, write_checked
 from recipes.common.results import collect
 from recipes.evaluate.settings import Evaluation
+from recipes.imagenet.arguments import defaults
 from recipes.reproduce import numbers as paper
 from recipes.reproduce.command import Arguments, render, scaled
-from recipes.reproduce.experiments import EXPERIMENTS, cells_of, differences, scale
-from recipes.reproduce.render import break_even, departures
+from recipes.reproduce.experiments import EXPERIMENTS, cells_of, differences, scale, title_of
+from recipes.reproduce.render import break_even, departures, draw_series
 from recipes.reproduce.weights import as_large_as, trained_numbers
 from recipes.sweep.grid import Cell, Grid
 from recipes.sweep.imagenet_grid import ImageNetGrid
@@ -24,6 +25,7 @@ from tests.recipes.fake_runs import change, write_model, write_run
 
 pytestmark = pytest.mark.once
 
+FACTS = pathlib.Path(__file__).parents[4] / "shared/facts.md"
 TEXT = pathlib.Path(__file__).parents[4] / "shared/paper/power_of_linear_combinations_v2.txt"
 
 
@@ -97,7 +99,56 @@ def test_drops_of_figure_1_are_the_papers(text):
     assert networks("imagenet", "3.21 to 8.19") == others
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.fixture(scope="module")
+def facts():
+    """What is known of the parameter-free paper, from its authors' README."""
+    if not FACTS.exists():
+        pytest.skip("the facts of the papers are not in ../shared")
+    return FACTS.read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", paper.PF_RESNET)
+def test_table_of_parameter_free_resnets_is_the_papers_line_by_line(name, facts):
+    millions, flops, milliseconds, top1, top5 = paper.PF_RESNET[name]
+    # + has the cost of the network without it.
+    cost = f"| {name.rstrip('+')} | {millions} | {flops} | "
+    assert sum(line.startswith(cost) for line in facts) == 1
+    longer = " (longer)" if name.endswith("+") else ""
+    start = f"| {name}{longer} | {milliseconds} | {top1} / {top5} | |"
+    assert sum(line.startswith(start) for line in facts) == 1
+
+
+@pytest.mark.parametrize("name", paper.PF_THROUGHPUT)
+def test_table_of_parameter_free_transformers_is_the_papers_line_by_line(name, facts):
+    numbers = [paper.PF_TRANSFORMERS[name, c][0] for c in ("vanilla", "+ CutMix", "+ DeiT")]
+    end = " | ".join(["", name, paper.PF_THROUGHPUT[name], *map(str, numbers)]) + " |"
+    assert sum(line.endswith(end) for line in facts) == 1
+
+
+def test_parameter_free_paper_ran_90_epochs_and_deits_recipe_300():
+    grids = EXPERIMENTS["pf_table_resnet"].grids
+    assert {grid.epochs for grid in grids.values()} == {(90,), (180,)}
+    transformers = EXPERIMENTS["pf_table_transformers"].grids.values()
+    for cell in (cell for grid in transformers for cell in grid.cells()):
+        assert cell.epochs == (90 if cell.recipe.startswith("sgd90") else 300)
+        assert cell.batch_size == 1024
+    kinds = {
+        (paper.PF_TRANSFORMER_PRESETS[cell.preset], paper.PF_RECIPES[cell.recipe])
+        for grid in transformers
+        for cell in grid.cells()
+    }
+    assert kinds == set(paper.PF_TRANSFORMERS)
+
+
+def test_longer_runs_stay_longer_if_they_are_scaled():
+    grids = scaled("pf_table_resnet", Arguments(names=("pf_table_resnet",), epochs=3))
+    assert (grids["R50"].epochs, grids["longer"].epochs) == ((3,), (6,))
+
+
+OF_LC = [name for name, experiment in EXPERIMENTS.items() if experiment.of_lc]
+
+
+@pytest.mark.parametrize("name", OF_LC)
 def test_paper_ran_75_epochs_and_4_seeds_or_a2_once(name):
     for grid in EXPERIMENTS[name].grids.values():
         imagenet = isinstance(grid, ImageNetGrid)
@@ -134,6 +185,26 @@ def test_the_papers_value_stays_if_it_is_among_those_given():
     grid = Grid(expansions=(128,))
     assert scale(grid, expansions=(1, 8, 128)).expansions == (128,)
     assert scale(grid, expansions=(8, 1)).expansions == (8,)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "title"),
+    [
+        ("table1", {"expansions": (1, 4)},
+         "Validation accuracy on CIFAR-10 and CIFAR-100 and Fashion-MNIST and SVHN, expansion 1"),
+        ("table1", {"expansions": (1, 128), "datasets": ("digits",)},
+         "Validation accuracy on digits, expansion 128"),
+        ("table3", {"expansions": (8,), "depths": (8,), "widths": (4,)},
+         "Layers between random filters and their combination, ResNet-LC-8-4x8, CIFAR-10"),
+        ("figure6", {"expansions": (2,)},
+         "Accuracy over width and depth, expansion 2, CIFAR-10"),
+        ("figure7", {"kernel_sizes": (5,)},
+         "Combined filters of the first layer over the expansion, kernel size 5, CIFAR-10"),
+    ],
+)  # fmt: skip
+def test_titles_say_what_was_run(name, given, title):
+    grids = scaled(name, Arguments(names=(name,), **given))
+    assert title_of(EXPERIMENTS[name].title, grids) == title
 
 
 def test_differences_from_the_paper_are_named():
@@ -199,6 +270,13 @@ def test_an_option_of_one_part_leaves_the_other_as_it_is():
 
 
 # --- what is shown ---
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leaves out the pictures, which take most of the time."""
+    for name in ("_draw_sweep", "plot_spatial_variance"):
+        monkeypatch.setattr(f"recipes.reproduce.figures.{name}", lambda *args, **kwargs: None)
 
 
 def test_table_1_has_ours_beside_the_papers(tmp_path):
@@ -271,6 +349,21 @@ def test_steps_that_the_authors_trainer_makes_are_told(settings, told, tmp_path)
             "not full is left out here"
         ]
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("networks", "notes"),
+    [
+        (("cifar_resnet",), []),
+        (("cifar_resnet", "resnet14"), ["initial values"]),
+        (("mobilenet_v2",), ["initial values", "dropout"]),
+    ],
+)
+def test_what_is_left_of_the_authors_networks_is_told(networks, notes, tmp_path):
+    for cell in Grid(networks=networks, operators=("learned",), seeds=(0,)).cells():
+        write_run(tmp_path, cell, 0.5)
+    told = [note.partition(":")[0] for note in departures(collect(tmp_path)[0], attacked=False)]
+    assert [note for note in told if note in ("initial values", "dropout")] == notes
 
 
 @pytest.mark.parametrize("operators", [("lc_frozen",), ("lc_frozen", "gram_limit")])
@@ -392,6 +485,32 @@ def test_figure_4_says_from_where_on_one_is_better(tmp_path):
     ]  # fmt: skip
 
 
+def test_figure_4_tells_what_is_beyond_an_expansion_of_128(undrawn, tmp_path):
+    grids = scaled("figure4", arguments("figure4", expansions=(8, 128, 256), seeds=1))
+    frozen, level = {8: 0.5, 128: 0.9, 256: 0.88}, {"learned": 0.8, "lc_learnable": 0.85}
+    write_runs(tmp_path, grids, lambda cell: level.get(cell.operator) or frozen[cell.expansion])
+    text = render("figure4", grids, tmp_path)
+    assert (
+        "| LC frozen beyond E = 128 | slightly below E = 128, above LC learnable | "
+        "E = 256: -2.00 to E = 128, +3.00 to LC learnable |"
+    ) in text
+    small = scaled("figure4", arguments("figure4", expansions=(8,), seeds=1))
+    assert "above LC learnable | not run (up to 8) |" in render("figure4", small, tmp_path)
+
+
+def test_figure_4_tells_which_networks_generalize(undrawn, tmp_path):
+    grids = scaled("figure4", arguments("figure4", seeds=1))
+    gaps = {"learned": 0.25, "lc_learnable": 0.5, "lc_frozen": 0.125}
+    for cells in cells_of(grids).values():
+        for cell in cells:
+            gap = gaps[cell.operator] + (cell.expansion == 1) / 4
+            write_run(tmp_path, cell, 0.5, train_test_gap=gap)
+    text = render("figure4", grids, tmp_path)
+    (row,) = (one for one in text.splitlines() if one.startswith("| training minus test, largest"))
+    assert row.endswith("| E = 8: LC frozen 12.50, learned 25.00, LC learnable 50.00 |")
+    assert "| 1 | 37.50 (1) | 75.00 (1) | - |" in text
+
+
 def test_break_even_is_where_the_lead_stays():
     rows = [
         {"kind": kind, "expansion": expansion, "seed": 0, "y": value}
@@ -419,12 +538,12 @@ PICTURES = {
 }  # fmt: skip
 
 
-def write_imagenet_run(folder, cell, data="0123e4567890", precision="float32"):
+def write_imagenet_run(folder, cell, data="0123e4567890", precision="float32", **changed):
     frozen = "learnable" not in cell.preset
     spatial = cell.spatial or {"r18d": "learned", "r18d-frozen": "frozen"}.get(cell.preset, "lc")
     expansion = int((re.search(r"x(\d+)$", cell.preset) or [0, 1])[1])
     settings = dataclasses.asdict(cell) | {"spatial": spatial, "frozen": frozen}
-    settings |= {"expansion": expansion, "network": "resnet"}
+    settings |= {"expansion": expansion, "network": "resnet"} | changed
     results = {"test_accuracy": 0.5 + expansion / 1000, "test_top5": 0.75}
     write_checked(
         folder / cell.name / "config.json",
@@ -508,6 +627,32 @@ def test_figure_1_tells_what_freezing_costs(tmp_path):
     assert "| MobileNet v2 | 1.6 to 1.9 | 2.50 |" in text
 
 
+def test_figure_1_divides_networks_that_combine_filters_from_the_others(tmp_path, monkeypatch):
+    drawn = {}
+
+    def finish(figure, axes, path, title):
+        drawn[path.name] = axes[0]
+
+    monkeypatch.setattr("recipes.reproduce.render._finish", finish)
+    order = ["resnet50", "resnet14", "mobilenet_v2", "cifar_resnet"]
+    points = {
+        (paper.NETWORKS[name], kind): {"mean": 0.5, "deviation": None, "runs": 1}
+        for name in order
+        for kind in ("learned", "frozen random")
+    }
+    draw_series(points, tmp_path / "all.png", "", paper.COMBINING)
+    left = {place: point for place, point in points.items() if place[0] == "ResNet-14"}
+    draw_series(left, tmp_path / "left.png", "", paper.COMBINING)
+    names = [label.get_text() for label in drawn["all.png"].get_xticklabels()]
+    assert names == ["ResNet-14", "ResNet-20", "ResNet-50", "MobileNet v2"]
+    dividers = {
+        name: [line.get_xdata()[0] for line in axis.lines if len(set(line.get_xdata())) == 1
+               and len(line.get_xdata()) == 2]
+        for name, axis in drawn.items()
+    }  # fmt: skip
+    assert dividers == {"all.png": [1.5], "left.png": []}
+
+
 def test_figure_5_has_first_and_last_layer_at_the_largest_expansion(tmp_path):
     grids = scaled("figure5", arguments("figure5"))
     level = {"learned": 0.1, "lc_learnable": 0.2, "lc_frozen": 0.3}
@@ -545,6 +690,36 @@ def test_figure_8_is_frozen_minus_learnable(tmp_path):
     )
     text = render("figure8", grids, tmp_path)
     assert "| 2 | 30.00 ± 0.00 (2) | 10.00 ± 0.00 (2) |" in text
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(0.02, "falls"), (0, "does not fall at each step")])
+def test_figure_8_tells_how_the_gap_grows_with_the_kernels(slope, verdict, undrawn, tmp_path):
+    small = arguments("figure8", kernel_sizes=(3, 5, 9), expansions=(1, 8), seeds=1)
+    grids = scaled("figure8", small)
+
+    def accuracy(cell):
+        # At the largest expansion, the gap does not count.
+        behind = slope * cell.kernel_size if cell.expansion == 1 else 0.3
+        return 0.7 - behind * (cell.operator == "lc_frozen")
+
+    write_runs(tmp_path, grids, accuracy)
+    text = render("figure8", grids, tmp_path)
+    gaps = ", ".join(f"{k}x{k} {-100 * slope * k + 0.0:+.2f}" for k in (3, 5, 9))
+    (row,) = (one for one in text.splitlines() if one.startswith("| LC frozen minus LC learn"))
+    assert row.endswith(f"| E = 1: {gaps.replace('-0.00', '+0.00')}: {verdict} |")
+
+
+def test_figure_8_tells_whether_the_variance_of_the_filters_is_uniform(undrawn, tmp_path):
+    grids = scaled("figure8", arguments("figure8", kernel_sizes=(3,), expansions=(8,), seeds=1))
+    write_runs(tmp_path, grids)
+    for cell in cells_of(grids)["LC"]:
+        if cell.operator == "lc_learnable":
+            heatmap = [[1.0, 2.0, 1.0], [2.0, 6.0, 2.0], [1.0, 2.0, 1.0]]
+            change(tmp_path / cell.name / "evaluation.json", spatial_variance={"3x3": heatmap})
+    text = render("figure8", grids, tmp_path)
+    for kind, ratio in (("LC frozen", "1.00"), ("LC learnable", "4.00")):
+        (row,) = (one for one in text.splitlines() if one.startswith(f"| {kind}: variance"))
+        assert row.endswith(f"| 3x3 {ratio} |")
 
 
 @pytest.mark.parametrize(("name", "entropy"), [("figure11", "0.700"), ("figure12", "0.900")])
@@ -611,6 +786,63 @@ def test_weights_are_drawn_over_what_was_measured(file_bytes, panels, tmp_path):
     assert ("| bytes of the file |" in text) == (panels == 2)
     with Image.open(tmp_path / "weights.png") as picture:
         assert 0.8 < picture.width / picture.height / panels < 1.3
+
+
+# --- the parameter-free paper ---
+
+
+def write_free_runs(folder, grids, accuracy=lambda cell: 0.5):
+    for cells in cells_of(grids).values():
+        for cell in cells:
+            made = defaults(cell.preset, cell.recipe)
+            write_imagenet_run(folder, cell, spatial=made.spatial, recipe=made.recipe)
+            cost = {
+                "test_accuracy": accuracy(cell), "trained_parameters": 14_200_000,
+                "multiplications": 2_210_000_000, "inference_milliseconds": 21.25,
+            }  # fmt: skip
+            path = folder / cell.name / "config.json"
+            change(path, results=read_json(path)["results"] | cost)
+
+
+def test_parameter_free_resnets_are_beside_the_papers_with_their_cost(tmp_path):
+    grids = scaled("pf_table_resnet", Arguments(names=("pf_table_resnet",), epochs=2))
+    write_free_runs(tmp_path, grids, lambda cell: 0.5 + cell.epochs / 100)
+    text = render("pf_table_resnet", grids, tmp_path)
+    assert text.startswith("# Parameter-free table resnet: ")
+    cost = "14.2 | 14.2 | 2.2 | 2.2 | 21.2 | 6.8"
+    assert f"| R50-max | {cost} | 52.00 (1) | 74.3 | 75.00 (1) | 92.0 |" in text
+    assert f"| R50-max+ | {cost} | 54.00 (1) | 75.5 | 75.00 (1) | 92.1 |" in text
+    assert "- longer (+): twice as many epochs" in text
+    assert [path.name for path in tmp_path.glob("*.png")] == ["pf_table_resnet.png"]
+
+
+def test_parameter_free_transformers_are_beside_the_papers_by_recipe(tmp_path):
+    name = "pf_table_transformers"
+    grids = scaled(name, Arguments(names=(name,), epochs=2, size="tiny"))
+    accuracy = {None: 0, "sgd90": 0.2, "deit_light": 0.3, "deit": 0.4}
+    write_free_runs(tmp_path, grids, lambda cell: accuracy.get(cell.recipe, 0.5))
+    text = render(name, grids, tmp_path)
+    header = "| top-1 (%) | vanilla, here | vanilla, paper | + CutMix, here | + CutMix, paper |"
+    assert header in text
+    assert "| R50 | 20.00 (1) | 76.20 | 50.00 (1) | 77.60 | 40.00 (1) | 78.80 |" in text
+    assert "| PiT-S-max | 30.00 (1) | 75.70 | 50.00 (1) | 78.10 | 40.00 (1) | 80.80 |" in text
+    assert "| ViT-S-max | 14,200,000 | 2,210,000,000 | 21.250 |" in text.replace(" (1)", "")
+    assert "| PiT-S-max | 1000 / 92 |" in text
+    assert "transformers: sizes: tiny instead of the preset's" in text
+
+
+def test_layers_that_may_replace_depthwise_convolutions_are_side_by_side(tmp_path):
+    grids = scaled("pf_depthwise", arguments("pf_depthwise", expansions=(), width_multiplier=0.25))
+    level = {"depthwise": 0.5, "max": 0.625, "average": 0.375}
+    for cell in cells_of(grids)["layers"]:
+        write_run(tmp_path, cell, level[cell.operator] + cell.seed / 100)
+    text = render("pf_depthwise", grids, tmp_path)
+    for name, mean in (("depthwise", "50.50"), ("max", "63.00"), ("average", "38.00")):
+        assert f"| {name} | {mean} ± 0.71 (2) |" in text
+    assert "- width multipliers: 0.25 instead of 1.0" in text
+    # These are of the LC paper.
+    assert "initial values" not in text and "batches" not in text
+    assert "](pf_depthwise.png)" in text
 
 
 # --- what is shown of runs that are not all there ---

@@ -18,7 +18,7 @@ OTHER = {
     "expansion": 64, "compact": True, "between": "relu", "shared_basis": True, "kernel_size": 5,
     "basis": "dct",
     "epochs": 3, "subset": 100, "batch_size": 64, "augmentation": "none",
-    "precision": "mixed_bfloat16", "seed": 7,
+    "precision": "mixed_bfloat16", "seed": 7, "width_multiplier": 0.5,
 }  # fmt: skip
 
 
@@ -66,13 +66,29 @@ def test_the_name_of_a_cell_lists_its_settings():
 
 @pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(Cell)])
 def test_every_setting_is_in_the_name(setting):
-    assert dataclasses.replace(Cell(), **{setting: OTHER[setting]}).name != Cell().name
+    # Only these networks have a multiplier.
+    cell = Cell(network="resnet18") if setting == "width_multiplier" else Cell()
+    assert dataclasses.replace(cell, **{setting: OTHER[setting]}).name != cell.name
 
 
 @pytest.mark.parametrize("dataset", ["../up", "two words", "", "-a"])
 def test_data_set_must_be_fit_for_a_name(dataset):
     with pytest.raises(ValueError, match="letters, digits"):
         Cell(dataset=dataset)
+
+
+@pytest.mark.parametrize("operator", ["max", "average", "depthwise", "hybrid"])
+def test_operators_of_bottlenecks_are_refused_elsewhere_before_any_run(operator):
+    assert Cell(network="resnet26", operator=operator, width_multiplier=0.25).name == (
+        f"cifar10-resnet26-{operator}-m0.25-e75-s0"
+    )
+    for network in ("cifar_resnet", "resnet14", "resnet18", "resnet34"):
+        with pytest.raises(ValueError) as error:
+            Cell(network=network, operator=operator)
+        assert str(error.value) == (
+            f"--spatial {operator} needs a network with bottlenecks: resnet26, resnet50, "
+            f"resnet101, wide_resnet50_2, mobilenet_v2. Received: --network {network}"
+        )
 
 
 def test_network_that_cannot_be_is_refused_before_any_run():
@@ -135,7 +151,7 @@ def test_imagenet_settings_that_cannot_be_are_refused_before_any_run():
     for settings in ({"epochs": 0}, {"image_size": 0}, {"steps": 0}, {"seed": -1}):
         with pytest.raises(ValueError, match=r"must be at least [01].* Received: (0|-1)"):
             ImageNetCell("r18d", **settings)
-    with pytest.raises(ValueError, match=r"--spatial max needs --depth 50 or 101. Received: 18"):
+    with pytest.raises(ValueError, match=r"--spatial max needs --depth 26, 50 or 101\. .*18"):
         ImageNetCell("r18d", spatial="max")
 
 
@@ -151,6 +167,20 @@ def test_imagenet_settings_are_in_names_and_arguments():
         "imagenet-r18d-e3-s0", "imagenet-r18d-as_learned-e3-s0",
         "imagenet-r18-frozen-e3-s0", "imagenet-r18-frozen-as_learned-e3-s0",
     ]  # fmt: skip
+    recipes = ImageNetGrid(("r50",), recipes=(None, "deit"), epochs=(9,))
+    assert [cell.name for cell in recipes.cells()] == [
+        "imagenet-r50-e9-s0", "imagenet-r50-deit-e9-s0",
+    ]  # fmt: skip
+    warmup = [
+        words[words.index("--warmup-epochs") + 1]
+        for words in (cell.train_arguments() for cell in recipes.cells())
+    ]
+    # 3 of 90, 5 of 300.
+    assert [float(epochs) for epochs in warmup] == pytest.approx([0.3, 0.15])
+    # A residual network has no patches, a transformer no multiplier.
+    own = {"width_multiplier": 0.5, "size": "tiny", "patch_size": 4, "epochs": 9}
+    assert ImageNetCell("r50", **own).name == "imagenet-r50-m0.5-e9-s0"
+    assert ImageNetCell("vit-s", **own).name == "imagenet-vit-s-tiny-patch4-e9-s0"
     small = ImageNetCell("r18d", batch_size=8, image_size=32, steps=2)
     assert small.name == "imagenet-r18d-b8-px32-steps2-e300-s0"
     words = small.train_arguments()

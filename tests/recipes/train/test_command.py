@@ -238,6 +238,7 @@ def test_settings_that_only_the_network_refuses_are_refused_in_one_line(folder, 
     assert not (output / "config.json").exists()
 
 
+@pytest.mark.once
 def test_photos_in_class_folders_are_divided_resized_and_named(folder, tmp_path):
     photos = tmp_path / "photos"
     for number, path in enumerate(sorted(folder.glob("train/[01]/*.png"))):
@@ -255,6 +256,7 @@ def test_photos_in_class_folders_are_divided_resized_and_named(folder, tmp_path)
     assert evaluation["test_accuracy"] == results["test_accuracy"]
 
 
+@pytest.mark.once
 def test_one_class_is_nothing_to_learn(folder, tmp_path):
     for split in ("train", "test"):
         shutil.copytree(folder / split / "0", tmp_path / "data" / split / "0")

@@ -6,6 +6,7 @@ import typing
 import pytest
 
 import keras_lc
+from recipes.common.settings import MORE_NETWORKS
 from recipes.common.settings import Settings as Arguments
 from recipes.reproduce.numbers import NETWORKS
 from recipes.sweep.grid import Cell, Grid
@@ -59,16 +60,19 @@ def test_augmentation_is_the_papers_unless_chosen(dataset, settings, layers, dig
     assert [type(layer) for layer in model.layers if "crop_flip" in layer.name] == layers
 
 
-@pytest.mark.parametrize(("size", "side"), [(None, 4), (63, 4), (64, 1)])
-def test_photos_get_the_full_versions(size, side, digits):
-    arguments = Arguments(network="resnet14", width_multiplier=0.1, image_size=size)
+@pytest.mark.parametrize(
+    ("network", "size", "side"),
+    [("resnet18", None, 2), ("resnet18", 63, 2), ("resnet18", 64, 1), ("resnet14", 64, 4)],
+)
+def test_photos_get_the_full_version_if_there_is_one(network, size, side, digits):
+    arguments = Arguments(network=network, width_multiplier=0.1, image_size=size)
     model = build(arguments, digits)
     assert model.get_layer("pool").input.shape[1] == side
 
 
 def test_figure_1_names_the_networks_that_there_are():
     annotation = typing.get_type_hints(Arguments)["network"]
-    assert set(typing.get_args(annotation)) == set(NETWORKS)
+    assert set(typing.get_args(annotation)) == {*NETWORKS, "resnet26", *MORE_NETWORKS}
     cells = Grid(networks=tuple(NETWORKS), operators=("learned", "frozen")).cells()
     assert {cell.network for cell in cells} == set(NETWORKS)
     assert Cell(network="resnet14", depth=8).depth is None
@@ -78,6 +82,7 @@ def test_figure_1_names_the_networks_that_there_are():
     ("network", "builder"),
     [
         ("resnet14", lambda **k: keras_lc.ResNet(14, width=16, **k)),
+        ("resnet26", lambda **k: keras_lc.ResNet(26, width=16, **k)),
         ("mobilenet_v2", lambda **k: keras_lc.MobileNetV2(width_multiplier=0.25, **k)),
     ],
 )

@@ -1,0 +1,96 @@
+"""Renders the comparison of frozen bases, beside what theory predicts. Imports Keras."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+import keras_lc
+from keras_lc.analysis import gram_spread, plot_kernels, plot_sweep
+
+from ..common.settings import BASES
+from .render import Runs, means, percent, pivot, plain
+
+_CONTROL, _LEARNED = "control", "learned"
+_MEASURED = {
+    "test_accuracy": ("accuracy (%)", percent),
+    "robust_accuracy": ("accuracy under attack (%)", percent),
+    "variance_entropy_normalized_first": ("entropy, first layer (random = 1)", plain),
+    "variance_entropy_normalized_last": ("entropy, last layer (random = 1)", plain),
+}
+_PREDICTION = """\
+What theory predicts: with SGD, a frozen basis `K` acts on the training only by `K · Kᵀ`, which
+scales the learning rate of each direction of the combined kernels. The spread is the standard
+deviation of the eigenvalues of `K · Kᵀ` over their mean (mean of all layers, one seed). The control
+has the spread 0. So a basis whose spread falls to 0 becomes the same network as the control. A
+basis whose spread stays is another network."""
+
+
+def bases(runs: Runs, load: Callable[[dict], keras.Model]) -> str:
+    """Returns the tables.
+
+    Args:
+        runs: The runs. Their pictures are drawn.
+        load: Function that takes the row of a run and returns its trained model.
+    """
+    rows = [{**row, "kind": _kind(row)} for row in runs.rows]
+    for suffix, y in (("a", "test_accuracy"), ("b", "robust_accuracy")):
+        drawn = [row for row in rows if row[y] is not None]
+        if any(row["expansion"] is not None for row in drawn):
+            plot_sweep(drawn, runs.picture(suffix), "expansion", y, group="kind")
+    kinds = [kind for kind in dict.fromkeys(row["kind"] for row in rows) if "basis" in kind]
+    names = [kind.removesuffix(" basis") for kind in kinds]
+    examples = {name: _example(name) for name in names if name in BASES}
+    if examples:
+        plot_kernels(examples, runs.picture("c"), title="the first filters of each basis")
+    return "\n\n".join(
+        [
+            *(
+                pivot(rows, value, "expansion", "kind", f"{heading}, E", write)
+                for value, (heading, write) in _MEASURED.items()
+            ),
+            _PREDICTION,
+            pivot(_spreads(rows, load), "spread", "expansion", "kind", "spread, E", plain),
+            "Accuracy minus the control's at the same E, in percentage points:",
+            pivot(_to_control(rows), "lead", "expansion", "kind", "E", _signed),
+        ]
+    )
+
+
+def _kind(row):
+    if row["operator"] == "lc_frozen":
+        return f"{row['basis']} basis"
+    return {"gram_limit": _CONTROL, "learned": _LEARNED}.get(row["operator"], row["operator"])
+
+
+def _example(name):
+    return keras_lc.bases.get(name)(0, (7, 7, 1, 16), 1)
+
+
+def _spreads(rows, load):
+    found = []
+    seed = min(row["seed"] for row in rows)
+    for row in rows:
+        if row["operator"] != "lc_frozen" or row["seed"] != seed:
+            continue
+        combining = [
+            layer for layer in load(row).layers if getattr(layer, "combination", None) is not None
+        ]
+        spread = np.mean([gram_spread(keras.ops.convert_to_numpy(la.basis)) for la in combining])
+        found.append({**row, "spread": float(spread)})
+    return found
+
+
+def _to_control(rows):
+    """Returns the rows of LC with their lead over the mean of the control."""
+    control = means(rows, "test_accuracy", "expansion", "kind")
+    return [
+        {**row, "lead": row["test_accuracy"] - control[row["expansion"], _CONTROL]["mean"]}
+        for row in rows
+        if row["operator"] == "lc_frozen" and (row["expansion"], _CONTROL) in control
+    ]
+
+
+def _signed(mean, deviation, runs):
+    text = percent(mean, deviation, runs)
+    return text if text.startswith("-") else f"+{text}"
