@@ -198,7 +198,9 @@ def _open_torch(path):
 
     # Not empty, because torch would then fill another dict.
     files = {_TORCH_FILE: None}
-    program = torch.export.load(path, extra_files=files)
+    # Not by its name, which may have another ending.
+    with open(path, "rb") as file:
+        program = torch.export.load(file, extra_files=files)
     module, signature = program.module(), program.graph_signature
     (images,) = (
         node.meta["val"] for node in program.graph.nodes if node.name in signature.user_inputs

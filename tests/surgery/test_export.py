@@ -102,7 +102,7 @@ READ = {
         "program = torch.export.load(path, extra_files=files); module = program.module()\n"
         "assert program.graph_signature.user_inputs == ('images',)\n"
         "assert program.graph_signature.user_outputs == ('logits',)\n"
-        "run = lambda x: module(images=torch.from_numpy(x)).detach().numpy()\n"
+        "run = lambda x: module(torch.from_numpy(x)).detach().numpy()\n"
         "names = json.loads(files['class_names.json'])\n"
     ),
 }

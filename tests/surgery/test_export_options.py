@@ -58,6 +58,7 @@ def each_format(function):
     return pytest.mark.parametrize("format", formats)(function)
 
 
+# Not together with `once`: those tests may run under another backend.
 litert = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow writes it")
 
 
@@ -179,7 +180,6 @@ class TestResize:
             export(make_model(size=None), tmp_path / "m.onnx", format="onnx", resize=True)
 
 
-@pytest.mark.once
 @litert
 class TestQuantization:
     def test_int8_computes_in_integers_only(self, in_process, tmp_path, capsys):
@@ -226,7 +226,8 @@ class TestQuantization:
             assert opened.input_dtype == "float32"
             difference = np.abs(opened(x) - expected).max()
             assert difference < 0.05 * np.abs(expected).max()
-        assert sizes["float16"] < 0.6 * sizes[None] and sizes["dynamic"] < 0.35 * sizes[None]
+        assert 0.5 < sizes["float16"] / sizes[None] < 0.6
+        assert 0.25 < sizes["dynamic"] / sizes[None] < 0.35
 
     def test_resize_goes_with_numbers_of_fewer_bytes(self, in_process, tmp_path):
         model, x = make_model(), pictures()
@@ -235,6 +236,32 @@ class TestQuantization:
         expected = model.predict(pipeline(large), verbose=0)
         answers = open_exported(path)(large)
         assert np.abs(answers - expected).max() < 0.05 * np.abs(expected).max()
+
+
+@litert
+class TestFiles:
+    @pytest.mark.parametrize("opset", [13, 18])
+    def test_the_opset_is_that_of_the_file(self, opset, in_process, tmp_path):
+        import onnx
+
+        path = write(make_model(), tmp_path, "onnx", opset=opset)
+        versions = {x.domain: x.version for x in onnx.load(path).opset_import}
+        assert versions[""] == opset
+
+    def test_litert_readers_find_them(self, in_process, tmp_path):
+        path = write(make_model(), tmp_path, "litert")
+        # The identifier of the metadata's schema.
+        assert b"TFLITE_METADATA" in path.read_bytes() and b"M001" in path.read_bytes()
+        with zipfile.ZipFile(path) as archive:
+            assert archive.namelist() == ["labels.txt"]
+
+    @pytest.mark.parametrize("format", ["tf_saved_model", "onnx", "litert"])
+    def test_a_model_without_them_gives_a_file_without_them(self, format, in_process, tmp_path):
+        model = make_model()
+        model.class_names = None
+        path = write(model, tmp_path, format)
+        assert open_exported(path).class_names is None
+        assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.once
@@ -305,15 +332,6 @@ class TestArguments:
             export(make_model(), tmp_path / "m", **({"format": "litert"} | options))
         assert list(tmp_path.iterdir()) == []
 
-    @litert
-    @pytest.mark.parametrize("opset", [13, 18])
-    def test_the_opset_is_that_of_the_file(self, opset, in_process, tmp_path):
-        import onnx
-
-        path = write(make_model(), tmp_path, "onnx", opset=opset)
-        versions = {x.domain: x.version for x in onnx.load(path).opset_import}
-        assert versions[""] == opset
-
     def test_it_prints_nothing_on_request(self, monkeypatch, tmp_path, capsys):
         FakeWorker(monkeypatch)
         export(make_model(), tmp_path / "m.onnx", format="onnx", verbose=False)
@@ -322,22 +340,6 @@ class TestArguments:
 
 @pytest.mark.once
 class TestClassNames:
-    def test_litert_readers_find_them(self, in_process, tmp_path):
-        path = write(make_model(), tmp_path, "litert")
-        # The identifier of the metadata's schema.
-        assert b"TFLITE_METADATA" in path.read_bytes() and b"M001" in path.read_bytes()
-        with zipfile.ZipFile(path) as archive:
-            assert archive.namelist() == ["labels.txt"]
-
-    @litert
-    @pytest.mark.parametrize("format", ["tf_saved_model", "onnx", "litert"])
-    def test_a_model_without_them_gives_a_file_without_them(self, format, in_process, tmp_path):
-        model = make_model()
-        model.class_names = None
-        path = write(model, tmp_path, format)
-        assert open_exported(path).class_names is None
-        assert list(tmp_path.iterdir()) == [path]
-
     def test_other_labels_are_not_overwritten(self, monkeypatch, tmp_path):
         FakeWorker(monkeypatch)
         (tmp_path / "labels.txt").write_text("car\nbus\n")

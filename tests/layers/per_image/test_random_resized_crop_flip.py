@@ -68,7 +68,7 @@ def test_a_part_as_large_as_the_image_is_the_image():
 
 
 def test_parts_have_the_areas_and_ratios_that_are_allowed_and_lie_everywhere():
-    size, images = 200, 512
+    size, images = 100, 256
     low, high, flip = parts(images, size, size, area=(0.2, 0.8), ratio=(0.5, 2.0))
     height, width = np.maximum(high - low, 1).T
     area, ratio = height * width / size**2, np.log2(width / height)
