@@ -33,6 +33,7 @@ class Op(keras_lc.spatial.SpatialOperator):
     word: str = "a"
     mode: Literal["first", "second"] = "first"
     limit: int | None = 3
+    label: str | None = "a"
     sizes: tuple[int, ...] = ()
     other: dict | None = None
 
@@ -62,6 +63,8 @@ def made(options=""):
         (",mode=second", Op(mode="second")),
         (",limit=none", Op(limit=None)),
         (",limit=7", Op(limit=7)),
+        (",label=none", Op(label=None)),
+        (",label=7", Op(label="7")),
         (",sizes=1,2,on=true", Op(sizes=(1, 2), on=True)),
         (",sizes=", Op(sizes=())),
     ],
@@ -110,11 +113,13 @@ def test_a_module_that_cannot_be_imported_is_named(code, message, tmp_path, monk
 
 
 def test_a_file_in_the_folder_hides_no_installed_module(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    (tmp_path / "colorsys.py").write_text("raise SystemExit")
-    own.import_modules({"spatial": "colorsys:Op"})
-    assert hasattr(sys.modules["colorsys"], "rgb_to_hsv")
+    for folder in ("installed", "called"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "in_two_folders.py").write_text(f"FOLDER = {folder!r}")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "installed")])
+    monkeypatch.chdir(tmp_path / "called")
+    own.import_modules({"spatial": "in_two_folders:Op"})
+    assert sys.modules["in_two_folders"].FOLDER == "installed"
 
 
 def test_only_settings_that_take_classes_are_read_as_such():
