@@ -106,6 +106,11 @@ def _torch_convolve(inputs, kernel, bias, strides, padding, dilation_rate, data_
     import torch
 
     sides = len(strides)
+    if sides == 1:
+        # As one row of an image. PyTorch's own 1D convolution copies what is not in its order.
+        row = inputs.unsqueeze(2), kernel.unsqueeze(0), bias
+        strides, dilation_rate = (1, *strides), (1, *dilation_rate)
+        return _torch_convolve(*row, strides, padding, dilation_rate, data_format).squeeze(2)
     if max(kernel.shape[:-2]) == 1 < max(strides):
         # A strided 1×1 convolution uses only every second pixel. On processors without AVX-512,
         # PyTorch 2.13 writes past the end of its memory in the gradient of such a convolution.

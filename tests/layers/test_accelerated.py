@@ -252,6 +252,10 @@ def test_pools_as_numpy_does(cls, reduce, padding, data_format):
         keras_lc.FrozenConv2D(8, 3, padding="same", seed=0),
         keras_lc.LCConv2D(8, 3, padding="same", seed=0),
         layers.GramLimitConv2D(8, 3, padding="same", seed=0),
+        keras_lc.LCConv1D(8, 3, padding="same", seed=0),
+        keras_lc.LCConv3D(8, 3, padding="same", seed=0),
+        keras_lc.LCDepthwiseConv2D(3, padding="same", seed=0),
+        keras_lc.LCConv2DTranspose(8, 3, seed=0),
     ],
     ids=lambda layer: type(layer).__name__,
 )
@@ -267,17 +271,24 @@ def test_no_feature_map_is_copied_under_pytorch(layer):
                 copied.append((str(function), tuple(outputs.shape)))
             return outputs
 
-    x = ops.convert_to_tensor(oracles.images(2, 16, 16, 8))
+    sides = getattr(layer, "rank", 2)
+    x = ops.convert_to_tensor(oracles.images(2, *[16] * sides, 8))
     layer(x, **({"training": True} if isinstance(layer, layers.BatchNormalization) else {}))
     with Copies():
         outputs = layer(x)
-    assert [c for c in copied if np.prod(c[1]) >= 2 * 14 * 14 * 8] == []
+    assert [c for c in copied if np.prod(c[1]) >= 2 * 14**sides * 8] == []
     assert outputs.is_contiguous()
 
 
 PAIRS = [
+    layers.Conv1D(4, 3),
     layers.Conv2D(4, 3),
+    layers.Conv3D(4, 3),
+    layers.DepthwiseConv1D(3),
     layers.DepthwiseConv2D(3),
+    layers.Conv1DTranspose(5, 3),
+    layers.Conv2DTranspose(5, 3),
+    layers.Conv3DTranspose(5, 3),
     layers.MaxPooling2D(2),
     layers.AveragePooling2D(2),
     layers.BatchNormalization(),
@@ -289,10 +300,10 @@ def test_files_go_both_ways_between_a_layer_and_the_one_of_keras(layer, tmp_path
     fast, plain = type(layer), keras_class(layer)
     assert plain.__module__.startswith("keras.") and plain.__name__ == fast.__name__
     assert fast(**layer.get_config()).get_config() == plain(**layer.get_config()).get_config()
-    x = oracles.images(2, 8, 8, 4)
+    x = oracles.images(2, *[8] * getattr(layer, "rank", 2), 4)
     for source, target in ((fast, plain), (plain, fast)):
         first, second = (
-            keras.Sequential([keras.Input((8, 8, 4)), cls(**layer.get_config())])
+            keras.Sequential([keras.Input(x.shape[1:]), cls(**layer.get_config())])
             for cls in (source, target)
         )
         for number, variable in enumerate(first.variables):
