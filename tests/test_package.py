@@ -55,7 +55,17 @@ ARROWS = {
     "surgery": {"bases", "data", "layers"},
     "analysis": {"layers", "surgery"},
 }
-RULES = {"files", "images", "keras_internals", "listed", "naming", "paths", "seeds", "types"}
+RULES = {
+    "class_names",
+    "files",
+    "images",
+    "keras_internals",
+    "listed",
+    "naming",
+    "paths",
+    "seeds",
+    "types",
+}
 
 
 def names_imported(path):

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import shlex
 import unicodedata
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -161,6 +162,11 @@ def list_classes(root: Path) -> _Listing | None:
         ValueError: If there are fewer than two classes, or a file does not belong there.
     """
     if not any(_holds_pictures(entry.path) for entry in _entries(root) if entry.is_dir()):
+        if _holds_pictures(root):
+            raise ValueError(
+                f"{root} must hold a folder for each class, at least two. Received: pictures "
+                "without class folders"
+            )
         return None
     faults = []
     listing = _list(root, faults)
@@ -374,7 +380,8 @@ def _allocate(root, count, copies, height, width):
     """Returns an empty array for images. Refuses what does not fit into memory."""
     needed, free = copies * count * height * width * 3, free_memory()
     if needed > free:
-        command = f"python -m recipes.imagenet --data-dir {root} --image-size {height}"
+        folder = shlex.quote(str(root))
+        command = f"python -m recipes.imagenet --data-dir {folder} --image-size {height}"
         raise ValueError(
             f"The {count:,} pictures of {root} need {needed / 1e9:.1f} GB of memory as {width} x "
             f"{height} pixels, but only {free / 1e9:.1f} GB are free. Make them smaller with "

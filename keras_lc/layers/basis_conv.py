@@ -11,7 +11,7 @@ from keras_lc.layers.axes import channel_axis
 from keras_lc.layers.initializers import ByFunction
 from keras_lc.layers.seeded_basis import SeededFilters, get_basis_initializer
 from keras_lc.seeds import resolve_seed
-from keras_lc.types import Initializer, Shape, Tensor
+from keras_lc.types import Array, Initializer, Shape, Tensor
 
 
 def check_expansion(expansion: int) -> int:
@@ -124,6 +124,15 @@ class BasisConv(SeededFilters):
         if not self.built:
             raise AttributeError("You must build the layer before accessing `kernel`.")
         return self._in_layout(self.basis)
+
+    def set_basis(self, kernel: Array) -> None:
+        """Makes the filters of a kernel the basis. A file then holds them, and not the seed.
+
+        Args:
+            kernel: Array of the shape of this layer's kernel, with as many filters as the basis.
+        """
+        filters = ops.convert_to_numpy(self._from_layout(ops.convert_to_tensor(kernel)))
+        self._basis.assign(filters.reshape(self._basis.shape))
 
     def _build_basis(self):
         self._basis = self._add_basis(self.basis_filters)

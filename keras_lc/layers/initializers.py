@@ -58,6 +58,16 @@ class FanInUniform(keras.initializers.Initializer):
         return {"seed": self.seed, "fan_in": self.fan_in}
 
 
+@keras.saving.register_keras_serializable(package="keras_lc")
+class GroupIdentity(keras.initializers.Initializer):
+    """The combination of an LC layer whose kernel is its basis: an identity for each group."""
+
+    def __call__(self, shape: Shape, dtype: str | None = None) -> Tensor:
+        size, filters = shape
+        values = np.tile(np.eye(size), (1, filters // size))
+        return keras.ops.convert_to_tensor(values, dtype=dtype or keras.config.floatx())
+
+
 class ByFunction(keras.initializers.Initializer):
     """An initializer that calls a function, for a variable of any size.
 

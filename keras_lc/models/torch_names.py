@@ -80,6 +80,40 @@ def torchvision_mobilenet(name: str, names: Collection[str]) -> str | None:
     return f"{prefix}.{index}.{is_bn}"
 
 
+def timm_mobilenet(name: str, names: Collection[str]) -> str | None:
+    """timm's MobileNetV2 and MobileNetV3-Large. Its blocks are numbered within stages."""
+    is_v3 = "hidden" in names
+    # In V3, the convolution before the pooling is a stage, and the hidden layer a convolution.
+    head = ("blocks.6.0.conv", "blocks.6.0.bn1") if is_v3 else ("conv_head", "bn2")
+    outer = {
+        "stem_conv": "conv_stem",
+        "stem_bn": "bn1",
+        "head_conv": head[0],
+        "head_bn": head[1],
+        "hidden": "conv_head",
+        "classifier": "classifier",
+    }
+    if name in outer:
+        return outer[name]
+    found = _INVERTED.fullmatch(name)
+    if not found:
+        return None
+    stage, block = 0, int(found["block"])
+    stages = _TIMM_STAGES["v3" if is_v3 else "v2"]
+    while stage < len(stages) and block >= stages[stage]:
+        block -= stages[stage]
+        stage += 1
+    if found["kind"] == "squeeze_conv":
+        part = "se.conv_reduce" if found["number"] == "1" else "se.conv_expand"
+    else:
+        # A block without expansion begins with its depthwise convolution.
+        expands = f"block{found['block']}_conv1" in names
+        parts = ("conv_pw", "conv_dw", "conv_pwl") if expands else ("", "conv_dw", "conv_pw")
+        number = int(found["number"])
+        part = f"bn{number - (not expands)}" if found["kind"] == "bn" else parts[number - 1]
+    return f"blocks.{stage}.{block}.{part}"
+
+
 def trainer_cifar_resnet(name: str, names: Collection[str]) -> str | None:
     """CIFAR-ResNets as in the LC authors' https://github.com/paulgavrikov/tinytorchtrainer.
 
@@ -120,11 +154,17 @@ NAMINGS = {
     "timm's ResNet-D": timm_resnet_d,
     "PfLayer's ResNet": pflayer_resnet,
     "torchvision's MobileNet": torchvision_mobilenet,
+    "timm's MobileNet": timm_mobilenet,
     "tinytorchtrainer's CIFAR-ResNet": trainer_cifar_resnet,
     "tinytorchtrainer's MobileNetV2": trainer_mobilenet,
     "PfLayer's ViT and PiT": pflayer_transformer,
 }
 
+#: The epsilon of batch normalization, in networks that have another one than ours.
+EPSILONS = {"timm's MobileNet": 1e-5}
+
+# The blocks of each stage.
+_TIMM_STAGES = {"v2": (1, 2, 3, 4, 3, 3, 1), "v3": (1, 2, 3, 4, 2, 3)}
 _PLAIN = {"stem_conv": "conv1", "stem_bn": "bn1", "classifier": "fc"}
 _DEEP_STEM = {
     "stem_conv1": "conv1.0",

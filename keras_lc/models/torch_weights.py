@@ -15,7 +15,8 @@ import numpy as np
 from keras_lc.layers import PositionEmbedding
 from keras_lc.layers.own_kernel import computes_kernel
 from keras_lc.listed import listed
-from keras_lc.models.torch_names import HEAD, NAMINGS
+from keras_lc.models.torch_names import EPSILONS, HEAD, NAMINGS
+from keras_lc.models.torch_networks import classes_of, looks_like
 
 # Wrappers of models put these before all names.
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -42,7 +43,9 @@ def load_torch_weights(
     - `keras_lc.ResNet`: weights of torchvision; of timm for the variant "d"; of
       https://github.com/naver-ai/PfLayer for max-pools and hybrids.
     - `keras_lc.ViT`, `keras_lc.PiT`: weights of PfLayer.
-    - `keras_lc.MobileNetV2`, `keras_lc.MobileNetV3Large`: weights of torchvision.
+    - `keras_lc.MobileNetV2`, `keras_lc.MobileNetV3Large`: weights of torchvision, and of timm but
+      for its networks named `tf_…`, which pad images in another way. With timm's weights, the
+      batch normalization of the model gets timm's epsilon.
     - `keras_lc.CIFARResNet`, and the others with `low_resolution=True`: weights of the LC paper's
       authors (https://github.com/paulgavrikov/tinytorchtrainer).
 
@@ -87,20 +90,23 @@ def load_torch_weights(
     _refuse_lc(model)
     if isinstance(state_dict, str | os.PathLike):
         state_dict = _read(pathlib.Path(state_dict).expanduser())
-    given = _without_wrappers(_choose(state_dict, key))
+    whole = given = _without_wrappers(_choose(state_dict, key))
     if prefix is not None:
-        given = _with_prefix(given, f"{prefix.rstrip('.')}.")
+        whole = given = _with_prefix(given, f"{prefix.rstrip('.')}.")
     naming, wanted = _closest_naming(model, given, head)
     if not head:
         modules = {_module(name) for name in wanted}
         given = {name: value for name, value in given.items() if _module(name) in modules}
-    _check_fit(given, naming, wanted, model)
+    _check_fit(given, naming, wanted, model, whole)
     # Read all tensors before the first assignment, so an error leaves the model unchanged.
     assignments = [
         pair for name, place in wanted.items() for pair in place.assignments(_to_numpy(given[name]))
     ]
     for variable, value in assignments:
         variable.assign(value)
+    for place in wanted.values():
+        if naming in EPSILONS and isinstance(place.layer, keras.layers.BatchNormalization):
+            place.layer.epsilon = EPSILONS[naming]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +125,8 @@ class _Place:
     assignments: Callable[[np.ndarray], list]
 
     def takes(self, shape):
-        return shape == self.shape
+        # A dense layer can be a 1×1 convolution there.
+        return shape in (self.shape, (*self.shape, 1, 1))
 
 
 def _refuse_lc(model):
@@ -133,7 +140,7 @@ def _refuse_lc(model):
         )
 
 
-def _check_fit(given, naming, wanted, model):
+def _check_fit(given, naming, wanted, model, whole):
     missing = [name for name in wanted if name not in given]
     unexpected = [name for name in given if name not in wanted]
     reshaped = [
@@ -158,16 +165,23 @@ def _check_fit(given, naming, wanted, model):
     ]
     raise ValueError(
         f"The weights do not fit model '{model.name}' as {naming}; the model was not changed. "
-        f"{' '.join(problems)}{_advice(given, wanted, {*missing, *unexpected, *reshaped})}"
+        f"{' '.join(problems)}"
+        f"{_advice(given, wanted, {*missing, *unexpected, *reshaped}, model, whole)}"
     )
 
 
-def _advice(given, wanted, problems):
-    """Returns a sentence about the argument that helps, or `""`."""
+def _advice(given, wanted, problems, model, whole):
+    """Returns sentences about the network of the weights, or the argument that helps, or `""`."""
     heads = {name for name, place in wanted.items() if _is_head(place.layer)}
     bodies = {_module(name) for name in wanted.keys() - heads}
     if all(_module(name) not in bodies for name in problems):
-        return " Pass `head=False` to load all but the head."
+        theirs, ours = classes_of(whole), model.output_shape[-1]
+        others = f" The weights are for {theirs} classes, the model for {ours}."
+        return (
+            others if theirs not in (None, ours) else ""
+        ) + " Pass `head=False` to load all but the head."
+    if (network := looks_like(whole)) not in (None, looks_like(wanted)):
+        return f" The weights look like those of {network}."
     found = collections.Counter(
         name.removesuffix(own) for own in wanted for name in given if name.endswith(f".{own}")
     )
@@ -374,7 +388,10 @@ def _transposed(layer, variable, axes):
     shape = [0] * len(axes)
     for size, axis in zip(variable.shape, axes, strict=True):
         shape[axis] = size
-    return _Place(layer, tuple(shape), lambda values: [(variable, np.transpose(values, axes))])
+    shape = tuple(shape)
+    return _Place(
+        layer, shape, lambda values: [(variable, np.transpose(values.reshape(shape), axes))]
+    )
 
 
 def _attention(layer):

@@ -8,6 +8,7 @@ import numpy as np
 from keras_lc import bases
 from keras_lc.bases import Basis
 from keras_lc.layers.basis_conv import check_expansion, check_rank
+from keras_lc.layers.initializers import GroupIdentity
 from keras_lc.layers.own_kernel import keras_base
 from keras_lc.seeds import derive_seed, resolve_seed
 from keras_lc.surgery.replace import paths_within, replace, to_numpy
@@ -18,6 +19,7 @@ from keras_lc.surgery.spatial_convolutions import (
     is_lc_form,
     is_plain,
     is_spatial,
+    kernel_argument,
     kernel_of,
     warn_of_no_effect,
     without_kernel_arguments,
@@ -50,6 +52,14 @@ def to_lc(
     combines their filters, as an LC layer would do. To freeze their filters, call
     `freeze_spatial(to_lc(model, expansion))`, which does not change the LC layers.
 
+    With `basis="kernels"` there are no random filters: the basis of a layer is its own kernel, and
+    the combination starts as the identity. So the copy computes what the model does. Only the
+    combinations of the filters are trained, `filters²` numbers for each layer without groups
+    instead of `height * width * channels * filters`. Use it for pretrained networks. In a depthwise
+    convolution each channel combines only its own filters, so with one filter for each channel the
+    combination is a factor for each. For separable convolutions, call `freeze_spatial` with
+    `keep_kernels=True` on the copy.
+
     Args:
         model: A Functional or Sequential model that is built. It does not change.
         expansion: Integer, the number of random filters per output channel.
@@ -61,7 +71,7 @@ def to_lc(
             then the least-squares solution for these kernels, so that the copy computes
             what the model does. `False` starts from random combinations, PyTorch's default.
         basis: Name of a basis, or a `keras_lc.bases.Basis`: what the random filters are; see
-            `keras_lc.spatial.LC`.
+            `keras_lc.spatial.LC`. Or `"kernels"`: the model's own kernels. A file then holds them.
         rank: Integer, the number of random filters of each layer, in place of `expansion`. For a
             depthwise convolution, it is their number for each channel.
 
@@ -72,8 +82,10 @@ def to_lc(
         ValueError: If `keep_kernels=True` and a layer has too few random filters for its kernel:
             `filters * expansion < height * width * channels`. The message names the smallest
             expansion that is enough. If the copy's kernel differs by more than 1e-3 of its
-            largest number. If a spatial convolution has a constraint of its kernel or is a
-            subclass (it may compute something else). If a layer or a subclassed model hides one.
+            largest number. If `basis="kernels"` is used with `compact=True`, or with another number
+            of filters than the kernels have. If a spatial convolution has a constraint of its
+            kernel or is a subclass (it may compute something else). If a layer or a subclassed
+            model hides one.
 
     Example:
 
@@ -89,19 +101,23 @@ def to_lc(
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 4
     """
     expansion, seed = check_expansion(expansion), resolve_seed(seed)
-    rank, basis = check_rank(rank, expansion), bases.get(basis)
+    rank = check_rank(rank, expansion)
+    own_kernels = isinstance(basis, str) and basis == _OWN_KERNELS
+    if own_kernels:
+        _refuse_other_filters(expansion, rank, compact)
+    else:
+        basis = bases.get(basis)
     paths = paths_within(model)
     _refuse_what_does_not_convert(model, paths)
     if not any(_is_converted(layer) or _combines(layer) for layer in paths):
         warn_of_no_effect("to_lc", model, "convolution of more than one pixel")
-    if keep_kernels:
+    if keep_kernels and not own_kernels:
         _check_ranks(paths, expansion, rank)
     options = dict(
         expansion=expansion,
         rank=rank,
         frozen=frozen,
         compact=compact,
-        basis_initializer=basis,
     )
 
     def lc(layer):
@@ -113,12 +129,15 @@ def to_lc(
             without_kernel_arguments(config)
             | options
             | {
-                "combination_regularizer": _of_kernel(config, "regularizer"),
+                "combination_regularizer": kernel_argument(config, "regularizer"),
                 "seed": derive_seed(seed, path),
             }
+            | (_kernel_as_basis(layer, config) if own_kernels else {"basis_initializer": basis})
         )
         build_like(twin, layer)
-        if keep_kernels and layer.built:
+        if own_kernels and layer.built:
+            twin.set_basis(to_numpy(layer.kernel))
+        elif keep_kernels and layer.built:
             _take_over_kernel(twin, layer, path)
         return [twin]
 
@@ -136,11 +155,6 @@ def _combines(layer):
 
 def _plain_config(layer):
     return keras_base(layer).get_config(layer)
-
-
-def _of_kernel(config, name):
-    """Returns an argument for the kernel from the config of a convolution."""
-    return config[f"depthwise_{name}" if "depth_multiplier" in config else f"kernel_{name}"]
 
 
 def _refuse_what_does_not_convert(model, paths):
@@ -163,7 +177,7 @@ def _refuse_what_does_not_convert(model, paths):
     constrained = [
         path
         for layer, path in convolutions.items()
-        if _is_converted(layer) and _of_kernel(_plain_config(layer), "constraint") is not None
+        if _is_converted(layer) and kernel_argument(_plain_config(layer), "constraint") is not None
     ]
     if constrained:
         reasons.append(
@@ -177,6 +191,29 @@ def _refuse_what_does_not_convert(model, paths):
 
 
 # --- The model's own kernels ---
+
+_OWN_KERNELS = "kernels"
+
+
+def _refuse_other_filters(expansion, rank, compact):
+    given = {"expansion": expansion, "rank": rank, "compact": compact}
+    if (expansion, rank, compact) != (1, None, False):
+        received = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise ValueError(
+            "With `basis='kernels'` the basis is the kernel, so it has as many filters as the "
+            "kernel and no compact form: leave out `expansion`, `rank` and `compact`. "
+            f"Received: {received}"
+        )
+
+
+def _kernel_as_basis(layer, config):
+    """Returns the arguments of an LC layer that starts with its basis as its kernel."""
+    if is_frozen_form(layer):
+        filters = {"seed": layer.seed, "basis_initializer": layer.basis_initializer}
+    else:
+        # With the Keras initializer of the kernel, a file holds the basis and not a seed.
+        filters = {"basis_initializer": kernel_argument(config, "initializer")}
+    return filters | {"combination_initializer": GroupIdentity()}
 
 
 def _check_ranks(paths, expansion, rank):

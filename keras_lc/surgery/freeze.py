@@ -13,6 +13,7 @@ from keras_lc.surgery.spatial_convolutions import (
     build_like,
     is_plain,
     is_spatial,
+    kernel_argument,
     starts_spatial,
     warn_of_no_effect,
     without_kernel_arguments,
@@ -20,9 +21,12 @@ from keras_lc.surgery.spatial_convolutions import (
 
 
 def freeze_spatial(
-    model: keras.Model, seed: int | None = None, basis: str | Basis = "uniform"
+    model: keras.Model,
+    seed: int | None = None,
+    basis: str | Basis = "uniform",
+    keep_kernels: bool = False,
 ) -> keras.Model:
-    """Copies a model and replaces its spatial convolutions with random, frozen ones.
+    """Copies a model and replaces its spatial convolutions with frozen ones, random by default.
 
     This is the experiment of Section 3 of the LC paper, for any Keras model. Each convolution
     with a kernel larger than 1×1 gets new random filters. Training never changes these filters.
@@ -49,6 +53,9 @@ def freeze_spatial(
             `None` draws a seed.
         basis: Name of a basis, or a `keras_lc.bases.Basis`: what the random filters are; see
             `keras_lc.spatial.LC`. Layers that are already frozen keep theirs.
+        keep_kernels: Boolean, whether the frozen filters are the model's own, in place of random
+            ones. The copy then computes what the model does. Use it for pretrained networks, to
+            train all but the spatial filters. A file then holds the filters in place of a seed.
 
     Returns:
         The copy, not compiled.
@@ -57,7 +64,7 @@ def freeze_spatial(
         ValueError: If the model has a spatial convolution without a frozen form: a `ConvLSTM2D`
             (the papers do not treat it), a subclass of a convolution (it may compute something
             else), or an LC layer with a learned basis. If a layer or a subclassed model hides a
-            convolution.
+            convolution. If `keep_kernels=True` is used with a `seed` or a `basis`.
 
     Example:
 
@@ -72,6 +79,11 @@ def freeze_spatial(
 
     - [The Power of Linear Combinations](https://arxiv.org/abs/2301.11360), Section 3
     """
+    if keep_kernels and (seed is not None or basis != "uniform"):
+        raise ValueError(
+            "`keep_kernels=True` draws no filters, so it takes no `seed` and no `basis`. "
+            f"Received: seed={seed!r}, basis={basis!r}"
+        )
     seed, basis = resolve_seed(seed), bases.get(basis)
     paths = paths_within(model)
     _refuse_others(model, paths)
@@ -83,19 +95,25 @@ def freeze_spatial(
             return None
         options = {"seed": derive_seed(seed, paths[layer]), "basis_initializer": basis}
         form = _frozen_separable if type(layer) in SEPARABLE else _frozen_form
-        return form(layer, options)
+        return form(layer, options, keep_kernels)
 
     return replace(model, frozen)
 
 
-def _frozen_form(layer, options):
-    config = without_kernel_arguments(layer.get_config())
-    twin = FORMS[keras_class(layer)].frozen.from_config(config | options)
+def _frozen_form(layer, options, keep):
+    config = layer.get_config()
+    # With the Keras initializer of the kernel, a file holds the filters and not the seed.
+    own = {"basis_initializer": kernel_argument(config, "initializer")} if keep else {}
+    twin = FORMS[keras_class(layer)].frozen.from_config(
+        without_kernel_arguments(config) | options | own
+    )
     build_like(twin, layer)
+    if keep and layer.built:
+        twin.set_basis(to_numpy(layer.kernel))
     return [twin]
 
 
-def _frozen_separable(layer, options):
+def _frozen_separable(layer, options, keep):
     config = layer.get_config()
     shared = {key: config[key] for key in ("trainable", "dtype", "data_format")}
     geometry = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
@@ -105,6 +123,7 @@ def _frozen_separable(layer, options):
         | shared
         | {"name": f"{layer.name}_depthwise", "use_bias": False}
         | options
+        | ({"basis_initializer": config["depthwise_initializer"]} if keep else {})
     )
     own = ("name", "filters", "activation", "use_bias", "activity_regularizer")
     pointwise = plain_pointwise.from_config(
@@ -116,6 +135,8 @@ def _frozen_separable(layer, options):
     if layer.built:
         shape = layer.get_build_config()["input_shape"]
         depthwise.build(shape)
+        if keep:
+            depthwise.set_basis(to_numpy(layer.depthwise_kernel))
         pointwise.build(depthwise.compute_output_shape(shape))
         pointwise.kernel.assign(to_numpy(layer.pointwise_kernel))
         if layer.use_bias:

@@ -122,6 +122,11 @@ def combines_itself(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, tuple(SEPARABLE)) or getattr(layer, "combination", None) is not None
 
 
+def kernel_argument(config: dict, name: str) -> object:
+    """Returns an argument for the kernel, such as `"initializer"`, from a convolution's config."""
+    return config[f"depthwise_{name}" if "depth_multiplier" in config else f"kernel_{name}"]
+
+
 def without_kernel_arguments(config: dict) -> dict:
     """Returns the config of a convolution without the arguments for its kernel variable."""
     of_kernel = ("kernel_", "depthwise_", "lora_")

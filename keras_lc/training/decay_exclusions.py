@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_lc.training.variable_paths import variables_at
+
 
 class DecayExclusions:
     """Mixin for optimizers that keep `exclude_from_weight_decay` when they are saved.
@@ -39,26 +41,11 @@ class DecayExclusions:
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if not self.built and self._no_decay_paths:
             # Only now are all variables of the model known.
+            found = variables_at(self._no_decay_paths, variables, "excluded from weight decay")
             super().exclude_from_weight_decay(
-                var_list=list(self._found(variables)), var_names=self._no_decay_names
+                var_list=[variable for variable, _ in found], var_names=self._no_decay_names
             )
         super().build(variables)
-
-    def _found(self, variables):
-        by_path = {variable.path: variable for variable in variables}
-        for path in self._no_decay_paths:
-            if path in by_path:
-                yield from (variable for variable in variables if variable.path == path)
-                continue
-            # When a Sequential model is loaded, its name can leave or join the paths.
-            ends = [p for p in by_path if p.endswith(f"/{path}") or path.endswith(f"/{p}")]
-            if len(ends) != 1:
-                raise ValueError(
-                    f"The optimizer was saved with '{path}' excluded from weight decay. The model "
-                    f"must have one variable with that path. Received: {len(ends)} such variables "
-                    f"in {list(by_path)}"
-                )
-            yield by_path[ends[0]]
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -8,11 +8,12 @@ from keras import ops
 
 from keras_lc.keras_internals import is_decayed, place_of
 from keras_lc.training.decay_exclusions import DecayExclusions
+from keras_lc.training.rate_factors import RateFactors
 from keras_lc.types import LearningRate, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class LAMB(DecayExclusions, keras.optimizers.Optimizer):
+class LAMB(DecayExclusions, RateFactors, keras.optimizers.Optimizer):
     """Layer-wise adaptive moments for large batches.
 
     Each variable takes Adam's step plus the weight decay, scaled to the norm of the variable:
@@ -29,7 +30,8 @@ class LAMB(DecayExclusions, keras.optimizers.Optimizer):
         global_clipnorm: Float, the largest norm of all gradients together. Larger gradients are
             clipped. `None` does not clip.
         name: String.
-        **kwargs: As in `keras.optimizers.Optimizer`.
+        **kwargs: As in `keras.optimizers.Optimizer`. Also `rate_factors`: dict from paths of
+            variables (`variable.path`) to factors of their learning rate.
 
     Example:
 
@@ -97,7 +99,7 @@ class LAMB(DecayExclusions, keras.optimizers.Optimizer):
             if self.weight_decay and is_decayed(self, variable):
                 update = update + self.weight_decay * variable
             update = update * _trust(variable, update)
-        self.assign_sub(variable, ops.cast(learning_rate, dtype) * update)
+        self.assign_sub(variable, self._rate_of(variable, learning_rate) * update)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

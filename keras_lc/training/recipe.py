@@ -1,6 +1,7 @@
 """The papers' training hyper-parameters, as data."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import keras
@@ -98,8 +99,17 @@ class Recipe:
                 f"target_threshold={self.target_threshold}"
             )
 
-    def optimizer(self, steps: int, name: str | None = None) -> keras.optimizers.Optimizer:
-        """Returns the optimizer for a run of `steps` steps. Its name defaults to `algorithm`."""
+    def optimizer(
+        self,
+        steps: int,
+        name: str | None = None,
+        rate_factors: Mapping[str, float] | None = None,
+    ) -> keras.optimizers.Optimizer:
+        """Returns the optimizer for a run of `steps` steps. Its name defaults to `algorithm`.
+
+        `rate_factors` maps paths of variables to factors of their learning rate; see
+        `keras_lc.training.SGD`.
+        """
         if steps < 1:
             raise ValueError(f"`steps` must be at least 1. Received: steps={steps}")
         options = {
@@ -107,6 +117,7 @@ class Recipe:
             "weight_decay": self.weight_decay,
             "no_decay_names": () if self.decay_vectors else [_VECTORS],
             "name": name or self.algorithm,
+            "rate_factors": rate_factors,
         }
         return _OPTIMIZERS[self.algorithm](self.momentum, options)
 
@@ -141,6 +152,7 @@ class Recipe:
         steps: int,
         from_logits: bool = True,
         optimizer_name: str | None = None,
+        rate_factors: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         """Compiles a classifier for a run with this recipe.
@@ -150,13 +162,16 @@ class Recipe:
             steps: Integer, the number of steps of the whole run.
             from_logits: Boolean, whether the outputs are logits.
             optimizer_name: String.
+            rate_factors: Dict from paths of variables to factors of their learning rate, for
+                example a lower rate for pretrained layers:
+                `{variable.path: 0.1 for variable in layer.trainable_variables}`.
             **kwargs: Other arguments of `keras.Model.compile`, such as `jit_compile`. The metric
                 defaults to the accuracy; pass `metrics` or `weighted_metrics` to change it.
         """
         if "weighted_metrics" not in kwargs:
             kwargs.setdefault("metrics", ["accuracy"])
         model.compile(
-            optimizer=self.optimizer(steps, optimizer_name),
+            optimizer=self.optimizer(steps, optimizer_name, rate_factors),
             loss=self.loss(from_logits),
             **kwargs,
         )

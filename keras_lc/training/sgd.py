@@ -1,5 +1,6 @@
 """SGD as PyTorch defines it."""
 
+import collections
 import contextlib
 from typing import Any
 
@@ -8,6 +9,7 @@ from keras import ops
 
 from keras_lc.keras_internals import is_decayed, place_of
 from keras_lc.training.decay_exclusions import DecayExclusions
+from keras_lc.training.rate_factors import RateFactors
 from keras_lc.types import LearningRate, Tensor
 
 # Keras chooses a backend's implementation only for its exact class. `type(...)` is that
@@ -17,7 +19,7 @@ _BackendSGD = type(keras.optimizers.SGD.__new__(keras.optimizers.SGD))
 
 
 @keras.saving.register_keras_serializable(package="keras_lc")
-class SGD(DecayExclusions, _BackendSGD):
+class SGD(DecayExclusions, RateFactors, _BackendSGD):
     """Stochastic gradient descent with PyTorch's semantics.
 
     It equals `torch.optim.SGD` step by step. It differs from `keras.optimizers.SGD` in two ways:
@@ -34,7 +36,8 @@ class SGD(DecayExclusions, _BackendSGD):
         weight_decay: Float or `None`. It acts on every trainable variable, also on biases and
             batch normalization, as in PyTorch. Call `exclude_from_weight_decay` to exclude some.
         name: String.
-        **kwargs: As in `keras.optimizers.SGD`: `clipnorm`, `use_ema` …
+        **kwargs: As in `keras.optimizers.SGD`: `clipnorm`, `use_ema` … Also `rate_factors`: dict
+            from paths of variables (`variable.path`) to factors of their learning rate.
 
     Example:
 
@@ -89,7 +92,7 @@ class SGD(DecayExclusions, _BackendSGD):
                 update = ops.add(update, ops.multiply(velocity, momentum))
             else:
                 update = velocity
-        self.assign_sub(variable, ops.multiply(update, ops.cast(learning_rate, dtype)))
+        self.assign_sub(variable, ops.multiply(update, self._rate_of(variable, learning_rate)))
 
     def _parallel_update_step(self, grads, variables, learning_rate):
         """PyTorch's multi-tensor form of `update_step`. Only that backend calls it."""
@@ -114,7 +117,15 @@ class SGD(DecayExclusions, _BackendSGD):
                 updates = torch._foreach_add(updates, velocities, alpha=self.momentum)
             else:
                 updates = velocities
-        torch._foreach_add_(values, updates, alpha=-float(learning_rate))
+        by_factor = collections.defaultdict(list)
+        for i, variable in enumerate(variables):
+            by_factor[self._factor_of(variable)].append(i)
+        for factor, places in by_factor.items():
+            torch._foreach_add_(
+                [values[i] for i in places],
+                [updates[i] for i in places],
+                alpha=-float(learning_rate) * factor,
+            )
 
 
 def _after(gradient):

@@ -343,8 +343,15 @@ def _named(model, class_names):
 def count_parameters(model: keras.Model) -> tuple[int, int]:
     """Returns the numbers of a model's trained parameters and of its frozen ones."""
     trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    # Statistics of a normalization are not parameters.
     frozen = {id(v): v for layer in _with_kernel(model) for v in layer.non_trainable_weights}
+    frozen |= {
+        id(v): v
+        for layer in model.layers
+        if not layer.trainable
+        for v in layer.weights
+        # Statistics of a normalization are not parameters.
+        if not v.name.startswith("moving_")
+    }
     return trained, sum(int(np.prod(v.shape)) for v in frozen.values())
 
 

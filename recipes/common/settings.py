@@ -136,6 +136,15 @@ NETWORKS = {
     "wide_resnet50_2": "Wide-ResNet-50x2",
     "mobilenet_v2": "MobileNet v2",
 }
+#: Other networks of `recipes.train`. They are not in the paper.
+MORE_NETWORKS = {
+    "resnet18d": "ResNet-18-D",
+    "resnet50d": "ResNet-50-D",
+    "resnext50_32x4d": "ResNeXt-50-32x4d",
+    "mobilenet_v3_large": "MobileNet v3 large",
+}
+#: The networks that have only a version for small images.
+SMALL_NETWORKS = ("cifar_resnet", "resnet14")
 #: The layers that can stand between random filters and their combination.
 BETWEEN = {
     "none": "none",
@@ -182,8 +191,10 @@ _BASIS_NAME = Must(
 )
 ABOVE_0 = Must(" must be above 0.", lambda value: 0 < value < math.inf, True)
 
-# Titles in `--help`. Only options of the first three change the result.
-DATA, NETWORK, TRAINING, MACHINE, FILES = "data", "network", "training", "machine", "files"
+# Titles in `--help`. Only options of the first four change the result, and tables have columns only
+# for the first three.
+DATA, NETWORK, TRAINING, TRANSFER = "data", "network", "training", "transfer"
+MACHINE, FILES = "machine", "files"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +209,7 @@ class Setting:
         of: String, the feature that an operator needs for it (`Operator.has`); `None` if all
             operators have it.
         needs: Dict of the values that other settings must have, unless it has its default.
+        requires: String, another setting that must be given, unless it has its default.
         argument: String, its name in the operator, if the name differs there.
         axis: String, its name in a sweep; `None` if sweeps do not vary it.
         paper: Tuple, the values in the paper's experiments. Defaults to the default alone.
@@ -216,6 +228,7 @@ class Setting:
     not_on: tuple[str, ...] = ()
     of: str | None = None
     needs: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    requires: str | None = None
     argument: str | None = None
     axis: str | None = None
     paper: tuple | None = None
@@ -257,6 +270,8 @@ def settings_of(described) -> dict[str, Setting]:
     }
 
 
+# The paper's own first.
+_TRAINED = ("cifar_resnet", *sorted({*NETWORKS, *MORE_NETWORKS} - {"cifar_resnet"}))
 _FLAG = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 _ALONE = {"frozen": True, "between": "none"}
 
@@ -294,11 +309,9 @@ class Settings:
         "Whether tensorflow-datasets may download the data set.",
         group=DATA, free=True, listed=False,
     )  # fmt: skip
-    # The paper's own first.
-    network: Literal[tuple(sorted(NETWORKS, key=lambda name: name != "cifar_resnet"))] = setting(
+    network: Literal[_TRAINED] = setting(
         "cifar_resnet",
-        "cifar_resnet: the paper's ResNet-{depth}-{width}; others: the versions for small images, "
-        "or the full versions if an image size of 64 or more is given.",
+        "cifar_resnet: the paper's ResNet-{depth}-{width}; others: see --resolution.",
         group=NETWORK, axis="networks", scaled="many",
     )  # fmt: skip
     depth: int = setting(
@@ -392,6 +405,36 @@ class Settings:
         "Number format of the computations. The weights are float32.",
         axis="precisions", word="{}", scaled="one",
     )  # fmt: skip
+    weights: pathlib.Path | None = setting(
+        None,
+        "Pretrained weights of all layers but the head: a file of torchvision or timm (.pth, "
+        ".safetensors), or a model of this library (.keras).",
+        group=TRANSFER,
+    )  # fmt: skip
+    train: Literal["all", "head", "combinations"] = setting(
+        "all",
+        "all: all layers. head: only the layers after the global pooling. combinations: the "
+        "spatial filters of --weights stay, and their combinations, other convolutions, "
+        "normalization and head are trained.",
+        group=TRANSFER, requires="weights",
+    )  # fmt: skip
+    head_epochs: int = setting(
+        0,
+        "The first of the --epochs, in which only the head is trained.",
+        group=TRANSFER, requires="weights", must=at_least(0),
+    )  # fmt: skip
+    body_rate: float | None = setting(
+        None,
+        "Factor of the learning rate of all layers but the head. Defaults to 0.1 with --weights.",
+        group=TRANSFER, requires="weights", must=ABOVE_0,
+    )  # fmt: skip
+    resolution: Literal["auto", "low", "full"] = setting(
+        "auto",
+        "Version of the network. low: for small images, with a stem of stride 1; full: for "
+        "ImageNet's, with a stem of stride 2. auto: full for an image size of 64 or more, and with "
+        "--weights of torchvision or timm.",
+        group=TRANSFER,
+    )  # fmt: skip
     backend: Literal["tensorflow", "jax", "torch"] | None = setting(
         None, "Defaults to KERAS_BACKEND, or Keras' own default.", group=MACHINE, listed=False
     )
@@ -482,6 +525,7 @@ def check(arguments) -> None:
         arguments: An instance of a dataclass of settings.
     """
     known = settings_of(arguments)
+    defaults = {field.name: field.default for field in dataclasses.fields(arguments)}
     for name, setting in known.items():
         value, must = getattr(arguments, name), setting.must
         if value is None:
@@ -491,6 +535,9 @@ def check(arguments) -> None:
             raise ValueError(_not_one_of(name, allowed, value))
         if must is not None and (must.always or setting.is_of(arguments.network)):
             must.check(name, value)
+        if setting.requires and value != defaults[name]:
+            if getattr(arguments, setting.requires) is None:
+                raise ValueError(f"{_options({name: value}, '')} needs {option(setting.requires)}.")
     operator = operator_of(operator_name(arguments.spatial, arguments.frozen))
     if arguments.network in operator.not_on:
         able = [n for n in choices(type(arguments), "network") if n not in operator.not_on]
@@ -572,6 +619,7 @@ def help_of(described: type, name: str) -> str:
         of = dict.fromkeys(o.spatial for o in OPERATORS.values() if known.of in o.has)
         found += [name for name in of if name in spatial]
     found += [_options({other: value}, "") for other, value in known.needs.items()]
+    found += [] if known.requires is None else [option(known.requires)]
     return with_note(known.help, found)
 
 

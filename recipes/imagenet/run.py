@@ -107,7 +107,8 @@ def _run(arguments, session):
         results = evaluate(model, batches.evaluation(test))
 
     results |= {
-        "inference_milliseconds": _milliseconds(model),
+        # One image cannot be shared out.
+        "inference_milliseconds": None if devices.replicas > 1 else _milliseconds(model),
         "best_epoch": 1 + int(np.argmax(checkpoints.history["val_accuracy"])),
         "damaged_images": corrupt.names,
         "seconds": speed.total,

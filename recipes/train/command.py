@@ -5,6 +5,11 @@
 It uses the paper's recipe (Appendix A): SGD with Nesterov momentum, a learning rate that falls
 to 0 along a cosine, weight decay 1e-2, label smoothing 0.1. The paper reports 91.9 % for
 ResNet-LC-20-16x128, frozen, on CIFAR-10 after 75 epochs (Table 1).
+
+From pretrained weights (torchvision's or timm's, or a .keras file of an earlier run):
+
+    python -m recipes.train --network mobilenet_v2 --spatial learned --weights mobilenet_v2.pth \\
+        --head-epochs 2 --epochs 10 --dataset photos --data-dir photos
 """
 
 import os
@@ -13,12 +18,14 @@ import pathlib
 from ..common import checks
 from ..common.command_line import described
 from ..common.settings import Settings, check, parse
+from .checks import check_transfer
 
 
 def main() -> None:
     arguments = parse(Settings, described(__doc__))
     with checks.in_one_line():
         check(arguments)
+        check_transfer(arguments)
         checks.check_backend(arguments.backend)
         checks.check_plots()
         checks.check_data(arguments.dataset, arguments.data_dir, arguments.download)

@@ -5,9 +5,10 @@ import keras
 import keras_lc
 
 from ..common.operator import operator
-from ..common.settings import settings_of
+from ..common.settings import SMALL_NETWORKS, settings_of
+from .transfer import is_ours, start_from, statistics
 
-# The versions for small images (LC paper, Section 3).
+# The versions for small images are those of the LC paper, Section 3.
 _RESNETS = {
     "resnet14": {"depth": 14},
     "resnet18": {"depth": 18},
@@ -16,21 +17,33 @@ _RESNETS = {
     "resnet50": {"depth": 50},
     "resnet101": {"depth": 101},
     "wide_resnet50_2": {"depth": 50, "variant": "wide"},
+    "resnet18d": {"depth": 18, "variant": "d"},
+    "resnet50d": {"depth": 50, "variant": "d"},
+    "resnext50_32x4d": {"depth": 50, "variant": "next"},
 }
-# Has no version for ImageNet.
-_ONLY_SMALL = ("resnet14",)
+
+_MOBILENETS = {
+    "mobilenet_v2": keras_lc.MobileNetV2,
+    "mobilenet_v3_large": keras_lc.MobileNetV3Large,
+}
 # From this side on, the first layers reduce the image's size, as in the versions for ImageNet.
 _FULL_SIZE = 64
 
 
 def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
     """Returns the network for the arguments of `recipes.train` and the images of a data set."""
+    model = _new(arguments, dataset)
+    if arguments.weights is None:
+        return model
+    return start_from(model, arguments.weights, arguments.train)
+
+
+def _new(arguments, dataset):
     common = {
         "spatial": operator(arguments),
         "input_shape": dataset.image_shape,
         "classes": dataset.num_classes,
-        "mean": dataset.mean,
-        "std": dataset.std,
+        **statistics(arguments.weights, dataset),
         "augmentation": _augmentation(arguments, dataset),
         "data_format": "channels_last",
         "seed": arguments.seed,
@@ -42,12 +55,20 @@ def build(arguments, dataset: keras_lc.data.Dataset) -> keras.Model:
             if arguments.network in setting.only_on
         }
         return keras_lc.CIFARResNet(**own, **common)
-    full_size = arguments.image_size is not None and arguments.image_size >= _FULL_SIZE
-    common["low_resolution"] = not full_size or arguments.network in _ONLY_SMALL
-    if arguments.network == "mobilenet_v2":
-        return keras_lc.MobileNetV2(width_multiplier=arguments.width_multiplier, **common)
+    common["low_resolution"] = _is_low(arguments)
+    if arguments.network in _MOBILENETS:
+        build = _MOBILENETS[arguments.network]
+        return build(width_multiplier=arguments.width_multiplier, **common)
     width = round(64 * arguments.width_multiplier)
     return keras_lc.ResNet(**_RESNETS[arguments.network], width=width, **common)
+
+
+def _is_low(arguments):
+    if arguments.resolution != "auto" or arguments.network in SMALL_NETWORKS:
+        return arguments.resolution != "full"
+    if arguments.weights is not None and not is_ours(arguments.weights):
+        return False
+    return arguments.image_size is None or arguments.image_size < _FULL_SIZE
 
 
 def _augmentation(arguments, dataset):

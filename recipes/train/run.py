@@ -12,6 +12,7 @@ from ..common.images import check_classes, describe, take_subset
 from ..common.operator import operator
 from ..common.session import Session
 from .networks import build
+from .transfer import compile_phase, phases
 
 _EVALUATION_BATCH = 500
 
@@ -66,12 +67,10 @@ def _run(arguments, session):
         )
     batch_size = session.batch_size(images)
     steps = len(dataset.x_train) // batch_size
+    first, *later = planned = phases(arguments)
     model, first_epoch = session.start(
         lambda: build(arguments, dataset),
-        # Weighted, because the images that fill up the last batch have the weight 0.
-        lambda model: keras_lc.training.CIFAR.compile(
-            model, arguments.epochs * steps, weighted_metrics=["accuracy"]
-        ),
+        lambda model: compile_phase(model, first, steps, arguments),
         class_names=dataset.class_names,
         data=data,
     )
@@ -83,18 +82,25 @@ def _run(arguments, session):
 
     speed = TrainingTime(session.output, first_epoch, write=devices.is_first)
     with session.stoppable() as interrupt:
-        model.fit(
-            devices.training_batches(_batches(model, dataset, batch_size, first_epoch)),
-            epochs=arguments.epochs,
-            initial_epoch=first_epoch,
-            validation_data=devices.evaluation_batches(
-                dataset.x_test, dataset.y_test, _EVALUATION_BATCH
-            ),
-            # Otherwise Keras would shuffle the batches with its own random generator.
-            shuffle=False,
-            callbacks=[speed, session.checkpoints, interrupt],
-            verbose=session.verbose,
-        )
+        for phase in planned:
+            begin = max(first_epoch, phase.first)
+            if begin >= phase.last:
+                continue
+            if phase in later and begin == phase.first:
+                with devices.scope():
+                    compile_phase(model, phase, steps, arguments)
+            model.fit(
+                devices.training_batches(_batches(arguments, dataset, batch_size, begin)),
+                epochs=phase.last,
+                initial_epoch=begin,
+                validation_data=devices.evaluation_batches(
+                    dataset.x_test, dataset.y_test, _EVALUATION_BATCH
+                ),
+                # Otherwise Keras would shuffle the batches with its own random generator.
+                shuffle=False,
+                callbacks=[speed, session.checkpoints, interrupt],
+                verbose=session.verbose,
+            )
 
     images = len(dataset.x_test)
     correct = devices.count_correct(model, dataset.x_test, dataset.y_test, _EVALUATION_BATCH)
@@ -111,11 +117,11 @@ def _run(arguments, session):
     return session.finish(model, results, rows, images=lambda: dataset.x_train)
 
 
-def _batches(model, dataset, batch_size, first_epoch):
+def _batches(arguments, dataset, batch_size, first_epoch):
     return keras_lc.training.ShuffledBatches(
         dataset.x_train,
         dataset.y_train,
         batch_size,
-        seed=derive_seed(model.seed, "batches"),
+        seed=derive_seed(arguments.seed, "batches"),
         first_epoch=first_epoch,
     )

@@ -628,9 +628,9 @@ def test_a_single_class_is_refused(photos):
         load("pets", photos, image_size=16)
 
 
-def test_a_folder_of_pictures_without_classes_is_no_data(tmp_path):
+def test_pictures_without_class_folders_are_refused(tmp_path):
     save(picture(0), tmp_path / "a.png")
-    with pytest.raises(FileNotFoundError, match=r"or .*/<class>/\*"):
+    with pytest.raises(ValueError, match=r"folder for each class.*without class folders$"):
         load("pets", tmp_path)
 
 

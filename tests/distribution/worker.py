@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 
-if os.environ["KERAS_BACKEND"] != "tensorflow":
+if __name__ == "__main__" and os.environ["KERAS_BACKEND"] != "tensorflow":
     # Keras imports it where it is there, which takes longer than these trainings.
     sys.modules["tensorflow"] = None
 

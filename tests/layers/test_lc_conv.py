@@ -117,9 +117,9 @@ class TestValues:
         expected = torch_convolution(features, combination, bias, groups=groups)
         oracles.assert_close(layer(x), np.moveaxis(expected.numpy(), 1, -1))
 
-    @geometries
-    def test_channels_first_is_channels_last_transposed(self, kind, geometry):
-        layer = make(kind, **geometry)
+    @kinds
+    def test_channels_first_is_channels_last_transposed(self, kind):
+        layer = make(kind, **SAME)
         first = type(layer).from_config(layer.get_config() | {"data_format": "channels_first"})
         x = np.ascontiguousarray(np.moveaxis(images(kind), -1, 1))
         first.build(x.shape)
@@ -232,6 +232,7 @@ class TestBasis:
         found = f"{keras_lc.seeds.fingerprint(oracles.numpy(layer.basis)):016x}"
         assert found == self.FINGERPRINTS[kind]
 
+    @pytest.mark.once
     @kinds
     def test_has_the_variance_of_the_paper(self, kind):
         cls, defaults, shape = KINDS[kind]
@@ -242,7 +243,7 @@ class TestBasis:
         assert np.abs(basis).max() <= 1 / np.sqrt(numbers)
         np.testing.assert_allclose(basis.var() * 3 * numbers, 1, rtol=0.05)
 
-    @kinds
+    @pytest.mark.parametrize("kind", ["Conv1D", "DepthwiseConv2D", "Conv3DTranspose"])
     def test_stays_where_all_else_is_trained(self, kind):
         layer, x = make(kind), images(kind)
         model = keras.Sequential([keras.Input(x.shape[1:]), layer])
@@ -298,6 +299,7 @@ class TestCompact:
 
 
 class TestShared:
+    @pytest.mark.once
     @kinds
     def test_basis_is_the_first_numbers_scaled(self, kind):
         shared = SharedBasis(9 * 4 * 6 * 9, seed=3)
@@ -311,6 +313,7 @@ class TestShared:
 
 
 class TestRank:
+    @pytest.mark.once
     @kinds
     def test_is_the_number_of_random_filters(self, kind):
         layer, x = make(kind, rank=2, expansion=1), images(kind)
@@ -372,6 +375,7 @@ class FrozenConvLayerTest(LayerTestCase):
         )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kind", FROZEN)
 def test_a_frozen_layer_is_keras_layer_with_the_filters_of_its_lc_layer(kind):
     cls, defaults, shape = FROZEN[kind]

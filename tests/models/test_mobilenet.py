@@ -62,6 +62,15 @@ def test_logits_are_those_of_pytorch(name):
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["mobilenetv2_100", "mobilenetv3_large_100"])
+def test_timms_weights_give_timms_logits(name):
+    model, logits, expected, _ = compare(NETWORKS[name], pictures(2, 32), classes=10)
+    assert np.abs(expected).max() > 0.05
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    assert model.get_layer("stem_bn").epsilon == 1e-5
+
+
 @pytest.mark.parametrize(("build", "twin"), TWINS[:1] if IS_JAX else TWINS)
 def test_low_resolution_logits_are_those_of_pytorch(build, twin):
     network = Network(functools.partial(build, spatial="frozen"), twin, None)

@@ -254,6 +254,12 @@ def test_without_its_head_all_else_must_fit(state):
             keras_lc.load_torch_weights(small(), change(state), head=False)
 
 
+def test_a_head_for_other_classes_is_named_with_both_numbers(state):
+    other = state | {"fc.weight": torch.zeros(7, 32), "fc.bias": torch.zeros(7)}
+    with pytest.raises(ValueError, match=r"weights are for 7 classes, the model for 10\. Pass `he"):
+        keras_lc.load_torch_weights(small(), other)
+
+
 def safetensors(state):
     """The format as https://github.com/huggingface/safetensors describes it."""
     names = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64"}

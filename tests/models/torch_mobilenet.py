@@ -125,3 +125,106 @@ class MobileNetV3Large(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.features(x).mean((2, 3)))
+
+
+# --- timm's modules and names ---
+
+
+class TimmSqueeze(nn.Module):
+    def __init__(self, channels, squeezed):
+        super().__init__()
+        self.conv_reduce = nn.Conv2d(channels, squeezed, 1)
+        self.conv_expand = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x):
+        scale = nn.functional.relu(self.conv_reduce(x.mean((2, 3), keepdim=True)))
+        return x * nn.functional.hardsigmoid(self.conv_expand(scale))
+
+
+class TimmBlock(nn.Module):
+    """timm's `DepthwiseSeparableConv` without expansion, its `InvertedResidual` with one."""
+
+    def __init__(self, inputs, kernel_size, width, outputs, squeezed, activation, stride):
+        super().__init__()
+        self.activation = activation()
+        self.expands = width != inputs
+        if self.expands:
+            self.conv_pw = nn.Conv2d(inputs, width, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+        self.conv_dw = nn.Conv2d(
+            width, width, kernel_size, stride, kernel_size // 2, groups=width, bias=False
+        )
+        self.add_module("bn2" if self.expands else "bn1", nn.BatchNorm2d(width))
+        self.se = TimmSqueeze(width, squeezed) if squeezed else nn.Identity()
+        last = nn.Conv2d(width, outputs, 1, bias=False)
+        self.add_module("conv_pwl" if self.expands else "conv_pw", last)
+        self.add_module("bn3" if self.expands else "bn2", nn.BatchNorm2d(outputs))
+        self.is_residual = stride == 1 and inputs == outputs
+
+    def forward(self, x):
+        if self.expands:
+            y = self.activation(self.bn1(self.conv_pw(x)))
+            y = self.se(self.activation(self.bn2(self.conv_dw(y))))
+            y = self.bn3(self.conv_pwl(y))
+        else:
+            y = self.se(self.activation(self.bn1(self.conv_dw(x))))
+            y = self.bn2(self.conv_pw(y))
+        return x + y if self.is_residual else y
+
+
+class TimmConvBnAct(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        return nn.functional.hardswish(self.bn1(self.conv(x)))
+
+
+class TimmMobileNetV2(nn.Module):
+    def __init__(self, classes=1000):
+        super().__init__()
+        self.conv_stem = nn.Conv2d(3, 32, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        stages, inputs = [], 32
+        for expansion, outputs, count, first_stride in MobileNetV2.rows:
+            blocks = []
+            for number in range(count):
+                stride = first_stride if number == 0 else 1
+                row = (3, inputs * expansion, outputs, 0, nn.ReLU6, stride)
+                blocks.append(TimmBlock(inputs, *row))
+                inputs = outputs
+            stages.append(nn.Sequential(*blocks))
+        self.blocks = nn.Sequential(*stages)
+        self.conv_head = nn.Conv2d(inputs, 1280, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(1280)
+        self.classifier = nn.Linear(1280, classes)
+
+    def forward(self, x):
+        x = self.blocks(nn.functional.relu6(self.bn1(self.conv_stem(x))))
+        x = nn.functional.relu6(self.bn2(self.conv_head(x)))
+        return self.classifier(x.mean((2, 3)))
+
+
+class TimmMobileNetV3Large(nn.Module):
+    def __init__(self, classes=1000):
+        super().__init__()
+        self.conv_stem = nn.Conv2d(3, 16, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        rows, inputs, stages = iter(MobileNetV3Large.rows), 16, []
+        for count in (1, 2, 3, 4, 2, 3):
+            blocks = []
+            for _ in range(count):
+                row = next(rows)
+                blocks.append(TimmBlock(inputs, *row))
+                inputs = row[2]
+            stages.append(nn.Sequential(*blocks))
+        self.blocks = nn.Sequential(*stages, nn.Sequential(TimmConvBnAct(inputs, 960)))
+        self.conv_head = nn.Conv2d(960, 1280, 1)
+        self.classifier = nn.Linear(1280, classes)
+
+    def forward(self, x):
+        x = self.blocks(nn.functional.hardswish(self.bn1(self.conv_stem(x))))
+        x = nn.functional.hardswish(self.conv_head(x.mean((2, 3), keepdim=True)))
+        return self.classifier(x.flatten(1))

@@ -74,6 +74,15 @@ NETWORKS = {
     "mobilenet_v3_large": Network(
         functools.partial(keras_lc.MobileNetV3Large), torch_mobilenet.MobileNetV3Large, 5_483_032
     ),
+    # The same networks with timm's names.
+    "mobilenetv2_100": Network(
+        functools.partial(keras_lc.MobileNetV2), torch_mobilenet.TimmMobileNetV2, 3_504_872
+    ),
+    "mobilenetv3_large_100": Network(
+        functools.partial(keras_lc.MobileNetV3Large),
+        torch_mobilenet.TimmMobileNetV3Large,
+        5_483_032,
+    ),
 }
 
 # Those for small images of the LC paper's authors, by the names in their trainer, with the

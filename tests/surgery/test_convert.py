@@ -120,3 +120,87 @@ def test_constraints_and_subclasses_are_refused():
 def test_expansion_is_checked(expansion):
     with pytest.raises(ValueError, match="`expansion` must be an integer of at least 1"):
         keras_lc.to_lc(model_of(conv(4)), expansion)
+
+
+# --- The model's own kernels as the basis ---
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_own_kernels_start_from_the_identity_and_the_function_of_the_model(groups):
+    model = model_of(conv(8, groups=groups, name="conv"), conv(6, groups=groups, use_bias=False))
+    converted = keras_lc.to_lc(model, basis="kernels")
+    layer, kernel = converted.get_layer("conv"), oracles.numpy(model.get_layer("conv").kernel)
+    np.testing.assert_array_equal(oracles.numpy(layer.basis), kernel)
+    np.testing.assert_array_equal(oracles.numpy(layer.kernel), kernel)
+    identity = np.eye(8 // groups)
+    for group in np.split(oracles.numpy(layer.combination), groups, axis=1):
+        np.testing.assert_array_equal(group, identity)
+    assert [variable.name for variable in layer.trainable_variables] == ["combination", "bias"]
+    x = oracles.images(2, 8, 8, 4)
+    np.testing.assert_array_equal(oracles.numpy(converted(x)), oracles.numpy(model(x)))
+
+
+def test_only_the_combinations_of_own_kernels_learn_and_a_file_holds_both(tmp_path):
+    model = model_of(conv(8, name="conv"), keras.layers.Flatten(), keras.layers.Dense(3))
+    converted = keras_lc.to_lc(model, basis="kernels")
+    converted.compile("sgd", "sparse_categorical_crossentropy")
+    converted.fit(oracles.images(8, 8, 8, 4), np.arange(8) % 3, verbose=0)
+    layer = converted.get_layer("conv")
+    kernel = oracles.numpy(model.get_layer("conv").kernel)
+    np.testing.assert_array_equal(oracles.numpy(layer.basis), kernel)
+    assert (oracles.numpy(layer.combination) != np.eye(8)).any()
+    converted.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    folded = keras_lc.fold(loaded)
+    assert type(folded.get_layer("conv")) is keras.layers.Conv2D
+    expected = np.einsum(
+        "hwcb,bf->hwcf", kernel.astype("float64"), oracles.numpy(layer.combination)
+    )
+    oracles.assert_close(folded.get_layer("conv").kernel, expected)
+    x = oracles.images(2, 8, 8, 4)
+    oracles.assert_close(folded(x), oracles.numpy(converted(x)))
+
+
+@pytest.mark.once
+def test_own_random_filters_are_still_stored_as_their_seed():
+    frozen = keras_lc.freeze_spatial(model_of(conv(8, groups=2, name="conv")), seed=0)
+    layer = keras_lc.to_lc(frozen, basis="kernels").get_layer("conv")
+    np.testing.assert_array_equal(
+        oracles.numpy(layer.kernel), oracles.numpy(frozen.get_layer("conv").kernel)
+    )
+    assert layer.has_seeded_basis()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("other", [{"expansion": 2}, {"rank": 8}, {"compact": True}])
+def test_own_kernels_have_no_other_number_of_filters(other):
+    with pytest.raises(ValueError, match=f"leave out .*Received: .*{next(iter(other))}="):
+        keras_lc.to_lc(model_of(conv(8)), basis="kernels", **other)
+
+
+OTHERS = {
+    "DepthwiseConv2D": ((8, 8, 4), dict(kernel_size=3, depth_multiplier=2)),
+    "Conv1D": ((9, 4), dict(filters=6, kernel_size=3, groups=2)),
+    "Conv3D": ((5, 5, 5, 2), dict(filters=3, kernel_size=2)),
+    "Conv2DTranspose": ((5, 5, 4), dict(filters=6, kernel_size=3, strides=2)),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("random", [False, True])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_own_kernels_of_other_convolutions_are_a_basis_too(kind, random, tmp_path):
+    shape, arguments = OTHERS[kind]
+    layer = getattr(keras.layers, kind)(**arguments, name="conv")
+    model = keras.Sequential([keras.Input(shape), layer])
+    if random:
+        model = keras_lc.freeze_spatial(model, seed=0)
+    converted = keras_lc.to_lc(model, basis="kernels")
+    x = oracles.images(2, *shape)
+    oracles.assert_close(converted(x), oracles.numpy(model(x)))
+    combined = converted.get_layer("conv")
+    assert combined.has_seeded_basis() == random
+    assert [v.name for v in combined.trainable_variables] == ["combination", "bias"]
+    converted.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    oracles.assert_close(keras_lc.fold(loaded)(x), oracles.numpy(model(x)))

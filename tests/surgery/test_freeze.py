@@ -206,3 +206,48 @@ def test_a_recurrent_convolution_has_no_frozen_form(sides):
     model = keras.Sequential([keras.Input((2, *[5] * sides, 4)), layer])
     with pytest.raises(ValueError, match=rf"no frozen form: conv \(ConvLSTM{sides}D\)"):
         keras_lc.freeze_spatial(model, seed=0)
+
+
+# --- The model's own filters ---
+
+
+@pytest.mark.parametrize("kind", SPATIAL)
+def test_own_filters_stay_as_they_are_and_the_copy_computes_the_same(kind, tmp_path):
+    layer_type, arguments = SPATIAL[kind]
+    layer = layer_type(**arguments, name="conv")
+    model = sequential(layer, keras.layers.BatchNormalization())
+    layer.bias.assign(oracles.images(*layer.bias.shape))
+    frozen = keras_lc.freeze_spatial(model, keep_kernels=True)
+    x = oracles.images(2, 8, 8, 4)
+    oracles.assert_close(frozen(x), oracles.numpy(model(x)))
+    kernel = layer.depthwise_kernel if kind == "SeparableConv2D" else layer.kernel
+    (kept,) = spatial_layers(frozen)
+    assert type(kept) is (FrozenConv2D if kind == "Conv2D" else FrozenDepthwiseConv2D)
+    np.testing.assert_array_equal(oracles.numpy(kept.basis), oracles.numpy(kernel))
+    assert all("bias" in variable.name for variable in kept.trainable_variables)
+    frozen.trainable = True
+    assert all("bias" in variable.name for variable in kept.trainable_variables)
+    frozen.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(oracles.numpy(loaded(x)), oracles.numpy(frozen(x)))
+    oracles.assert_close(keras_lc.fold(loaded)(x), oracles.numpy(model(x)))
+
+
+@pytest.mark.once
+def test_own_filters_need_no_seed():
+    with pytest.raises(ValueError, match=r"takes no `seed` and no `basis`\. Received: seed=0"):
+        keras_lc.freeze_spatial(sequential(keras.layers.Conv2D(4, 3)), seed=0, keep_kernels=True)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [("Conv1D", (9, 4)), ("SeparableConv1D", (9, 4)), ("Conv2DTranspose", (5, 5, 4))],
+)
+def test_own_filters_of_other_convolutions_stay_too(kind, shape):
+    layer = getattr(keras.layers, kind)(6, 3, strides=2, name="conv")
+    model = keras.Sequential([keras.Input(shape), layer])
+    frozen = keras_lc.freeze_spatial(model, keep_kernels=True)
+    x = oracles.images(2, *shape)
+    oracles.assert_close(frozen(x), oracles.numpy(model(x)))
+    assert any(getattr(layer, "frozen", False) for layer in frozen.layers)

@@ -41,6 +41,7 @@ def outputs(model):
     return oracles.numpy(model(images(model.get_layer("conv"))))
 
 
+@pytest.mark.once
 @kinds
 def test_a_frozen_copy_has_keras_numbers_but_the_filters(plain):
     model = network(plain, activity_regularizer="l2")
@@ -57,20 +58,20 @@ def test_a_frozen_copy_has_keras_numbers_but_the_filters(plain):
 
 
 @kinds
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_frozen_or_lc_copy_is_folded_to_keras_layer(plain, batch_norm):
-    for copy in (
-        keras_lc.freeze_spatial(network(plain), seed=0),
-        keras_lc.to_lc(network(plain), 3, seed=0),
-    ):
-        folded = keras_lc.fold(copy, batch_norm=batch_norm)
-        assert type(folded.get_layer("conv")) is plain
-        assert len(folded.layers) == 2 - batch_norm
-        oracles.assert_close(outputs(folded), outputs(copy))
-        twice = keras_lc.fold(folded, batch_norm=batch_norm)
-        np.testing.assert_array_equal(outputs(twice), outputs(folded))
+@pytest.mark.parametrize("form", ["frozen", pytest.param("lc", marks=pytest.mark.once)])
+@pytest.mark.parametrize("batch_norm", [True, pytest.param(False, marks=pytest.mark.once)])
+def test_a_frozen_or_lc_copy_is_folded_to_keras_layer(plain, form, batch_norm):
+    convert = keras_lc.freeze_spatial if form == "frozen" else keras_lc.to_lc
+    copy = convert(network(plain), seed=0)
+    folded = keras_lc.fold(copy, batch_norm=batch_norm)
+    assert type(folded.get_layer("conv")) is plain
+    assert len(folded.layers) == 2 - batch_norm
+    oracles.assert_close(outputs(folded), outputs(copy))
+    twice = keras_lc.fold(folded, batch_norm=batch_norm)
+    np.testing.assert_array_equal(outputs(twice), outputs(folded))
 
 
+@pytest.mark.once
 @kinds
 def test_an_lc_copy_may_keep_the_function_and_become_compact(plain):
     regularizer = "depthwise_regularizer" if "Depthwise" in plain.__name__ else "kernel_regularizer"

@@ -95,7 +95,27 @@ def test_packages_of_an_export_are_those_of_the_library(format, monkeypatch):
     assert set(checks._EXPORT_PACKAGES[format]) == {*spec.writers, spec.runtime}
     monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=rf"--export-format {format} needs .*{spec.runtime}"):
-        checks.check_export(format)
+        checks.check_export(Arguments(export=True, export_format=format))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"export_quantization": "int8", "export_format": "onnx"},
+            "--export-quantization int8 needs --export-format litert. Received: .*onnx",
+        ),
+        (
+            {"export_quantization": "int8", "export_format": "litert", "export_resize": True},
+            "--export-resize is not possible with --export-quantization int8",
+        ),
+    ],
+    ids=["format", "int8 and resize"],
+)
+def test_options_of_an_export_that_exclude_each_other(options, message):
+    with pytest.raises(ValueError, match=message):
+        checks.check_export(Arguments(export=True, **options))
+    checks.check_export(Arguments(export=False, **options))
 
 
 def test_names_of_data_sets_are_those_of_the_library():

@@ -37,6 +37,9 @@ class Arguments:
     distribute: str = "none"
     export: bool = False
     export_format: str = "tf_saved_model"
+    export_quantization: str = "none"
+    export_probabilities: bool = False
+    export_resize: bool = False
 
 
 @pytest.fixture(autouse=True)
@@ -56,17 +59,20 @@ def compile(model):
     model.compile(optimizer, "mse", weighted_metrics=["accuracy"], run_eagerly=True)
 
 
+IMAGES = np.arange(1000)
+
+
 def train(output, **options):
     with Session(Arguments(output, **options), "recipes.train", "digits") as session:
         if session.finished:
-            return session.make_up()
+            return session.make_up(lambda: IMAGES)
         model, first = session.start(build, compile, data={"fingerprint": "1"})
         session.say(f"Files: {session.output}")
         model.fit(
             X, X[:, :1], epochs=EPOCHS, initial_epoch=first, shuffle=False, verbose=0,
             validation_data=(X, X[:, :1]), callbacks=[session.checkpoints],
         )  # fmt: skip
-        return session.finish(model, RESULTS, {"test accuracy": "50%"})
+        return session.finish(model, RESULTS, {"test accuracy": "50%"}, lambda: IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +159,36 @@ def test_what_a_finished_run_lacks_is_made_up_for(whole, finished, monkeypatch, 
     assert (path, form) == (finished / "model.onnx", "onnx")
     np.testing.assert_array_equal(values[0], weights(finished)[0])
     assert f"Exported and verified: {path}" in capsys.readouterr().out
+
+
+def test_each_kind_of_export_is_a_file_of_its_own(finished, monkeypatch):
+    exported = {}
+
+    def export(model, path, format, **options):
+        exported[path.name] = options
+        path.touch()
+
+    monkeypatch.setattr(keras_lc, "export", export)
+    kinds = {
+        "model.tflite": {},
+        "model-int8.tflite": {"quantization": "int8"},
+        "model-probabilities.tflite": {"probabilities": True},
+        "model-dynamic-probabilities-resize.tflite": {
+            "quantization": "dynamic",
+            "probabilities": True,
+            "resize": True,
+        },
+    }
+    for options in kinds.values():
+        chosen = {f"export_{name}": value for name, value in options.items()}
+        train(finished, resume=True, export=True, export_format="litert", **chosen)
+    for name, options in kinds.items():
+        calibration = exported[name].pop("calibration", None)
+        assert exported[name] == options
+        assert (calibration is not None) == ("quantization" in options)
+    # From the whole of the training images, which a folder sorts by class.
+    assert calibration[0] == 0 and calibration[-1] == 999 and len(calibration) == 256
+    assert set(np.diff(calibration)) == {3, 4}
 
 
 def with_best(finished, run=None):

@@ -6,6 +6,7 @@ import typing
 import pytest
 
 import keras_lc
+from recipes.common.settings import MORE_NETWORKS
 from recipes.common.settings import Settings as Arguments
 from recipes.reproduce.numbers import NETWORKS
 from recipes.sweep.grid import Cell, Grid
@@ -71,7 +72,7 @@ def test_photos_get_the_full_version_if_there_is_one(network, size, side, digits
 
 def test_figure_1_names_the_networks_that_there_are():
     annotation = typing.get_type_hints(Arguments)["network"]
-    assert set(typing.get_args(annotation)) == {*NETWORKS, "resnet26"}
+    assert set(typing.get_args(annotation)) == {*NETWORKS, "resnet26", *MORE_NETWORKS}
     cells = Grid(networks=tuple(NETWORKS), operators=("learned", "frozen")).cells()
     assert {cell.network for cell in cells} == set(NETWORKS)
     assert Cell(network="resnet14", depth=8).depth is None
