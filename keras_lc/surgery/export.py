@@ -386,7 +386,7 @@ def _check_model(model, format, resize):
         )
 
 
-def output_name(model):
+def output_name(model: keras.Model) -> str:
     """Returns what a model computes, by its last activation: logits, probabilities or outputs."""
     last = producer(graph_of(model).output)
     while graph_of(last) is not None:

@@ -48,7 +48,7 @@ class Operator:
 _BASIS = frozenset({"basis"})
 _LC = frozenset({"expansion", "combination", "basis"})
 # Networks of basic blocks.
-_BASIC = ("cifar_resnet", "resnet14", "resnet18", "resnet34")
+_BASIC = ("cifar_resnet", "resnet14", "resnet18", "resnet18d", "resnet34")
 
 OPERATORS = {
     "learned": Operator("learned", "plain convolutions", "learned"),

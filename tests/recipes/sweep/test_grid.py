@@ -82,12 +82,13 @@ def test_operators_of_bottlenecks_are_refused_elsewhere_before_any_run(operator)
     assert Cell(network="resnet26", operator=operator, width_multiplier=0.25).name == (
         f"cifar10-resnet26-{operator}-m0.25-e75-s0"
     )
-    for network in ("cifar_resnet", "resnet14", "resnet18", "resnet34"):
+    for network in ("cifar_resnet", "resnet14", "resnet18", "resnet18d", "resnet34"):
         with pytest.raises(ValueError) as error:
             Cell(network=network, operator=operator)
         assert str(error.value) == (
-            f"--spatial {operator} needs a network with bottlenecks: resnet26, resnet50, "
-            f"resnet101, wide_resnet50_2, mobilenet_v2. Received: --network {network}"
+            f"--spatial {operator} needs a network with bottlenecks: mobilenet_v2, "
+            "mobilenet_v3_large, resnet101, resnet26, resnet50, resnet50d, resnext50_32x4d, "
+            f"wide_resnet50_2. Received: --network {network}"
         )
 
 
@@ -139,7 +140,10 @@ def test_operators_without_combinations_are_themselves(operator):
         ({"subset": 0}, "--subset must be at least 1. Received: 0"),
         ({"batch_size": 0}, "--batch-size must be at least 1. Received: 0"),
         ({"seed": -1}, "--seed must be at least 0 and below 9223372036854775808. Received: -1"),
-        ({"network": "resnet19"}, r"network must be one of cifar_resnet, resnet14, .*: resnet19"),
+        (
+            {"network": "resnet19"},
+            r"network must be one of cifar_resnet, mobilenet_v2, .*: resnet19",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_any_run(settings, message):
