@@ -8,6 +8,7 @@ import keras
 import keras_lc
 from keras_lc.data import shown
 
+from ..common import own
 from ..common.checks import in_one_line
 from ..common.files import check_whole
 from ..common.finished import read_run
@@ -48,6 +49,7 @@ def open_model(path: pathlib.Path):
         # What the results of the run describe.
         name = "best.keras" if "best_epoch" in config["results"] else "model.keras"
         check_whole(path / name)
+        own.import_modules(config["arguments"])
         return keras.saving.load_model(path / name, compile=False)
     if path.suffix == ".keras":
         return keras.saving.load_model(path, compile=False)

@@ -11,6 +11,7 @@ import pytest
 import keras_lc
 from recipes.evaluate.run import evaluate
 from recipes.evaluate.settings import Evaluation
+from recipes.predict.run import open_model
 from recipes.report.command import write_report
 from recipes.sweep import command as sweep
 from recipes.train import command as train
@@ -83,6 +84,15 @@ def call(monkeypatch, command, *words):
     command.main()
 
 
+def forget():
+    """Forgets the two classes, as a new process would not know them."""
+    for name in ("mirrored", "stripes"):
+        sys.modules.pop(name, None)
+        known = keras.saving.get_custom_objects()
+        for key in [key for key in known if key.startswith(f"{name}>")]:
+            del known[key]
+
+
 def returned_to_keras(model, folder):
     """Folds the model, exports it, and returns the folded model from its file."""
     # It compares the outputs of the file with the model's.
@@ -125,9 +135,12 @@ def test_it_is_trained_evaluated_and_reported_and_becomes_plain(
     with pytest.raises(SystemExit, match=f"{option}: {own} then, {own}1 now"):
         call(monkeypatch, train, *words, option, f"{own}1", "--resume")
 
+    forget()
     assert evaluate(output, Evaluation(attack_images=10))["full_parameters"] > 0
+    forget()
     assert own in write_report(output).read_text()
-    model = keras.saving.load_model(output / "model.keras")
+    forget()
+    model = open_model(output)
     is_itself(model)
 
     plain = returned_to_keras(model, folder)

@@ -116,6 +116,7 @@ def test_a_file_in_the_folder_hides_no_installed_module(tmp_path, monkeypatch):
     for folder in ("installed", "called"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "in_two_folders.py").write_text(f"FOLDER = {folder!r}")
+    monkeypatch.delitem(sys.modules, "in_two_folders", raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "installed")])
     monkeypatch.chdir(tmp_path / "called")
     own.import_modules({"spatial": "in_two_folders:Op"})
