@@ -26,6 +26,7 @@ from keras_lc.models.cifar_resnet import CIFARResNet as CIFARResNet
 from keras_lc.models.cifar_resnet import ResNetLC as ResNetLC
 from keras_lc.models.ends import CIFAR10_MEAN as CIFAR10_MEAN
 from keras_lc.models.ends import CIFAR10_STD as CIFAR10_STD
+from keras_lc.models.ends import HEAD_LAYERS as HEAD_LAYERS
 from keras_lc.models.ends import IMAGENET_MEAN as IMAGENET_MEAN
 from keras_lc.models.ends import IMAGENET_STD as IMAGENET_STD
 from keras_lc.models.mobilenet import MobileNetV2 as MobileNetV2

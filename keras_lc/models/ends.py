@@ -12,6 +12,9 @@ from keras_lc.layers.per_image.random_resized_crop_flip import RandomResizedCrop
 from keras_lc.seeds import derive_seed
 from keras_lc.types import Activation, Shape
 
+#: Names of the layers with weights after the global pooling.
+HEAD_LAYERS = ("hidden", "classifier")
+
 # Channel statistics of CIFAR-10's training images, in pixel values.
 CIFAR10_MEAN = (125.30691805, 122.95039414, 113.86538318)
 CIFAR10_STD = (62.99321928, 62.08870764, 66.70489964)

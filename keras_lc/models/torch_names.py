@@ -7,9 +7,6 @@ model. It returns the name of the PyTorch module, or `None` if that network has 
 import re
 from collections.abc import Collection
 
-#: The layers after the global pooling.
-HEAD = ("hidden", "classifier")
-
 _BLOCK = re.compile(r"stage(?P<stage>\d+)_block(?P<block>\d+)_(?P<kind>conv|bn)(?P<number>\d)")
 _SHORTCUT = re.compile(r"stage(?P<stage>\d+)_block(?P<block>\d+)_shortcut_(?P<kind>conv|bn)")
 _TRANSFORMER_BLOCK = re.compile(

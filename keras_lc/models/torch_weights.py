@@ -15,7 +15,8 @@ import numpy as np
 from keras_lc.layers import PositionEmbedding
 from keras_lc.layers.own_kernel import computes_kernel
 from keras_lc.listed import listed
-from keras_lc.models.torch_names import EPSILONS, HEAD, NAMINGS
+from keras_lc.models.ends import HEAD_LAYERS
+from keras_lc.models.torch_names import EPSILONS, NAMINGS
 from keras_lc.models.torch_networks import classes_of, looks_like
 
 # Wrappers of models put these before all names.
@@ -359,7 +360,7 @@ def _holds_weights(layer):
 
 
 def _is_head(layer):
-    return layer.name in HEAD
+    return layer.name in HEAD_LAYERS
 
 
 def _parts(layer):

@@ -5,4 +5,5 @@ from keras_lc.surgery.exported import ExportedModel as ExportedModel
 from keras_lc.surgery.exported import open_exported as open_exported
 from keras_lc.surgery.fold import fold as fold
 from keras_lc.surgery.freeze import freeze_spatial as freeze_spatial
+from keras_lc.surgery.replace import copy_stored as copy_stored
 from keras_lc.surgery.replace import replace as replace

@@ -309,10 +309,10 @@ def _check_target(path, format):
 def _check_labels(names, path, format):
     if names is None:
         return
-    broken = [name for name in names if name.splitlines() != [name]]
+    broken = [name for name in names if name.splitlines() != [name] or not _is_text(name)]
     if broken:
         raise ValueError(
-            f"Files have one class name in each line. Received: class name {broken[0]!r}"
+            f"Files have one class name in each line, in UTF-8. Received: class name {broken[0]!r}"
         )
     labels = path.with_name(_LABELS)
     if format != "litert" or path.exists() or not labels.exists():
@@ -322,6 +322,11 @@ def _check_labels(names, path, format):
             f"'{labels}' exists and has other class names, so it is not overwritten. Choose "
             "another folder for `path`, or delete it."
         )
+
+
+def _is_text(name):
+    # The name of a folder can be any bytes. Python keeps those that are not UTF-8 as surrogates.
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _lines(names):

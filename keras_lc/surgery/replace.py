@@ -253,6 +253,22 @@ def _call(layers, args, kwargs):
     return outputs
 
 
+def copy_stored(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Gives a layer, and all layers in it, what a file of another layer would hold.
+
+    Unlike `set_weights`, this also takes over the seeds of random filters.
+
+    Args:
+        source: A layer that is built.
+        target: A layer of the same kind and shape.
+    """
+    for original, copy in zip(flat_layers(source), flat_layers(target), strict=True):
+        stored = {}
+        original.save_own_variables(stored)
+        # As arrays: under JAX, two variables must not share a buffer.
+        copy.load_own_variables({name: to_numpy(value) for name, value in stored.items()})
+
+
 def _assign_variables(source, target):
     shapes = [variable.shape for variable in source.variables]
     if shapes != [variable.shape for variable in target.variables]:

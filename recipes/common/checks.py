@@ -92,6 +92,11 @@ def check_export(arguments) -> None:
             f"--export-quantization {quantization} needs --export-format litert. "
             f"Received: --export-format {format}"
         )
+    opset = getattr(arguments, "export_opset", None)
+    if opset is not None and format != "onnx":
+        raise ValueError(
+            f"--export-opset {opset} needs --export-format onnx. Received: --export-format {format}"
+        )
     if resize:
         check_packages(["PIL"], "--export-resize")
         if quantization == "int8":

@@ -317,13 +317,16 @@ def _distribute(arguments):
 def _exported_name(arguments):
     """Returns a name for each kind of export, so that a resumed run writes a new kind."""
     stem, suffix = _EXPORTED[arguments.export_format]
-    options = _export_options(arguments).items()
-    return "-".join([stem, *(name if value is True else value for name, value in options)]) + suffix
+    words = [
+        name if value is True else f"{name}{value}" if name == "opset" else value
+        for name, value in _export_options(arguments).items()
+    ]
+    return "-".join([stem, *words]) + suffix
 
 
 def _export_options(arguments):
     # Not all commands have all of them.
-    names = ("quantization", "probabilities", "resize")
+    names = ("quantization", "probabilities", "resize", "opset")
     options = {name: getattr(arguments, f"export_{name}", None) for name in names}
     return {name: value for name, value in options.items() if value not in (None, False, "none")}
 

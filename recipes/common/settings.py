@@ -479,6 +479,11 @@ class Settings:
         "Whether the file of --export takes pictures of any size. Not with int8.",
         group=FILES, free=True, listed=False,
     )  # fmt: skip
+    export_opset: int | None = setting(
+        None,
+        "Version of ONNX' operations, 13 to 18. Defaults to tf2onnx's.",
+        group=FILES, free=True, listed=False, must=at_least(13, 19),
+    )  # fmt: skip
 
 
 def columns() -> tuple[str, ...]:

@@ -7,9 +7,8 @@ import keras
 import numpy as np
 
 import keras_lc
-from keras_lc.keras_internals import flat_layers
-from keras_lc.listed import listed
-from keras_lc.models.torch_names import HEAD
+from keras_lc.models import HEAD_LAYERS
+from keras_lc.surgery import copy_stored
 
 _BODY_RATE = 0.1
 # Layers with equal variables can differ in these.
@@ -105,7 +104,7 @@ def start_from(model: keras.Model, weights: pathlib.Path, train: str) -> keras.M
 
 
 def _body(model):
-    return [layer for layer in model.layers if layer.weights and layer.name not in HEAD]
+    return [layer for layer in model.layers if layer.weights and layer.name not in HEAD_LAYERS]
 
 
 def _read(weights):
@@ -124,16 +123,11 @@ def _load(model, weights):
     if others:
         raise ValueError(
             f"--weights: {weights} holds {source.name}, which differs from {model.name} in "
-            f"{len(others)} layers: {listed(others)}. Pass the --network, --spatial and "
+            f"{len(others)} layers, such as {others[0]}. Pass the --network, --spatial and "
             "--resolution of the file."
         )
     for name, layer in ours.items():
-        pairs = zip(flat_layers(layer), flat_layers(theirs[name]), strict=True)
-        for copy, original in pairs:
-            stored = {}
-            original.save_own_variables(stored)
-            # As arrays: under JAX, two variables must not share a buffer.
-            copy.load_own_variables({k: keras.ops.convert_to_numpy(v) for k, v in stored.items()})
+        copy_stored(theirs[name], layer)
 
 
 def _form(layer):

@@ -3,6 +3,7 @@
 Started by `launch.py`: `worker.py kind folder`, with the devices that the environment gives it.
 """
 
+import math
 import os
 import pathlib
 import sys
@@ -197,7 +198,8 @@ def shards(variables):
     if os.environ["KERAS_BACKEND"] != "jax":
         return None
     return {
-        v.path: v.value.addressable_shards[0].data.size / max(v.value.size, 1) for v in variables
+        v.path: math.prod(v.value.sharding.shard_shape(v.value.shape)) / max(v.value.size, 1)
+        for v in variables
     }
 
 

@@ -6,6 +6,7 @@ The workers run in this process: two new processes for each file would take too 
 import importlib
 import importlib.util
 import json
+import re
 import warnings
 import zipfile
 
@@ -355,10 +356,11 @@ class TestClassNames:
         write(model, tmp_path, "litert")
         assert (tmp_path / "labels.txt").read_text() == "elk\nfox\ndog\ncat\n"
 
-    def test_a_name_of_two_lines_is_refused(self, tmp_path):
+    @pytest.mark.parametrize("name", ["dog\nwolf", "caf\udce9"], ids=["two lines", "not UTF-8"])
+    def test_a_name_that_no_line_of_a_file_can_hold_is_refused(self, name, tmp_path):
         model = make_model()
-        model.class_names = ["cat", "dog\nwolf", "fox", "elk"]
-        with pytest.raises(ValueError, match=r"Received: class name 'dog\\nwolf'"):
+        model.class_names = ["cat", name, "fox", "elk"]
+        with pytest.raises(ValueError, match=re.escape(f"Received: class name {name!r}")):
             write(model, tmp_path, "onnx")
 
     def test_a_file_with_other_names_is_refused(self, monkeypatch, tmp_path):

@@ -109,8 +109,12 @@ def test_packages_of_an_export_are_those_of_the_library(format, monkeypatch):
             {"export_quantization": "int8", "export_format": "litert", "export_resize": True},
             "--export-resize is not possible with --export-quantization int8",
         ),
+        (
+            {"export_opset": 15, "export_format": "litert"},
+            "--export-opset 15 needs --export-format onnx. Received: .*litert",
+        ),
     ],
-    ids=["format", "int8 and resize"],
+    ids=["format", "int8 and resize", "opset"],
 )
 def test_options_of_an_export_that_exclude_each_other(options, message):
     with pytest.raises(ValueError, match=message):

@@ -40,6 +40,7 @@ class Arguments:
     export_quantization: str = "none"
     export_probabilities: bool = False
     export_resize: bool = False
+    export_opset: int | None = None
 
 
 @pytest.fixture(autouse=True)
@@ -178,14 +179,19 @@ def test_each_kind_of_export_is_a_file_of_its_own(finished, monkeypatch):
             "probabilities": True,
             "resize": True,
         },
+        "model-opset15.onnx": {"opset": 15},
     }
-    for options in kinds.values():
-        chosen = {f"export_{name}": value for name, value in options.items()}
-        train(finished, resume=True, export=True, export_format="litert", **chosen)
     for name, options in kinds.items():
-        calibration = exported[name].pop("calibration", None)
-        assert exported[name] == options
-        assert (calibration is not None) == ("quantization" in options)
+        chosen = {f"export_{name}": value for name, value in options.items()}
+        file_format = "onnx" if name.endswith(".onnx") else "litert"
+        train(finished, resume=True, export=True, export_format=file_format, **chosen)
+    found = {name: options.pop("calibration", None) for name, options in exported.items()}
+    assert exported == kinds
+    assert [name for name in kinds if found[name] is not None] == [
+        "model-int8.tflite",
+        "model-dynamic-probabilities-resize.tflite",
+    ]
+    calibration = found["model-int8.tflite"]
     # From the whole of the training images, which a folder sorts by class.
     assert calibration[0] == 0 and calibration[-1] == 999 and len(calibration) == 256
     assert set(np.diff(calibration)) == {3, 4}

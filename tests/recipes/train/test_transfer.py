@@ -260,5 +260,7 @@ def test_settings_that_do_not_go_together_are_named(changes, message, file, tmp_
 @pytest.mark.once
 @pytest.mark.parametrize("change", [{"width": 4}, {"depth": 14}, {"spatial": "lc"}])
 def test_a_file_of_another_network_is_named_with_what_differs(change, data, file):
-    with pytest.raises(ValueError, match=r"other\.keras holds .*, which differs from .* layers: "):
+    with pytest.raises(
+        ValueError, match=r"other\.keras holds .*, which differs from .* layers, such as "
+    ):
         build(settings(weights=file, **change), data)
