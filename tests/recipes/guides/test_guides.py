@@ -6,6 +6,7 @@ import re
 
 import nbclient
 import nbformat
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.once
@@ -13,8 +14,23 @@ pytestmark = pytest.mark.once
 GUIDES = pathlib.Path(__file__).parents[3] / "recipes" / "guides"
 #: Settings that take the place of each guide's own, so that it takes seconds.
 SMALL = {
+    "photos_to_phone.ipynb": 'PHOTOS = "photos"\nWEIGHTS = None\nIMAGE_SIZE = 32\nEPOCHS = 2',
     "random_filters.ipynb": "EPOCHS = 1\nSEEDS = (0, 1)\nEXPANSIONS = (1, 2)",
 }
+
+
+def write_photos(folder):
+    """Writes a folder for each of the two photos of scikit-learn, with parts of it."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    generator = np.random.default_rng(0)
+    for name, photo in zip(("china", "flower"), load_sample_images().images, strict=True):
+        (folder / name).mkdir(parents=True)
+        for number in range(20):
+            y, x = generator.integers(0, (photo.shape[0] - 100, photo.shape[1] - 120))
+            part = photo[y : y + 100, x : x + 120]
+            Image.fromarray(part).save(folder / name / f"{number}.jpg")
 
 
 def read(name):
@@ -39,6 +55,7 @@ def test_it_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
     parameters.source = SMALL[name]
     root = str(GUIDES.parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
+    write_photos(tmp_path / "photos")
     # An error in a cell is an error here.
     nbclient.NotebookClient(
         notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
