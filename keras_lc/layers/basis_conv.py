@@ -218,6 +218,9 @@ class BasisDepthwiseConv(BasisConv):
         return self._basis_groups * self.depth_multiplier
 
     def _in_layout(self, filters):
+        # A variable stays one: weights of other libraries are loaded into it.
+        if filters.shape[-2] == self._channels:
+            return filters
         return ops.reshape(filters, (*self.kernel_size, self._channels, -1))
 
     def _shape_of_basis(self, filters):

@@ -323,7 +323,9 @@ class TestToCompact:
     )
     def test_leaves_other_layers_and_says_so_where_no_layer_is_compact(self, arguments):
         model = model_of(False, **arguments)
-        with pytest.warns(UserWarning, match=r"`to_compact` replaced nothing: model .* LCConv2D"):
+        with pytest.warns(
+            UserWarning, match=r"`to_compact` replaced nothing: model .* no LC layer"
+        ):
             compact = keras_lc.to_compact(model)
         assert compact.layers[0].combination.shape == model.layers[0].combination.shape
 
