@@ -321,3 +321,7 @@ def test_gram_spread_is_the_deviation_of_the_eigenvalues(eigenvalues, spread):
     basis = (rotation * np.sqrt(eigenvalues)).reshape(2, 2, 1, 4)
     assert gram_spread(basis) == pytest.approx(spread, abs=1e-7)
     assert gram_spread(np.zeros((3, 3, 2, 4))) == 0
+
+
+def test_directions_without_a_filter_count_in_the_gram_spread():
+    assert gram_spread(np.eye(4)[:, :2].reshape(2, 2, 1, 2)) == pytest.approx(1)

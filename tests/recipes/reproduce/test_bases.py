@@ -77,6 +77,7 @@ def test_each_basis_has_a_column_beside_the_control_and_the_learned_network(text
 def test_the_lead_is_over_the_control_at_the_same_expansion(text_and_folder):
     found = table(text_and_folder[0], "E")
     assert found["1"]["sparse basis"] == "+10.00 (1)"
+    assert set(found["1"]) == {"E", *(f"{basis} basis" for basis in BASES)}
 
 
 def test_the_predicted_spread_is_that_of_the_layers(text_and_folder):
