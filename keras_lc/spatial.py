@@ -381,7 +381,7 @@ class _Sizes(SpatialOperator):
 class _WithinBottlenecks(SpatialOperator):
     """Base class of operators that do not mix channels, in place of a bottleneck's convolution.
 
-    The stem stays a trained convolution. A subclass has `_apply`.
+    The stem stays a trained convolution. A subclass has `_replaced`.
     """
 
     only_in_bottlenecks = True
@@ -403,9 +403,9 @@ class _WithinBottlenecks(SpatialOperator):
                 "depthwise convolution. Received: "
                 f"filters={filters}, inputs of shape {tuple(x.shape)}"
             )
-        return self._apply(x, kernel_size, strides, seed, data_format, name)
+        return self._replaced(x, kernel_size, strides, seed, data_format, name)
 
-    def _apply(self, x, kernel_size, strides, seed, data_format, name):
+    def _replaced(self, x, kernel_size, strides, seed, data_format, name):
         raise NotImplementedError
 
     def for_stem(self) -> "SpatialOperator":
@@ -426,7 +426,7 @@ class MaxPool(_WithinBottlenecks):
 
     _word = "max"
 
-    def _apply(self, x, kernel_size, strides, seed, data_format, name):
+    def _replaced(self, x, kernel_size, strides, seed, data_format, name):
         options = dict(data_format=data_format, name=f"{name}_pool")
         if strides == 1:
             return MaxPooling2D(kernel_size, 1, "same", **options)(x)
@@ -457,7 +457,7 @@ class AveragePool(_WithinBottlenecks):
 
     _word = "average"
 
-    def _apply(self, x, kernel_size, strides, seed, data_format, name):
+    def _replaced(self, x, kernel_size, strides, seed, data_format, name):
         x = _zero_padding(kernel_size // 2, data_format, name)(x)
         options = dict(data_format=data_format, name=f"{name}_pool")
         return AveragePooling2D(kernel_size, strides, **options)(x)
@@ -478,7 +478,7 @@ class Depthwise(_WithinBottlenecks):
     - [Learning Features with Parameter-Free Layers](https://arxiv.org/abs/2202.02777)
     """
 
-    def _apply(self, x, kernel_size, strides, seed, data_format, name):
+    def _replaced(self, x, kernel_size, strides, seed, data_format, name):
         channels = _channels(x, data_format)
         return Learned()(
             x, channels, kernel_size, strides, seed, data_format, name, groups=channels
