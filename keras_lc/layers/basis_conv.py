@@ -1,6 +1,7 @@
 """Arguments and build of all convolutions with filters from a seed."""
 
 import numbers
+import warnings
 from typing import Any, NoReturn
 
 import keras
@@ -184,11 +185,14 @@ class BasisConv(SeededFilters):
         )
 
     def quantize(self, mode: str | None = None, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(
+        message = (
             f"{type(self).__name__} (layer '{self.name}') cannot be quantized in place. "
-            "Call `keras_lc.fold(model)` first; for int8, export the folded model with "
-            "`keras_lc.export(model, path, format='litert')` and quantize it there."
+            "Call `keras_lc.fold(model)` first. Or write an int8 file: `keras_lc.export(model, "
+            "path, format='litert', quantization='int8', calibration=images)`."
         )
+        # From Keras 3.16 on, `model.quantize` does not show the error of a layer.
+        warnings.warn(message, stacklevel=2)
+        raise NotImplementedError(message)
 
     @property
     def _basis_variable(self):
