@@ -375,7 +375,10 @@ class TestRefused:
             make().enable_lora(2)
 
     def test_quantize_says_what_to_use(self):
-        with pytest.raises(NotImplementedError, match=r"keras_lc\.fold.*litert"):
+        with (
+            pytest.warns(UserWarning, match="keras_lc.fold"),
+            pytest.raises(NotImplementedError, match="quantization='int8'"),
+        ):
             make().quantize("int8")
 
     def test_quantizing_a_model_warns_and_leaves_the_layer(self):
