@@ -35,6 +35,17 @@ def balanced(labels: np.ndarray, count: int) -> np.ndarray:
     return np.sort(by_class[np.argsort(within_class, kind="stable")[:count]])
 
 
+def evaluation_batch(images: np.ndarray, small: int) -> int:
+    """Returns the number of images to evaluate at once: fewer large ones, so that they fit.
+
+    Args:
+        images: Array `(n, height, width, channels)` or `(n, channels, height, width)`.
+        small: Integer, the number for images of 32×32 pixels.
+    """
+    pixels = images[0].size // min(images.shape[1], images.shape[-1])
+    return max(1, min(small, small * 32 * 32 // pixels))
+
+
 def take_subset(dataset: keras_lc.data.Dataset, count: int) -> keras_lc.data.Dataset:
     """Returns the data set with `count` of its training images, and all of its test images."""
     places = balanced(dataset.y_train, count)

@@ -98,7 +98,12 @@ def _load(config, data_dir):
 
 
 def _right(model, x, y):
-    return np.argmax(model.predict(x, batch_size=_BATCH, verbose=0), axis=-1) == y
+    return (
+        np.argmax(
+            model.predict(x, batch_size=images.evaluation_batch(x, _BATCH), verbose=0), axis=-1
+        )
+        == y
+    )
 
 
 def _accuracies(model, dataset, right):
@@ -120,7 +125,12 @@ def _attack(model, dataset, right, evaluation):
 
     def accuracy(**attack):
         return keras_lc.analysis.robust_accuracy(
-            model, x, y, epsilon=evaluation.epsilon / 255, batch_size=_BATCH, **attack
+            model,
+            x,
+            y,
+            epsilon=evaluation.epsilon / 255,
+            batch_size=images.evaluation_batch(x, _BATCH),
+            **attack,
         )
 
     results = {

@@ -8,7 +8,7 @@ from keras_lc.seeds import derive_seed
 from ..common.callbacks import TrainingTime
 from ..common.checks import in_one_line
 from ..common.command_line import PACKAGE
-from ..common.images import check_classes, describe, take_subset
+from ..common.images import check_classes, describe, evaluation_batch, take_subset
 from ..common.operator import operator
 from ..common.session import Session
 from .networks import build
@@ -82,6 +82,7 @@ def _run(arguments, session):
 
     speed = TrainingTime(session.output, first_epoch, write=devices.is_first)
     with session.stoppable() as interrupt:
+        evaluated_at_once = evaluation_batch(dataset.x_test, _EVALUATION_BATCH)
         for phase in planned:
             begin = max(first_epoch, phase.first)
             if begin >= phase.last:
@@ -94,7 +95,7 @@ def _run(arguments, session):
                 epochs=phase.last,
                 initial_epoch=begin,
                 validation_data=devices.evaluation_batches(
-                    dataset.x_test, dataset.y_test, _EVALUATION_BATCH
+                    dataset.x_test, dataset.y_test, evaluated_at_once
                 ),
                 # Otherwise Keras would shuffle the batches with its own random generator.
                 shuffle=False,
@@ -103,7 +104,7 @@ def _run(arguments, session):
             )
 
     images = len(dataset.x_test)
-    correct = devices.count_correct(model, dataset.x_test, dataset.y_test, _EVALUATION_BATCH)
+    correct = devices.count_correct(model, dataset.x_test, dataset.y_test, evaluated_at_once)
     results = {
         "test_accuracy": correct / images,
         "test_correct": correct,

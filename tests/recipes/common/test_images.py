@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_lc
-from recipes.common.images import balanced, describe, take_subset
+from recipes.common.images import balanced, describe, evaluation_batch, take_subset
 
 LABELS = np.random.default_rng(0).integers(0, 5, 200).astype("int32")
 
@@ -62,3 +62,17 @@ def test_jpeg_compression_is_noted(suffix, source, tmp_path):
     digits = keras_lc.data.load("digits")
     assert describe(digits, tmp_path)["source"] == source
     assert describe(digits, None)["source"] == "original"
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch"),
+    [
+        ((32, 32, 3), 500),
+        ((3, 64, 64), 125),
+        ((224, 224, 3), 10),
+        ((8, 8, 1), 500),
+        ((999, 999, 3), 1),
+    ],
+)
+def test_fewer_large_images_are_evaluated_at_once(shape, batch):
+    assert evaluation_batch(np.zeros((2, *shape), "uint8"), 500) == batch
