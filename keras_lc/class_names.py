@@ -22,8 +22,7 @@ class ModelWithClassNames(keras.Model):
     # Keras clones and loads a functional subclass only if its constructor has this signature.
     def __init__(self, *args: Any, class_names: Sequence[str] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        # If the outputs come from another model's graph, take the names of that model.
-        its_names = getattr(self.outputs[0], "class_names", None)
+        its_names = self._inherited().get("class_names")
         self.class_names = its_names if class_names is None else class_names
 
     @property
@@ -42,8 +41,16 @@ class ModelWithClassNames(keras.Model):
         # `keras.models.clone_model` passes only these outputs and the name to the copy.
         outputs = super()._run_through_graph(*args, **kwargs)
         if isinstance(outputs, keras.KerasTensor):
-            outputs.class_names = self.class_names
+            outputs.settings_of_model = self._for_copies()
         return outputs
+
+    def _for_copies(self):
+        """Returns the settings that a copy takes over."""
+        return {"class_names": self.class_names}
+
+    def _inherited(self):
+        """Returns the settings of the model whose graph made the outputs, if there is one."""
+        return getattr(self.outputs[0], "settings_of_model", {})
 
 
 @saved_as_functional

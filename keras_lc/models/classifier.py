@@ -59,10 +59,9 @@ class Classifier(ModelWithClassNames):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        # If the outputs come from another model's graph, take the settings of that model.
-        its_seed, its_recipe = getattr(self.outputs[0], "classifier_settings", (None, CIFAR))
-        self.seed = resolve_seed(its_seed if seed is None else seed)
-        self.recipe = its_recipe if recipe is None else recipe
+        its = self._inherited()
+        self.seed = resolve_seed(its.get("seed") if seed is None else seed)
+        self.recipe = its.get("recipe", CIFAR) if recipe is None else recipe
 
     @property
     def recipe(self) -> Recipe:
@@ -83,12 +82,8 @@ class Classifier(ModelWithClassNames):
         recipe = dataclasses.asdict(self.recipe)
         return {**super().get_config(), "seed": self.seed, "recipe": recipe}
 
-    def _run_through_graph(self, *args, **kwargs):
-        # `keras.models.clone_model` passes only these outputs and the name to the copy.
-        outputs = super()._run_through_graph(*args, **kwargs)
-        if isinstance(outputs, keras.KerasTensor):
-            outputs.classifier_settings = (self.seed, self.recipe)
-        return outputs
+    def _for_copies(self):
+        return super()._for_copies() | {"seed": self.seed, "recipe": self.recipe}
 
     def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Saves the model as `keras.Model.save` does, but only to `.keras` files."""
