@@ -1,15 +1,12 @@
 """Renders the comparison of frozen bases, beside what theory predicts. Imports Keras."""
 
-from collections.abc import Callable
-
-import keras
 import numpy as np
 
 import keras_lc
-from keras_lc.analysis import gram_spread, plot_kernels, plot_sweep
+from keras_lc.analysis import gram_spread, plot_kernels
 
 from ..common.settings import BASES
-from .render import Runs, means, percent, pivot, plain
+from .render import Runs, draw_sweep, means, one_seed, percent, pivot, plain, trained_model
 
 _CONTROL, _LEARNED = "control", "learned"
 _MEASURED = {
@@ -26,20 +23,13 @@ has the spread 0. So a basis whose spread falls to 0 becomes the same network as
 basis whose spread stays is another network."""
 
 
-def bases(runs: Runs, load: Callable[[dict], keras.Model]) -> str:
-    """Returns the tables.
-
-    Args:
-        runs: The runs. Their pictures are drawn.
-        load: Function that takes the row of a run and returns its trained model.
-    """
+def bases(runs: Runs) -> str:
+    """Returns the tables, and draws the pictures."""
     rows = [{**row, "kind": _kind(row)} for row in runs.rows]
     for suffix, y in (("a", "test_accuracy"), ("b", "robust_accuracy")):
-        drawn = [row for row in rows if row[y] is not None]
-        if any(row["expansion"] is not None for row in drawn):
-            plot_sweep(drawn, runs.picture(suffix), "expansion", y, group="kind")
-    kinds = [kind for kind in dict.fromkeys(row["kind"] for row in rows) if "basis" in kind]
-    names = [kind.removesuffix(" basis") for kind in kinds]
+        draw_sweep(runs, suffix, rows, "expansion", y)
+    combined = [row for row in rows if row["operator"] == "lc_frozen"]
+    names = dict.fromkeys(row["basis"] for row in combined)
     examples = {name: _example(name) for name in names if name in BASES}
     if examples:
         plot_kernels(examples, runs.picture("c"), title="the first filters of each basis")
@@ -50,9 +40,9 @@ def bases(runs: Runs, load: Callable[[dict], keras.Model]) -> str:
                 for value, (heading, write) in _MEASURED.items()
             ),
             _PREDICTION,
-            pivot(_spreads(rows, load), "spread", "expansion", "kind", "spread, E", plain),
+            pivot(_spreads(runs, combined), "spread", "expansion", "kind", "spread, E", plain),
             "Accuracy minus the control's at the same E, in percentage points:",
-            pivot(_to_control(rows), "lead", "expansion", "kind", "E", _signed),
+            pivot(_to_control(rows, combined), "lead", "expansion", "kind", "E", _signed),
         ]
     )
 
@@ -67,27 +57,26 @@ def _example(name):
     return keras_lc.bases.get(name)(0, (7, 7, 1, 16), 1)
 
 
-def _spreads(rows, load):
+def _spreads(runs, combined):
     found = []
-    seed = min(row["seed"] for row in rows)
-    for row in rows:
-        if row["operator"] != "lc_frozen" or row["seed"] != seed:
-            continue
-        combining = [
-            layer for layer in load(row).layers if getattr(layer, "combination", None) is not None
+    for row in one_seed(combined):
+        layers = trained_model(runs, row).layers
+        spreads = [
+            gram_spread(layer.basis)
+            for layer in layers
+            if getattr(layer, "combination", None) is not None
         ]
-        spread = np.mean([gram_spread(keras.ops.convert_to_numpy(la.basis)) for la in combining])
-        found.append({**row, "spread": float(spread)})
+        found.append({**row, "spread": float(np.mean(spreads))})
     return found
 
 
-def _to_control(rows):
+def _to_control(rows, combined):
     """Returns the rows of LC with their lead over the mean of the control."""
     control = means(rows, "test_accuracy", "expansion", "kind")
     return [
         {**row, "lead": row["test_accuracy"] - control[row["expansion"], _CONTROL]["mean"]}
-        for row in rows
-        if row["operator"] == "lc_frozen" and (row["expansion"], _CONTROL) in control
+        for row in combined
+        if (row["expansion"], _CONTROL) in control
     ]
 
 

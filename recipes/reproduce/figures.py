@@ -3,14 +3,11 @@
 import itertools
 import pathlib
 
-import keras
 import numpy as np
 
-from keras_lc.analysis import gap, plot_kernels, plot_spatial_variance, plot_sweep, spatial_kernels
+from keras_lc.analysis import gap, plot_kernels, plot_spatial_variance, spatial_kernels
 
-from ..common import own
-from ..common.checks import in_one_line
-from ..common.files import DamagedFile, check_whole, read_checked
+from ..common.files import DamagedFile, read_checked
 from . import bases, parameter_free
 from . import numbers as paper
 from .render import (
@@ -19,13 +16,16 @@ from .render import (
     break_even,
     draw_beside_paper,
     draw_series,
+    draw_sweep,
     draw_trade_off,
     markdown_table,
     means,
     measured,
+    one_seed,
     percent,
     pivot,
     plain,
+    trained_model,
     whole,
 )
 
@@ -131,7 +131,7 @@ def figure_4(runs: Runs) -> str:
             # The control has the same number of parameters at each expansion.
             rows = [r for r in rows if r[x] is not None and r["operator"] != "gram_limit"]
             label = "trained parameters, without the compact form"
-        _draw_sweep(runs, suffix, rows, x, y, x_label=label)
+        draw_sweep(runs, suffix, rows, x, y, x_label=label)
 
     def even(y, first, second):
         return break_even(runs.rows, "expansion", y, first, second)
@@ -167,7 +167,7 @@ def figure_5(runs: Runs) -> str:
     for suffix, place in (("a", "first"), ("b", "last")):
         y = f"variance_entropy_normalized_{place}"
         label = f"variance entropy, {place} layer (random = 1)"
-        _draw_sweep(runs, suffix, runs.rows, "expansion", y, y_label=label)
+        draw_sweep(runs, suffix, runs.rows, "expansion", y, y_label=label)
         tables.append(pivot(runs.rows, y, "expansion", "kind", f"{place} layer, E", plain))
     return "\n\n".join(
         [
@@ -190,7 +190,7 @@ def figure_6(runs: Runs) -> str:
         if not rows:
             continue
         suffix = {"width": "a", "depth": "b"}[part]
-        _draw_sweep(runs, suffix, rows, part, "test_accuracy")
+        draw_sweep(runs, suffix, rows, part, "test_accuracy")
         parts.append(pivot(rows, "test_accuracy", part, "kind", f"accuracy (%), {label}"))
         even = break_even(rows, part, "test_accuracy", _FROZEN, _LEARNABLE)
         parts.append(_claims(("LC frozen above LC learnable", f"near {label} = {place}", even)))
@@ -199,8 +199,8 @@ def figure_6(runs: Runs) -> str:
 
 def figure_7(runs: Runs) -> str:
     kernels, others = {}, {}
-    for row in _one_seed(runs.rows):
-        model = _model(runs, row)
+    for row in one_seed(runs.rows):
+        model = trained_model(runs, row)
         stem = next(iter(spatial_kernels(model).values()))
         if row["kind"] == _FROZEN:
             kernels.setdefault("random", _random_filters(model))
@@ -219,7 +219,7 @@ def figure_8(runs: Runs) -> str:
     pairs = []
     if _have_pairs(runs.rows, match):
         pairs = gap(runs.rows, "test_accuracy", ("kind", _FROZEN, _LEARNABLE), match)
-        _draw_sweep(runs, "a", pairs, "expansion", "test_accuracy_gap", group="kernel_size")
+        draw_sweep(runs, "a", pairs, "expansion", "test_accuracy_gap", group="kernel_size")
     claims = [
         ("LC frozen minus LC learnable, smallest E", "falls as the kernels grow",
          _gap_by_size(pairs))
@@ -280,9 +280,9 @@ def figure_10(runs: Runs) -> str:
     sizes = sorted({row["kernel_size"] for row in runs.rows})
     for suffix, size in zip("abcdefgh", sizes, strict=False):
         kernels = {}
-        for row in _one_seed(runs.rows):
+        for row in one_seed(runs.rows):
             if row["kernel_size"] == size:
-                stem = next(iter(spatial_kernels(_model(runs, row)).values()))
+                stem = next(iter(spatial_kernels(trained_model(runs, row)).values()))
                 kernels.setdefault(row["kind"], {})[f"E = {row['expansion']}"] = stem
         plot_kernels(kernels, runs.picture(suffix), title=f"{size}x{size} filters")
     return "Combined filters of the first layer. One seed."
@@ -304,7 +304,7 @@ def _entropy_by_size(runs, place):
     ):
         rows = [row for row in runs.rows if row["kernel_size"] == size]
         label = f"variance entropy, {place} layer"
-        _draw_sweep(runs, suffix, rows, "expansion", y, y_label=label, title=f"{size}x{size}")
+        draw_sweep(runs, suffix, rows, "expansion", y, y_label=label, title=f"{size}x{size}")
         tables.append(pivot(rows, y, "expansion", "kind", f"{size}x{size}, E", plain))
     return "\n\n".join([f"Variance entropy of the {place} layer, not normalized:", *tables])
 
@@ -340,18 +340,11 @@ RENDERERS = {
     "figure4": figure_4, "figure5": figure_5, "figure6": figure_6, "figure7": figure_7,
     "figure8": figure_8, "figure10": figure_10, "figure11": figure_11, "figure12": figure_12,
     "weights": weights,
-    "bases": lambda runs: bases.bases(runs, lambda row: _model(runs, row)),
+    "bases": bases.bases,
     "pf_table_resnet": parameter_free.table_resnet,
     "pf_table_transformers": parameter_free.table_transformers,
     "pf_depthwise": parameter_free.depthwise,
 }  # fmt: skip
-
-
-def _draw_sweep(runs, suffix, rows, x, y, group="kind", **labels):
-    """Draws a line for each kind, if any: runs may be unfinished or not evaluated."""
-    rows = [row for row in rows if row[y] is not None]
-    if any(row[x] is not None for row in rows):
-        plot_sweep(rows, runs.picture(suffix), x, y, group=group, **labels)
 
 
 def _have_pairs(rows, match):
@@ -400,19 +393,6 @@ def _at_largest(rows, value, write=plain):
     return f"E = {largest}: {', '.join(values)}" if values else "not measured"
 
 
-def _one_seed(rows):
-    seed = min((row["seed"] for row in rows), default=None)
-    return [row for row in rows if row["seed"] == seed]
-
-
-def _model(runs, row) -> keras.Model:
-    path = runs.folder / row["run"] / "model.keras"
-    check_whole(path)
-    with in_one_line():
-        own.import_modules({"spatial": row["operator"], "basis": row["basis"]})
-    return keras.saving.load_model(path)
-
-
 def _random_filters(model):
     return next(
         layer.random_filters() for layer in model.layers if hasattr(layer, "random_filters")
@@ -421,7 +401,7 @@ def _random_filters(model):
 
 def _heatmaps(runs, expansion):
     """Figure 8b: rows of kinds, columns of kernel sizes."""
-    rows = _one_seed(runs.rows)
+    rows = one_seed(runs.rows)
     maps = {}
     for kind in (_LEARNABLE, _FROZEN):
         for row in sorted(rows, key=lambda row: row["kernel_size"]):

@@ -5,13 +5,17 @@ import itertools
 import pathlib
 from collections.abc import Collection, Sequence
 
+import keras
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from keras_lc.analysis import note_on_runs, summarize
+from keras_lc.analysis import note_on_runs, plot_sweep, summarize
 
+from ..common import own
+from ..common.checks import in_one_line
+from ..common.files import check_whole
 from ..common.results import SAME_ATTACK, SAME_DATA, unlike
 from ..sweep.grid import Cell
 
@@ -47,6 +51,30 @@ def select(rows: list[dict], cells: Sequence[Cell]) -> list[dict]:
     """Returns the rows of some cells, in the order of the cells. Some may be missing."""
     by_name = {row["run"]: row for row in rows}
     return [by_name[cell.name] for cell in cells if cell.name in by_name]
+
+
+def one_seed(rows: list[dict]) -> list[dict]:
+    """Returns the rows of the smallest seed."""
+    seed = min((row["seed"] for row in rows), default=None)
+    return [row for row in rows if row["seed"] == seed]
+
+
+def trained_model(runs: Runs, row: dict) -> keras.Model:
+    """Returns the trained model of a run. A damaged file ends the program with one line."""
+    path = runs.folder / row["run"] / "model.keras"
+    check_whole(path)
+    with in_one_line():
+        own.import_modules({"spatial": row["operator"], "basis": row["basis"]})
+    return keras.saving.load_model(path)
+
+
+def draw_sweep(
+    runs: Runs, suffix: str, rows: list[dict], x: str, y: str, group: str = "kind", **labels: str
+) -> None:
+    """Draws a line for each kind, if any: runs may be unfinished or not evaluated."""
+    rows = [row for row in rows if row[y] is not None]
+    if any(row[x] is not None for row in rows):
+        plot_sweep(rows, runs.picture(suffix), x, y, group=group, **labels)
 
 
 def check_comparable(rows: list[dict]) -> None:

@@ -275,7 +275,7 @@ def test_an_option_of_one_part_leaves_the_other_as_it_is():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leaves out the pictures, which take most of the time."""
-    for name in ("_draw_sweep", "plot_spatial_variance"):
+    for name in ("draw_sweep", "plot_spatial_variance"):
         monkeypatch.setattr(f"recipes.reproduce.figures.{name}", lambda *args, **kwargs: None)
 
 
